@@ -1,0 +1,349 @@
+"""Encoded bytes <-> images. The limits are checked on the header, before anything is decoded.
+
+Uploads (Pillow): JPEG, PNG, WebP, BMP and TIFF, told by their bytes. They come out upright, as RGB of 8 bits, with the
+alpha channel beside them; an RGB colour profile is carried over to the output, all other metadata (EXIF with its
+orientation and place, XMP, text) is left behind. Of an animation the first picture is taken.
+
+Stream frames (OpenCV, several times faster): JPEG only. Their EXIF orientation is ignored, in size and in pixels; a
+video frame has none.
+
+Images are (H, W, 3) uint8 RGB, C-contiguous. BGR exists only between two neighbouring lines of this module.
+"""
+
+from __future__ import annotations
+
+import io
+import struct
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal, TypeAlias
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+from PIL import (
+    BmpImagePlugin,
+    Image,
+    ImageCms,
+    ImageFile,
+    ImageOps,
+    JpegImagePlugin,
+    PngImagePlugin,
+    TiffImagePlugin,
+    WebPImagePlugin,
+)
+
+from service.errors import ImageBroken, ImageTooManyPixels, ImageUnsupported, RequestInvalid
+from service.frames import FrameFormat
+
+__all__ = [
+    "ALPHA_FORMATS",
+    "ImageArray",
+    "ImageFormat",
+    "Picture",
+    "decode_frame",
+    "decode_image",
+    "encode_frame",
+    "encode_image",
+    "jpeg_size",
+    "sniff",
+    "use_one_thread_per_call",
+]
+
+ImageArray: TypeAlias = npt.NDArray[np.uint8]
+ImageFormat = Literal["jpeg", "png", "webp", "bmp", "tiff"]
+
+ALPHA_FORMATS: frozenset[ImageFormat] = frozenset({"png", "webp", "tiff"})
+
+_OPENERS: dict[ImageFormat, Callable[[io.BytesIO], ImageFile.ImageFile]] = {
+    # The classes themselves and not Image.open: its bomb check is a process-wide variable and a warning, ours a setting.
+    "jpeg": JpegImagePlugin.JpegImageFile,
+    "png": PngImagePlugin.PngImageFile,
+    "webp": WebPImagePlugin.WebPImageFile,
+    "bmp": BmpImagePlugin.BmpImageFile,
+    "tiff": TiffImagePlugin.TiffImageFile,
+}
+_MAX_SIDE_PX: dict[ImageFormat, int] = {"jpeg": 65_535, "webp": 16_383}
+# libjpeg spends the time of a whole picture on each scan, and a scan can be a few bytes long: a bomb that no pixel limit
+# catches. Progressive files have about ten.
+_MAX_JPEG_SCANS = 100
+_TIFF_TILE_WIDTH, _TIFF_TILE_LENGTH = 322, 323
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """A decoded upload.
+
+    `image` is (H, W, 3) uint8 RGB, upright; `alpha` (H, W) uint8, not premultiplied, or None; `colour_profile` the ICC
+    bytes that `image` is in, or None for sRGB; `format` is what it came in.
+    """
+
+    image: ImageArray
+    alpha: npt.NDArray[np.uint8] | None
+    colour_profile: bytes | None
+    format: ImageFormat
+
+
+def use_one_thread_per_call() -> None:
+    """Makes OpenCV's calls single-threaded, for the whole process: the network has the cores, the codec its own pool."""
+    cv2.setNumThreads(1)
+
+
+def sniff(encoded: bytes) -> ImageFormat:
+    """Tells the format by the first bytes.
+
+    Raises:
+        ImageUnsupported: None of the five.
+    """
+    if encoded.startswith(b"\xff\xd8\xff"):
+        return "jpeg"
+    if encoded.startswith(b"\x89PNG\r\n\x1a\n"):
+        return "png"
+    if encoded.startswith(b"RIFF") and encoded[8:12] == b"WEBP":
+        return "webp"
+    if encoded.startswith(b"BM"):
+        return "bmp"
+    if encoded.startswith((b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")):
+        return "tiff"
+    raise ImageUnsupported("These bytes are not a JPEG, PNG, WebP, BMP or TIFF picture. Send one of these.")
+
+
+def decode_image(encoded: bytes, *, max_pixels: int, is_alpha_kept: bool = True) -> Picture:
+    """Decodes an upload.
+
+    Args:
+        encoded: The whole file.
+        max_pixels: Most pixels that are decoded, in px.
+        is_alpha_kept: Whether transparency comes out as `alpha`; otherwise it is flattened onto white.
+
+    Raises:
+        ImageUnsupported: Not one of the five formats, or of a sample type that is not served.
+        ImageTooManyPixels: The header announces more than `max_pixels`.
+        ImageBroken: Damaged, cut off, or with no pixels at all.
+    """
+    file_format = sniff(encoded)
+    if file_format == "jpeg":
+        _check_scans(encoded)
+    with _translated_errors():
+        opened = _OPENERS[file_format](io.BytesIO(encoded))
+    _check_announced_size(opened, max_pixels)
+    with _translated_errors():
+        opened.load()
+        upright = _upright(opened)
+        profile = _icc_profile(upright)
+        rgb, alpha = _split(upright, profile)
+        if alpha is not None and not is_alpha_kept:
+            rgb, alpha = _flatten(rgb, alpha), None
+        return Picture(
+            image=np.array(rgb),
+            alpha=None if alpha is None else np.array(alpha),
+            colour_profile=profile if _profile_space(profile) == b"RGB " else None,
+            format=file_format,
+        )
+
+
+def encode_image(picture: Picture, image_format: ImageFormat, *, quality: int) -> bytes:
+    """Encodes a picture with its alpha channel and colour profile, as far as the format has room for them.
+
+    Args:
+        picture: What to encode; alpha must have been flattened for a format without.
+        image_format: The output format.
+        quality: Of JPEG and WebP, 1 to 100. PNG, BMP and TIFF are lossless.
+
+    Raises:
+        RequestInvalid: The format cannot hold a picture of this size.
+    """
+    assert picture.alpha is None or image_format in ALPHA_FORMATS, "flatten before encoding"
+    height, width = picture.image.shape[:2]
+    limit = _MAX_SIDE_PX.get(image_format)
+    if limit is not None and max(height, width) > limit:
+        raise RequestInvalid(
+            f"The picture is {width}x{height}, and {image_format} holds at most {limit} pixels a side. "
+            "Ask for another format with ?format=png."
+        )
+    if picture.alpha is None:
+        image = Image.fromarray(picture.image)
+    else:
+        image = Image.fromarray(np.dstack((picture.image, picture.alpha)))
+    out = io.BytesIO()
+    image.save(out, format=image_format, **_save_options(image_format, quality, picture.colour_profile))
+    return out.getvalue()
+
+
+def decode_frame(encoded: bytes, *, max_pixels: int) -> ImageArray:
+    """Decodes one JPEG frame of a stream.
+
+    Raises:
+        ImageUnsupported: Not a JPEG.
+        ImageTooManyPixels: The header announces more than `max_pixels`.
+        ImageBroken: Damaged or cut off.
+    """
+    height, width = jpeg_size(encoded)
+    if height * width > max_pixels:
+        raise ImageTooManyPixels(height=height, width=width, limit_px=max_pixels)
+    _check_scans(encoded)
+    # Some builds of OpenCV fill the missing part of a cut-off JPEG with grey and say nothing. Cameras may pad the end.
+    if encoded.rfind(b"\xff\xd9", -4096) < 0:
+        raise ImageBroken("The JPEG is cut off: its end marker is missing.")
+    try:
+        bgr = cv2.imdecode(
+            np.frombuffer(encoded, np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
+        )
+    except cv2.error as exc:
+        raise ImageBroken("The JPEG is damaged and cannot be decoded.") from exc
+    if bgr is None or bgr.shape[:2] != (height, width):
+        raise ImageBroken("The JPEG is damaged and cannot be decoded.")
+    return _swap_red_and_blue(bgr)
+
+
+def encode_frame(image: ImageArray, frame_format: FrameFormat, *, quality: int) -> bytes:
+    """Encodes one frame of a stream; `quality` 1 to 100 is that of JPEG and WebP, PNG is lossless and fast."""
+    options = {
+        "jpeg": [cv2.IMWRITE_JPEG_QUALITY, quality],
+        "webp": [cv2.IMWRITE_WEBP_QUALITY, quality],
+        "png": [cv2.IMWRITE_PNG_COMPRESSION, 1],
+    }[frame_format]
+    is_encoded, buffer = cv2.imencode(f".{frame_format}", _swap_red_and_blue(image), options)
+    assert is_encoded, "OpenCV encodes every uint8 image of a size that it could decode"
+    return bytes(buffer.data)
+
+
+def jpeg_size(encoded: bytes) -> tuple[int, int]:
+    """Reads (height, width) in px from a JPEG's frame header, without decoding.
+
+    Raises:
+        ImageUnsupported: Not a JPEG.
+        ImageBroken: The frame header is missing, or says that there are no pixels.
+    """
+    if not encoded.startswith(b"\xff\xd8\xff"):
+        raise ImageUnsupported("The frame is not a JPEG: it should start with FF D8 FF.")
+    at = 2
+    while at + 9 <= len(encoded) and encoded[at] == 0xFF:
+        marker = encoded[at + 1]
+        if marker == 0xFF:  # any number of these may fill the space before a marker
+            at += 1
+        elif 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):  # SOF0 to SOF15
+            height, width = struct.unpack_from(">HH", encoded, at + 5)
+            if not height or not width:
+                break
+            return height, width
+        elif marker == 0x01 or 0xD0 <= marker <= 0xD8:  # these stand alone, without a length
+            at += 2
+        elif marker in (0xD9, 0xDA):  # the end, or a scan, before any frame header
+            break
+        else:
+            at += 2 + struct.unpack_from(">H", encoded, at + 2)[0]
+    raise ImageBroken("The JPEG is damaged: it has no frame header that gives its size.")
+
+
+class _translated_errors:  # noqa: N801 - it is used like a function
+    """Turns whatever a decoder raises into ImageBroken, and lets our own errors through."""
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: type[BaseException] | None, exc: BaseException | None, _: object) -> None:
+        # Damaged files make Pillow fail in an open set of ways (OSError, SyntaxError, ValueError, struct.error,
+        # zlib.error, KeyError, ...), so everything but our own errors is the file's fault here.
+        if isinstance(exc, Exception) and not isinstance(exc, (ImageBroken, ImageUnsupported)):
+            raise ImageBroken("The picture is damaged or cut off and cannot be decoded.") from exc
+
+
+def _check_scans(encoded: bytes) -> None:
+    if encoded.count(b"\xff\xda") > _MAX_JPEG_SCANS:
+        raise ImageBroken(f"The JPEG has more than {_MAX_JPEG_SCANS} scans. Save it again as a normal JPEG.")
+
+
+def _check_announced_size(opened: ImageFile.ImageFile, max_pixels: int) -> None:
+    sizes = [opened.size]
+    if isinstance(opened, TiffImagePlugin.TiffImageFile):
+        # A tile is decoded whole, however small the picture is.
+        sizes.append((opened.tag_v2.get(_TIFF_TILE_WIDTH, 0), opened.tag_v2.get(_TIFF_TILE_LENGTH, 0)))
+    for width, height in sizes:
+        if width * height > max_pixels:
+            raise ImageTooManyPixels(height=height, width=width, limit_px=max_pixels)
+    if min(opened.size) < 1:
+        raise ImageBroken("The picture has no pixels.")
+
+
+def _upright(opened: Image.Image) -> Image.Image:
+    """Applies the EXIF orientation. The output carries no EXIF, so that nothing turns it a second time."""
+    try:
+        return ImageOps.exif_transpose(opened)
+    except Exception:  # a damaged EXIF block must not cost a picture whose pixels are sound
+        return opened
+
+
+def _split(image: Image.Image, profile: bytes | None) -> tuple[Image.Image, Image.Image | None]:
+    """Any mode of Pillow -> RGB, and the alpha channel where there is transparency."""
+    if image.mode.startswith("I") or image.mode == "F":
+        return _split_deep_gray(image)
+    if image.has_transparency_data:
+        rgba = image.convert("RGBA")
+        return rgba.convert("RGB"), rgba.getchannel("A")
+    if image.mode == "RGB":
+        return image, None
+    return _managed_rgb(image, profile) or image.convert("RGB"), None
+
+
+def _split_deep_gray(image: Image.Image) -> tuple[Image.Image, Image.Image | None]:
+    """Gray of 16 bits -> RGB of 8 bits: 65535 / 257 = 255. Pillow itself would clip it at 255."""
+    values = np.asarray(image)
+    if image.mode == "F" or (image.mode == "I" and (values.min() < 0 or values.max() > 65_535)):
+        raise ImageUnsupported(
+            "The picture has samples of 32 bits, which are not served. Save it with 8 or 16 bits per channel."
+        )
+    gray = Image.fromarray(((values.astype(np.uint32) + 128) // 257).astype(np.uint8))
+    key: Any = image.info.get("transparency")  # PNG: the one gray value that is transparent
+    alpha = Image.fromarray(np.where(values == key, 0, 255).astype(np.uint8)) if isinstance(key, int) else None
+    return gray.convert("RGB"), alpha
+
+
+def _managed_rgb(image: Image.Image, profile: bytes | None) -> Image.Image | None:
+    """CMYK, Lab or gray with a profile of its own -> sRGB through that profile; None where there is no way."""
+    if profile is None or image.mode not in ("CMYK", "LAB", "L"):
+        return None
+    if _profile_space(profile) != {"CMYK": b"CMYK", "LAB": b"Lab ", "L": b"GRAY"}[image.mode]:
+        return None
+    try:
+        source = ImageCms.getOpenProfile(io.BytesIO(profile))
+        return ImageCms.profileToProfile(image, source, ImageCms.createProfile("sRGB"), outputMode="RGB")
+    except (ImageCms.PyCMSError, OSError, ValueError):  # a profile that cannot be used: the plain formula instead
+        return None
+
+
+def _flatten(rgb: Image.Image, alpha: Image.Image) -> Image.Image:
+    white = Image.new("RGB", rgb.size, "white")
+    white.paste(rgb, mask=alpha)
+    return white
+
+
+def _icc_profile(image: Image.Image) -> bytes | None:
+    profile = image.info.get("icc_profile")
+    is_sound = isinstance(profile, bytes) and len(profile) >= 128 and profile[36:40] == b"acsp"
+    return profile if is_sound else None
+
+
+def _profile_space(profile: bytes | None) -> bytes | None:
+    return None if profile is None else profile[16:20]
+
+
+def _save_options(image_format: ImageFormat, quality: int, profile: bytes | None) -> dict[str, Any]:
+    match image_format:
+        case "jpeg":
+            # Halved chroma would blur the colour edges that were just sharpened; at low quality size matters more.
+            options: dict[str, Any] = {"quality": quality, "subsampling": 0 if quality >= 90 else 2}
+        case "webp":
+            options = {"quality": quality}
+        case "png":
+            options = {"compress_level": 4}  # a third larger than the default 6 never, three times faster
+        case "tiff":
+            options = {"compression": "tiff_adobe_deflate"}
+        case "bmp":
+            return {}
+    return options | ({"icc_profile": profile} if profile else {})
+
+
+def _swap_red_and_blue(image: npt.NDArray[Any]) -> ImageArray:
+    swapped: ImageArray = cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+    return swapped

@@ -1,0 +1,149 @@
+"""The WebSocket wire format, version 1, pure: bytes <-> Frame and Result. docs/protocol.md has it byte by byte.
+
+Both directions are here, so that clients in Python can use them as well. All numbers are big-endian.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from typing import Literal
+
+from service.errors import FrameInvalid
+
+__all__ = [
+    "FRAME_HEADER_BYTES",
+    "PROTOCOL_VERSION",
+    "RESULT_HEADER_BYTES",
+    "Frame",
+    "FrameFormat",
+    "Result",
+    "pack_frame",
+    "pack_result",
+    "parse_frame",
+    "parse_result",
+]
+
+PROTOCOL_VERSION = 1
+FrameFormat = Literal["jpeg", "webp", "png"]
+
+_MAGIC = b"CC"
+_KIND_FRAME = 1
+_KIND_RESULT = 2
+_JPEG_START = b"\xff\xd8"
+_FORMATS: tuple[FrameFormat, ...] = ("jpeg", "webp", "png")  # the index is the wire code
+
+# magic, version, kind, sequence, client timestamp
+_FRAME_HEADER = struct.Struct(">2sBBId")
+# the same, then width, height, frames dropped, five stage times, format, three reserved bytes
+_RESULT_HEADER = struct.Struct(">2sBBIdHHI5fB3x")
+
+FRAME_HEADER_BYTES = _FRAME_HEADER.size
+RESULT_HEADER_BYTES = _RESULT_HEADER.size
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """One frame as the client sent it.
+
+    `sequence` is None for a bare JPEG, which the server numbers itself. `client_timestamp_ms` is of any clock; it is
+    echoed, never read.
+    """
+
+    sequence: int | None
+    client_timestamp_ms: float
+    encoded: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """One sharpened frame as the server sends it; the times are those of the stages in the server."""
+
+    sequence: int
+    client_timestamp_ms: float
+    width_px: int
+    height_px: int
+    frames_dropped: int
+    queue_ms: float
+    decode_ms: float
+    inference_ms: float
+    encode_ms: float
+    total_ms: float
+    format: FrameFormat
+    encoded: bytes
+
+
+def parse_frame(message: bytes) -> Frame:
+    """Reads one binary message of a client. The picture itself is not looked at beyond its first two bytes.
+
+    Raises:
+        FrameInvalid: Neither a JPEG nor a header of this version followed by a JPEG.
+    """
+    if message.startswith(_JPEG_START):
+        return Frame(sequence=None, client_timestamp_ms=0.0, encoded=message)
+    if len(message) < FRAME_HEADER_BYTES or not message.startswith(_MAGIC):
+        raise FrameInvalid(
+            "A frame is a JPEG (it starts with FF D8), alone or behind a 16-byte header that starts with 'CC'; "
+            f"this message of {len(message)} bytes starts with {message[:2].hex(' ').upper() or 'nothing'}."
+        )
+    _, version, kind, sequence, client_timestamp_ms = _FRAME_HEADER.unpack_from(message)
+    if version != PROTOCOL_VERSION:
+        raise FrameInvalid(
+            f"The frame's header has protocol version {version}; this server speaks version {PROTOCOL_VERSION}."
+        )
+    if kind != _KIND_FRAME:
+        raise FrameInvalid(f"The header's kind is {kind}; a client sends kind {_KIND_FRAME}.", sequence=sequence)
+    encoded = message[FRAME_HEADER_BYTES:]
+    if not encoded.startswith(_JPEG_START):
+        raise FrameInvalid(
+            "What follows the frame's header is not a JPEG: it should start with FF D8 and starts with "
+            f"{encoded[:2].hex(' ').upper() or 'nothing'}.",
+            sequence=sequence,
+        )
+    return Frame(sequence=sequence, client_timestamp_ms=client_timestamp_ms, encoded=encoded)
+
+
+def pack_frame(frame: Frame) -> bytes:
+    """Writes a frame as a client sends it: with the header, or bare where it has no sequence number."""
+    if frame.sequence is None:
+        return frame.encoded
+    header = _FRAME_HEADER.pack(_MAGIC, PROTOCOL_VERSION, _KIND_FRAME, frame.sequence, frame.client_timestamp_ms)
+    return header + frame.encoded
+
+
+def pack_result(result: Result) -> bytes:
+    """Writes a result as the server sends it."""
+    header = _RESULT_HEADER.pack(
+        _MAGIC,
+        PROTOCOL_VERSION,
+        _KIND_RESULT,
+        result.sequence,
+        result.client_timestamp_ms,
+        result.width_px,
+        result.height_px,
+        result.frames_dropped,
+        result.queue_ms,
+        result.decode_ms,
+        result.inference_ms,
+        result.encode_ms,
+        result.total_ms,
+        _FORMATS.index(result.format),
+    )
+    return header + result.encoded
+
+
+def parse_result(message: bytes) -> Result:
+    """Reads one binary message of the server.
+
+    Raises:
+        FrameInvalid: Not a result of this protocol version.
+    """
+    if len(message) < RESULT_HEADER_BYTES or not message.startswith(_MAGIC):
+        raise FrameInvalid("A result starts with a 48-byte header, and that with 'CC'; this message does not.")
+    _, version, kind, sequence, client_timestamp_ms, *rest, code = _RESULT_HEADER.unpack_from(message)
+    if version != PROTOCOL_VERSION or kind != _KIND_RESULT or code >= len(_FORMATS):
+        raise FrameInvalid(
+            f"Version {version}, kind {kind}, format {code} is not a result of protocol version {PROTOCOL_VERSION}.",
+            sequence=sequence,
+        )
+    return Result(sequence, client_timestamp_ms, *rest, _FORMATS[code], message[RESULT_HEADER_BYTES:])

@@ -1,0 +1,172 @@
+"""Prometheus objects of one app, in a registry of its own. What is counted and when is decided by its callers.
+
+Every frame that is received is later counted exactly once more, as sent or as dropped.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    GCCollector,
+    Gauge,
+    Histogram,
+    Info,
+    PlatformCollector,
+    ProcessCollector,
+    generate_latest,
+)
+from prometheus_client.metrics_core import GaugeMetricFamily
+from prometheus_client.registry import Collector
+
+__all__ = ["DropReason", "Metrics", "RateWindow", "Route", "StageTimes"]
+
+DropReason = Literal["replaced", "invalid", "broken", "failed", "disconnected"]
+Route = Literal["/sharpen", "/stream"]
+
+_RATE_WINDOW_S = 5.0
+_STAGE_BUCKETS_S = (
+    *(0.0005, 0.001, 0.002, 0.004, 0.006, 0.008, 0.012, 0.016, 0.024, 0.033, 0.05),
+    *(0.075, 0.1, 0.15, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class StageTimes:
+    """Where one picture's time went. `queue_ms` is waiting; `total_ms` is from its arrival to its answer."""
+
+    decode_ms: float
+    queue_ms: float
+    inference_ms: float
+    encode_ms: float
+    total_ms: float
+
+    def items_ms(self) -> Iterable[tuple[str, float]]:
+        """The stages by name, in order, total last."""
+        yield "decode", self.decode_ms
+        yield "queue", self.queue_ms
+        yield "inference", self.inference_ms
+        yield "encode", self.encode_ms
+        yield "total", self.total_ms
+
+
+class RateWindow:
+    """Events per second over a sliding window; the memory is bounded by `max_events`."""
+
+    def __init__(
+        self, *, window_s: float = _RATE_WINDOW_S, max_events: int = 10_000, clock: Callable[[], float]
+    ) -> None:
+        self._window_s = window_s
+        self._clock = clock
+        self._times_s: deque[float] = deque(maxlen=max_events)
+
+    def note(self) -> None:
+        """Counts one event, now."""
+        self._times_s.append(self._clock())
+
+    def per_second(self) -> float:
+        """Events in the window, divided by its length."""
+        oldest_s = self._clock() - self._window_s
+        # A snapshot: the scrape runs in another thread than the counting.
+        return sum(time_s > oldest_s for time_s in tuple(self._times_s)) / self._window_s
+
+
+class Metrics:
+    """All that Prometheus can scrape of one app."""
+
+    def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self.registry = CollectorRegistry()
+        registry = self.registry
+        self.frames_received = Counter(
+            "clearcall_frames_received", "Frames received on streams, bad ones included.", registry=registry
+        )
+        self.frames_sent = Counter(
+            "clearcall_frames_sent", "Sharpened frames sent on streams.", registry=registry
+        )
+        self._frames_dropped = Counter(
+            "clearcall_frames_dropped",
+            "Frames that got no sharpened answer: replaced by a newer one, invalid (not a frame), broken (a picture "
+            "that cannot be used), failed (in the network), disconnected (the client left first).",
+            ["reason"],
+            registry=registry,
+        )
+        self.streams_active = Gauge("clearcall_streams_active", "Streams that are open.", registry=registry)
+        self._images = Counter(
+            "clearcall_images", "Requests for POST /sharpen by HTTP status.", ["status"], registry=registry
+        )
+        self._stage_seconds = Histogram(
+            "clearcall_stage_seconds",
+            "Time per picture in each stage.",
+            ["route", "stage"],
+            buckets=_STAGE_BUCKETS_S,
+            registry=registry,
+        )
+        self._queue_depth = Gauge(
+            "clearcall_queue_depth", "Decoded or admitted pictures that wait.", ["kind"], registry=registry
+        )
+        self._model = Info("clearcall_model", "The model that is served.", registry=registry)
+        self._rates = {route: RateWindow(clock=clock) for route in get_args(Route)}
+        registry.register(_RateCollector(self._rates))
+        # A series that exists from the start lets rate() see its first increase.
+        self._drop_counters = {reason: self._frames_dropped.labels(reason) for reason in get_args(DropReason)}
+        self._stage_histograms = {
+            route: {
+                stage: self._stage_seconds.labels(route, stage)
+                for stage, _ in StageTimes(0, 0, 0, 0, 0).items_ms()
+            }
+            for route in get_args(Route)
+        }
+        self._images.labels("200")
+        ProcessCollector(registry=registry)
+        PlatformCollector(registry=registry)
+        GCCollector(registry=registry)
+
+    def describe_model(self, *, model: str, device: str, backend: str) -> None:
+        """Says what is served, once it is loaded."""
+        self._model.info({"model": model, "device": device, "backend": backend})
+
+    def watch_queue(self, kind: str, depth: Callable[[], int]) -> None:
+        """Reads a queue's depth at every scrape."""
+        self._queue_depth.labels(kind).set_function(depth)
+
+    def note_dropped(self, reason: DropReason, count: int = 1) -> None:
+        """Counts frames that get no result."""
+        self._drop_counters[reason].inc(count)
+
+    def note_image(self, status: int) -> None:
+        """Counts one POST /sharpen by the status of its answer."""
+        self._images.labels(str(status)).inc()
+
+    def note_sharpened(self, route: Route, times: StageTimes) -> None:
+        """Records one picture that was sharpened and answered."""
+        self._rates[route].note()
+        histograms = self._stage_histograms[route]
+        for stage, time_ms in times.items_ms():
+            histograms[stage].observe(time_ms / 1000)
+
+    def text(self) -> bytes:
+        """The exposition in Prometheus' text format."""
+        return generate_latest(self.registry)
+
+
+class _RateCollector(Collector):
+    """The rates are worked out when they are asked for, so that an idle route falls to 0 by itself."""
+
+    def __init__(self, rates: dict[Route, RateWindow]) -> None:
+        self._rates = rates
+
+    def collect(self) -> Iterable[GaugeMetricFamily]:
+        family = GaugeMetricFamily(
+            "clearcall_frames_per_second",
+            f"Pictures answered per second over the last {_RATE_WINDOW_S:g} s.",
+            labels=["route"],
+        )
+        for route, rate in self._rates.items():
+            family.add_metric([route], rate.per_second())
+        yield family

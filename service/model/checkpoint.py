@@ -1,0 +1,237 @@
+"""One `.safetensors` file: the student's weights, and what is known about them as JSON in the header.
+
+Written atomically, read strictly, never unpickled. The header's `clearcall` entry holds the `Facts`; everything that can be wrong
+with a file has an error of its own, see `service.errors`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from service.errors import (
+    CheckpointArchitectureUnknown,
+    CheckpointCorrupt,
+    CheckpointFactsInvalid,
+    CheckpointForeign,
+    CheckpointNotFinite,
+    CheckpointNotFound,
+    CheckpointVersionUnknown,
+    CheckpointWeightsMismatch,
+)
+from service.model.student import ARCHITECTURE, StudentConfig, StudentNetEnhanced, build_student
+
+__all__ = ["FORMAT_VERSION", "Checkpoint", "Facts", "Score", "load_checkpoint", "save_checkpoint"]
+
+FORMAT_VERSION = 1
+_HEADER_KEY = "clearcall"
+_LARGEST_FILE_BYTES = 512 * 1024 * 1024
+
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+
+
+class Score(BaseModel):
+    """Mean quality under one protocol, the input's own beside it.
+
+    `worse_count` is the number of pictures whose PSNR the student lowered by more than 0.05 dB.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    pictures: int
+    input_psnr_db: Finite
+    psnr_db: Finite
+    input_ssim: Finite
+    ssim: Finite
+    worse_count: int
+
+
+class Facts(BaseModel):
+    """What a checkpoint's header says about its weights."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    format_version: Literal[1] = FORMAT_VERSION
+    architecture: str = ARCHITECTURE
+    config: dict[str, int | float | str]
+    name: str = Field(pattern=r"^[A-Za-z0-9._-]{1,64}$", description="size or nickname")
+    size_multiple: int = Field(ge=1, le=64, description="px")
+    value_range: tuple[float, float] = (0.0, 1.0)
+    colour_order: Literal["RGB"] = "RGB"
+    normalisation: Literal["instance", "frozen"]
+    default_strength: float = Field(ge=0, le=2, description="of the unsharp mask")
+    training_commit: str = "unknown"
+    training_config: dict[str, int | float | str] = {}
+    training_steps: int = Field(default=0, ge=0)
+    data_manifest_hash: str = ""
+    scores: dict[str, Score] = {}
+    created: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """A network on the CPU in evaluation mode, its facts, and an id that changes with the file's content."""
+
+    network: StudentNetEnhanced
+    facts: Facts
+    model_id: str
+
+
+def save_checkpoint(path: Path, network: StudentNetEnhanced, facts: Facts) -> None:
+    """Writes weights (fp32) and facts to `path`, replacing what is there in one step.
+
+    Raises:
+        CheckpointNotFinite: a weight is NaN or infinite; nothing is written.
+        OSError: the folder cannot be written.
+    """
+    tensors = {
+        name: tensor.detach().float().contiguous().cpu()
+        for name, tensor in network.state_dict().items()
+    }
+    _require_finite(path, tensors)
+    encoded = save(tensors, metadata={_HEADER_KEY: facts.model_dump_json()})
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(encoded)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def load_checkpoint(path: Path) -> Checkpoint:
+    """Reads and verifies a checkpoint.
+
+    Raises:
+        CheckpointError: the leaf says what is wrong with the file.
+    """
+    header, tensors, digest = _read(path)
+    facts = _parse_facts(path, header)
+    try:
+        config = StudentConfig(**facts.config)  # type: ignore[arg-type]
+    except (TypeError, ValueError) as exc:
+        raise CheckpointFactsInvalid(
+            path, f"its network config is wrong ({exc}). Export the checkpoint again."
+        ) from exc
+    if (config.size_multiple, config.normalisation) != (facts.size_multiple, facts.normalisation):
+        raise CheckpointFactsInvalid(
+            path, "its facts contradict its network config. Export the checkpoint again."
+        )
+    with torch.device("meta"):
+        network = build_student(config)
+    _require_matching(path, network.state_dict(), tensors)
+    _require_finite(path, tensors)
+    network.load_state_dict(tensors, strict=True, assign=True)
+    network.requires_grad_(requires_grad=False)
+    return Checkpoint(network=network.eval(), facts=facts, model_id=f"{facts.name}-{digest[:8]}")
+
+
+def _read(path: Path) -> tuple[dict[str, str], dict[str, Tensor], str]:
+    try:
+        size_bytes = path.stat().st_size
+        if not path.is_file():
+            raise CheckpointNotFound(path, "not a file. Name a .safetensors checkpoint.")
+        if size_bytes > _LARGEST_FILE_BYTES:
+            raise CheckpointForeign(
+                path, f"{size_bytes / 1e6:.0f} MB is far larger than any student. Not loaded."
+            )
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+        with safe_open(path, framework="pt") as file:
+            header = file.metadata() or {}
+            tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118
+    except FileNotFoundError as exc:
+        raise CheckpointNotFound(
+            path, "no such file. Train one with clearcall-train distill, or correct the path."
+        ) from exc
+    except OSError as exc:
+        raise CheckpointNotFound(
+            path, f"cannot be read ({exc.strerror or exc}). Check its permissions."
+        ) from exc
+    except SafetensorError as exc:
+        raise CheckpointCorrupt(
+            path,
+            f"truncated, or not a safetensors file ({exc}). Copy it again or export it again.",
+        ) from exc
+    return header, tensors, digest
+
+
+def _parse_facts(path: Path, header: Mapping[str, str]) -> Facts:
+    if _HEADER_KEY not in header:
+        raise CheckpointForeign(
+            path,
+            "a safetensors file, but its header has no 'clearcall' facts. "
+            "Only checkpoints written by clearcall-train can be served.",
+        )
+    try:
+        raw: Any = json.loads(header[_HEADER_KEY])
+    except (json.JSONDecodeError, RecursionError) as exc:
+        raise CheckpointFactsInvalid(
+            path, "its facts are not JSON. Export the checkpoint again."
+        ) from exc
+    version = raw.get("format_version") if isinstance(raw, dict) else None
+    if isinstance(raw, dict) and version != FORMAT_VERSION:
+        raise CheckpointVersionUnknown(
+            path,
+            f"format version {version!r}; this build reads version {FORMAT_VERSION}. "
+            "Export it with the Clearcall version that serves it.",
+        )
+    try:
+        facts = Facts.model_validate(raw)
+    except ValidationError as exc:
+        first = exc.errors()[0]
+        where = ".".join(str(part) for part in first["loc"]) or "facts"
+        raise CheckpointFactsInvalid(
+            path, f"{where}: {first['msg']}. Export the checkpoint again."
+        ) from exc
+    if facts.architecture != ARCHITECTURE:
+        raise CheckpointArchitectureUnknown(
+            path, f"architecture {facts.architecture!r}; this build has only {ARCHITECTURE}."
+        )
+    return facts
+
+
+def _require_matching(
+    path: Path, wanted: Mapping[str, Tensor], tensors: Mapping[str, Tensor]
+) -> None:
+    missing, unexpected = wanted.keys() - tensors.keys(), tensors.keys() - wanted.keys()
+    if missing or unexpected:
+        parts = [
+            f"{word} {', '.join(sorted(names)[:3])}{' ...' if len(names) > 3 else ''}"
+            for word, names in (("lacks", missing), ("has unexpected", unexpected))
+            if names
+        ]
+        raise CheckpointWeightsMismatch(
+            path, f"it {' and '.join(parts)}. Weights and config do not belong together."
+        )
+    for name, tensor in wanted.items():
+        if tensors[name].shape != tensor.shape or tensors[name].dtype != torch.float32:
+            raise CheckpointWeightsMismatch(
+                path,
+                f"{name} is {tuple(tensors[name].shape)} {tensors[name].dtype}, expected "
+                f"{tuple(tensor.shape)} torch.float32. Weights and config do not belong together.",
+            )
+
+
+def _require_finite(path: Path, tensors: Mapping[str, Tensor]) -> None:
+    for name, tensor in tensors.items():
+        if not bool(torch.isfinite(tensor).all()):
+            raise CheckpointNotFinite(
+                path, f"{name} holds NaN or infinity: the training diverged. Use an earlier one."
+            )

@@ -1,0 +1,146 @@
+"""The service's settings: CLEARCALL_* variables and flags, checked once at start, then never changed.
+
+Not here: what a client sets for its own stream (`stream.StreamSettings`).
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
+
+from pydantic import Field, ValidationError, field_validator
+from pydantic_core import ErrorDetails
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from service.errors import SettingsInvalid
+
+__all__ = ["PREFIX", "Settings", "load_settings", "unknown_variables"]
+
+PREFIX = "CLEARCALL_"
+
+
+class Settings(BaseSettings):
+    """What an operator can set. Each description ends with the unit and the legal range."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, env_ignore_empty=True, frozen=True, extra="forbid"
+    )
+
+    host: str = Field(
+        "127.0.0.1",
+        min_length=1,
+        description="address to listen on; 0.0.0.0 for all interfaces",
+    )
+    port: int = Field(8000, ge=0, le=65535, description="TCP port; 0 to 65535, 0 = any free one")
+    checkpoint: Path | None = Field(
+        None, description="student checkpoint (.safetensors); the bundled one if not given"
+    )
+    device: Literal["auto", "cpu", "cuda", "mps"] = Field(
+        "auto", description="where the network runs: auto, cpu, cuda or mps"
+    )
+    backend: Literal["auto", "torch", "openvino"] = Field(
+        "auto", description="what runs the network: auto, torch or openvino"
+    )
+    threads: int = Field(
+        0, ge=0, le=1024, description="CPU threads of the network; 0 to 1024, 0 = all cores"
+    )
+    codec_threads: int = Field(
+        2, ge=1, le=64, description="threads that decode and encode frames; 1 to 64"
+    )
+    max_upload_bytes: int = Field(
+        20_000_000, ge=1_000, le=2_000_000_000, description="largest upload, bytes; 1e3 to 2e9"
+    )
+    max_pixels: int = Field(
+        50_000_000, ge=1, le=1_000_000_000, description="largest uploaded picture, pixels; 1 to 1e9"
+    )
+    max_uploads: int = Field(
+        32, ge=1, le=10_000, description="uploads being received at a time; 1 to 10000"
+    )
+    upload_timeout_s: float = Field(
+        60.0, gt=0, le=3_600, description="time for one upload to arrive, seconds; up to 3600"
+    )
+    max_waiting_images: int = Field(
+        8, ge=0, le=1_000, description="uploaded pictures that may wait for their turn; 0 to 1000"
+    )
+    max_frame_bytes: int = Field(
+        4_000_000, ge=1_000, le=100_000_000, description="largest stream frame, bytes; 1e3 to 1e8"
+    )
+    max_frame_pixels: int = Field(
+        8_300_000, ge=1, le=100_000_000, description="largest stream frame, pixels; 1 to 1e8"
+    )
+    max_streams: int = Field(16, ge=1, le=1_000, description="streams open at a time; 1 to 1000")
+    frames_in_flight: int = Field(
+        2, ge=1, le=16, description="frames of one stream being worked on at a time; 1 to 16"
+    )
+    allowed_origins: Annotated[tuple[str, ...], NoDecode] = Field(
+        (),
+        description="other sites whose pages may open streams, like https://meet.example.org, "
+        "comma-separated; * = any",
+    )
+    log_level: Literal["critical", "error", "warning", "info", "debug"] = Field(
+        "info", description="critical, error, warning, info or debug"
+    )
+
+    @field_validator("allowed_origins", mode="before")
+    @classmethod
+    def _split_origins(cls, value: object) -> object:
+        if isinstance(value, str):
+            return tuple(part.strip() for part in value.split(",") if part.strip())
+        return value
+
+    @field_validator("allowed_origins")
+    @classmethod
+    def _check_origins(cls, origins: tuple[str, ...]) -> tuple[str, ...]:
+        for origin in origins:
+            scheme, host, *rest = urlsplit(origin)
+            if origin not in ("*", "null") and (not scheme or not host or any(rest)):
+                raise ValueError(f"{origin!r} is not an origin like https://meet.example.org")
+        return tuple(origin.lower() for origin in origins)
+
+    @field_validator("device", "backend", "log_level", mode="before")
+    @classmethod
+    def _lower(cls, value: object) -> object:
+        return value.lower() if isinstance(value, str) else value
+
+
+def load_settings(flags: Mapping[str, Any] | None = None) -> Settings:
+    """Reads the CLEARCALL_* variables; a flag wins over its variable.
+
+    Args:
+        flags: Field name to value, only those that were given.
+
+    Raises:
+        SettingsInvalid: Names every wrong setting, what it holds and what it should hold.
+    """
+    try:
+        return Settings(**(flags or {}))
+    except ValidationError as exc:
+        raise SettingsInvalid("; ".join(_explain(error) for error in exc.errors())) from exc
+
+
+def unknown_variables(environment: Mapping[str, str]) -> dict[str, str | None]:
+    """Finds CLEARCALL_* variables that no setting reads.
+
+    They are no error: orchestrators add variables of their own under a service's name.
+
+    Returns:
+        Each variable's name with the name that may have been meant, if any is close.
+    """
+    known = [f"{PREFIX}{name.upper()}" for name in Settings.model_fields]
+    unknown = [name for name in environment if name.startswith(PREFIX) and name not in known]
+    return {
+        name: next(iter(difflib.get_close_matches(name, known, n=1, cutoff=0.8)), None)
+        for name in unknown
+    }
+
+
+def _explain(error: ErrorDetails) -> str:
+    name = str(error["loc"][0]) if error["loc"] else "settings"
+    field = Settings.model_fields.get(name)
+    if field is None:
+        return f"{name} is not a setting"
+    where = f"{PREFIX}{name.upper()} (--{name.replace('_', '-')})"
+    return f"{where} is {error['input']!r}, but should be: {field.description}. {error['msg']}."
