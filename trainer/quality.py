@@ -32,8 +32,10 @@ def ssim_map(first: Tensor, second: Tensor, *, stride_px: int = 1) -> Tensor:
 
     Pictures smaller than the window use one as large as they are.
     """
-    stack = torch.cat((first, second, first * first, second * second, first * second), dim=1)
-    mean_1, mean_2, square_1, square_2, product = _windowed(stack, stride_px).chunk(5, dim=1)
+    mean_1, mean_2, square_1, square_2, product = (
+        _windowed(planes, stride_px)
+        for planes in (first, second, first.square(), second.square(), first * second)
+    )
     variance_1 = square_1 - mean_1.square()
     variance_2 = square_2 - mean_2.square()
     covariance = product - mean_1 * mean_2
