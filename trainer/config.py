@@ -1,4 +1,7 @@
-"""Every setting of a distillation run: one frozen dataclass, from which the command line is made too."""
+"""Every setting of a distillation run.
+
+One frozen dataclass, from which the command line is made too.
+"""
 
 from __future__ import annotations
 
@@ -40,7 +43,10 @@ class DistillConfig:
         0.02, "crops count 1 / (1 + L1 of their input / this); 0 = all crops count alike", 0, 1
     )
     freeze_norm_at: float = _setting(
-        0.1, "share of the steps after which the normalisation's statistics are frozen; 1 = never", 0, 1
+        0.1,
+        "share of the steps after which the normalisation's statistics are frozen; 1 = never",
+        0,
+        1,
     )
     precision: str = field(
         default="auto",

@@ -1,7 +1,7 @@
 """Sharp pictures from a folder, and the endless sequence of training crops made from them.
 
-A crop depends on the seed and on its number in the sequence only: a run that is resumed, or that uses another number of
-loader processes, sees the same ones.
+A crop depends on the seed and on its number in the sequence only: a run that is resumed, or that
+uses another number of loader processes, sees the same ones.
 """
 
 from __future__ import annotations
@@ -38,9 +38,7 @@ def find_pictures(folder: Path) -> list[Path]:
         FileNotFoundError: it is not a folder, or holds no picture.
     """
     paths = sorted(
-        path
-        for path in folder.rglob("*")
-        if path.suffix.lower() in _EXTENSIONS and path.is_file()
+        path for path in folder.rglob("*") if path.suffix.lower() in _EXTENSIONS and path.is_file()
     )
     if not paths:
         raise FileNotFoundError(
@@ -54,15 +52,15 @@ def read_picture(path: Path) -> ImageArray | None:
     """The file as an image (H, W, 3) uint8 RGB, turned upright; None if it cannot be read."""
     encoded = np.fromfile(path, dtype=np.uint8)
     bgr = cv2.imdecode(encoded, cv2.IMREAD_COLOR) if encoded.size else None
-    return None if bgr is None else np.ascontiguousarray(bgr[:, :, ::-1])
+    return None if bgr is None else np.ascontiguousarray(bgr[:, :, ::-1], dtype=np.uint8)
 
 
 @dataclass(frozen=True, slots=True)
 class PictureSet:
     """The pictures of a folder that are large enough for a crop.
 
-    While all of them fit into `cache_bytes` they are held decoded, in memory that loader processes share; otherwise each
-    is read when it is needed.
+    While all of them fit into `cache_bytes` they are held decoded, in memory that loader processes
+    share; otherwise each is read when it is needed.
     """
 
     paths: tuple[Path, ...]
@@ -75,7 +73,8 @@ class PictureSet:
     def open(cls, folder: Path, *, smallest_px: int, cache_bytes: int) -> PictureSet:
         """Reads every picture once.
 
-        Files that cannot be read or are smaller than `smallest_px` are named in the log and left out.
+        Files that cannot be read or are smaller than `smallest_px` are named in the log and left
+        out.
 
         Raises:
             FileNotFoundError: no picture is left.
@@ -110,7 +109,8 @@ class PictureSet:
         offsets = np.cumsum([0, *(height * width * 3 for height, width in shapes)])
         cache = None
         if decoded is not None:
-            cache = torch.empty(total_bytes, dtype=torch.uint8).share_memory_()
+            cache = torch.empty(total_bytes, dtype=torch.uint8)
+            cache.share_memory_()  # type: ignore[no-untyped-call]
             flat = cache.numpy()
             for start, image in zip(offsets, decoded, strict=False):
                 flat[start : start + image.size] = image.reshape(-1)
@@ -193,7 +193,10 @@ class _StepBatches(Sequence[list[int]]):
 def crop_batches(
     dataset: CropDataset, *, first_step: int, last_step: int, batch_size: int, workers: int
 ) -> DataLoader[tuple[Tensor, Tensor]]:
-    """Batches (degraded, clean), each (batch_size, 3, crop, crop) uint8, for steps first_step to last_step - 1."""
+    """Batches (degraded, clean), each (batch_size, 3, crop, crop) uint8.
+
+    For steps first_step to last_step - 1.
+    """
     return DataLoader(
         dataset,
         batch_sampler=_StepBatches(first_step, last_step, batch_size),

@@ -1,13 +1,15 @@
-"""What low bandwidth does to a picture: seeded degradations for training and fixed protocols for evaluation.
+"""What low bandwidth does to a picture.
 
-Pure: images in, images out, no files. Everything works on an `image`, (H, W, 3) uint8 RGB, and keeps its size. Random
-choices come from the generator that is passed in and from nothing else.
+Seeded degradations for training and fixed protocols for evaluation.
+
+Pure: images in, images out, no files. Everything works on an `image`, (H, W, 3) uint8 RGB, and
+keeps its size. Random choices come from the generator that is passed in and from nothing else.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal
+from typing import Any, Literal
 
 import cv2
 import numpy as np
@@ -57,8 +59,9 @@ def add_sensor_noise(
 
     Args:
         read: standard deviation of the signal-independent part, in levels of 255.
-        shot: standard deviation of the signal-dependent part at white, in levels of 255; it grows with the root of the
-            signal (Foi et al. 2008, the Gaussian approximation of Poisson noise).
+        shot: standard deviation of the signal-dependent part at white, in levels of 255; it grows
+            with the root of the signal (Foi et al. 2008, the Gaussian approximation of Poisson
+            noise).
     """
     signal = image.astype(np.float32)
     noise = rng.standard_normal(signal.shape, dtype=np.float32)
@@ -70,13 +73,20 @@ def add_sensor_noise(
 
 
 def compress_jpeg(image: ImageArray, *, quality: int, is_subsampled: bool = True) -> ImageArray:
-    """One round trip through JPEG at `quality` (1 to 100), colour at half resolution if subsampled."""
+    """One round trip through JPEG at `quality` (1 to 100).
+
+    Colour at half resolution if subsampled.
+    """
     sampling = (
-        cv2.IMWRITE_JPEG_SAMPLING_FACTOR_420 if is_subsampled else cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444
+        cv2.IMWRITE_JPEG_SAMPLING_FACTOR_420
+        if is_subsampled
+        else cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444
     )
     settings = [cv2.IMWRITE_JPEG_QUALITY, quality, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, sampling]
     _, encoded = cv2.imencode(".jpg", image[:, :, ::-1], settings)
-    return np.ascontiguousarray(cv2.imdecode(encoded, cv2.IMREAD_COLOR)[:, :, ::-1])
+    decoded = cv2.imdecode(encoded, cv2.IMREAD_COLOR)
+    assert decoded is not None, "OpenCV reads the JPEG that it wrote"
+    return _image(decoded[:, :, ::-1])
 
 
 def rescale(
@@ -89,8 +99,8 @@ def rescale(
 ) -> ImageArray:
     """Down by `factor` and back up to the same size.
 
-    `bicubic`, `bilinear` and `area` are OpenCV's (the first two alias when they shrink); the antialiased ones are
-    Pillow's. `between` is applied to the small picture.
+    `bicubic`, `bilinear` and `area` are OpenCV's (the first two alias when they shrink); the
+    antialiased ones are Pillow's. `between` is applied to the small picture.
     """
     height, width = image.shape[:2]
     small_size = (max(1, round(height / factor)), max(1, round(width / factor)))
@@ -105,13 +115,15 @@ def _resize(image: ImageArray, size: tuple[int, int], resampler: Resampler) -> I
     if resampler in _PILLOW_FILTERS:
         resized = Image.fromarray(image).resize((width, height), _PILLOW_FILTERS[resampler])
         return np.array(resized)
-    return cv2.resize(image, (width, height), interpolation=_OPENCV_FILTERS[resampler]).reshape(
-        height, width, 3
-    )
+    return _image(cv2.resize(image, (width, height), interpolation=_OPENCV_FILTERS[resampler]))
 
 
-def _uint8(values: npt.NDArray[np.float32]) -> ImageArray:
-    return np.clip(np.rint(values), 0, 255).astype(np.uint8)
+def _uint8(values: npt.NDArray[Any]) -> ImageArray:
+    return _image(np.clip(np.rint(values), 0, 255))
+
+
+def _image(values: npt.NDArray[Any]) -> ImageArray:
+    return np.ascontiguousarray(values, dtype=np.uint8)
 
 
 def _webcam(image: ImageArray, rng: np.random.Generator) -> ImageArray:
@@ -122,7 +134,8 @@ def _webcam(image: ImageArray, rng: np.random.Generator) -> ImageArray:
 
 Protocol = Callable[[ImageArray, np.random.Generator], ImageArray]
 
-# Fixed for good: a figure made with one of these names must stay comparable. Change one by adding another name.
+# Fixed for good: a figure made with one of these names must stay comparable. Change one by adding
+# another name.
 PROTOCOLS: dict[str, Protocol] = {
     "bicubic x2": lambda image, _: rescale(image, factor=2),
     "bicubic x2 antialiased": lambda image, _: rescale(
@@ -139,10 +152,13 @@ PROTOCOLS: dict[str, Protocol] = {
 def degrade_at_random(
     image: ImageArray, rng: np.random.Generator, *, clean_share: float = 0.1
 ) -> ImageArray:
-    """A degradation of random kind and strength; a `clean_share` of the calls returns the picture untouched.
+    """A degradation of random kind and strength.
 
-    One of: only rescaled (x1.5 to x4), only blurred (sigma 0.4 to 2.6 px), only compressed (JPEG 25 to 95), only noisy, or
-    a mixture of them in the order of a camera and a codec, with the compression before or after the enlargement.
+    A `clean_share` of the calls returns the picture untouched.
+
+    One of: only rescaled (x1.5 to x4), only blurred (sigma 0.4 to 2.6 px), only compressed (JPEG 25
+    to 95), only noisy, or a mixture of them in the order of a camera and a codec, with the
+    compression before or after the enlargement.
     """
     if rng.random() < clean_share:
         return image.copy()
@@ -192,7 +208,9 @@ def _mix(image: ImageArray, rng: np.random.Generator) -> ImageArray:
             factor=float(rng.uniform(1.2, 3.0)),
             shrink=_SHRINKERS[rng.integers(5)],
             enlarge=_ENLARGERS[rng.integers(2)],
-            between=(lambda small: _compress_at_random(small, rng)) if is_small_compressed else None,
+            between=(lambda small: _compress_at_random(small, rng))
+            if is_small_compressed
+            else None,
         )
         if is_small_compressed:
             return image

@@ -1,10 +1,11 @@
 """The training loop: from a folder of sharp pictures to the weights of a student.
 
-A step takes degraded crops, lets the student sharpen them and compares the result with the clean crops. The teacher's
-terms join the same sum of `weighted_terms`; the student's features for them come from `forward_with_features`.
+A step takes degraded crops, lets the student sharpen them and compares the result with the clean
+crops. The teacher's terms join the same sum of `weighted_terms`; the student's features for them
+come from `forward_with_features`.
 
-All that a run needs to go on where it stopped is in one state file, written atomically: on a CPU a resumed run ends with
-the very bits of an unbroken one.
+All that a run needs to go on where it stopped is in one state file, written atomically: on a CPU a
+resumed run ends with the very bits of an unbroken one.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ import torch
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor, nn
 
-from service.model.student import SIZES, StudentNetEnhanced, build_student
+from service.model.student import SIZES, StudentConfig, StudentNetEnhanced, build_student
 from trainer.config import DistillConfig
 from trainer.data import CropDataset, PictureSet, crop_batches
 from trainer.export import export_student
@@ -68,7 +69,10 @@ class RunOptions:
 
 
 def learning_rate(step: int, config: DistillConfig) -> float:
-    """The rate of step `step` (from 0): a linear rise, then half a cosine down to `last_rate` of the largest."""
+    """The rate of step `step` (from 0).
+
+    A linear rise, then half a cosine down to `last_rate` of the largest.
+    """
     if step < config.warmup:
         return config.rate * (step + 1) / config.warmup
     progress = (step - config.warmup) / max(1, config.steps - config.warmup)
@@ -145,13 +149,12 @@ class _Meter:
     def _clear(self) -> None:
         self._since = time.monotonic()
         self._count = 0
-        self._sums: dict[str, Tensor] = {}
+        self._sums: dict[str, Tensor | int] = {}
 
     def add(self, terms: dict[str, Tensor], psnr: Tensor) -> None:
         self._count += 1
         for name, value in (*terms.items(), ("psnr_db", psnr), ("loss", sum(terms.values()))):
-            value = torch.as_tensor(value).detach()
-            self._sums[name] = self._sums[name] + value if name in self._sums else value
+            self._sums[name] = self._sums.get(name, 0) + torch.as_tensor(value).detach()
 
     def report(self, step: int, rate: float) -> dict[str, Any]:
         seconds = time.monotonic() - self._since
@@ -171,9 +174,10 @@ class _Run:
         self.manifest_hash = pictures.manifest_hash
         self.device = _device(options.device)
         self.precision = _precision(config.precision, self.device)
-        self.student: StudentNetEnhanced = build_student(SIZES[config.size]).to(
-            self.device, memory_format=torch.channels_last
+        self.student: StudentNetEnhanced = build_student(_named_size(config.size)).to(
+            device=self.device
         )
+        self.student.to(memory_format=torch.channels_last)
         self.averaged = {
             name: tensor.detach().clone() for name, tensor in self.student.state_dict().items()
         }
@@ -202,7 +206,10 @@ class _Run:
         return self.step >= self.config.freeze_norm_at * self.config.steps
 
     def train_step(self, degraded: Tensor, clean: Tensor) -> tuple[dict[str, Tensor], Tensor]:
-        """One step on a batch of crops (N, 3, H, W) uint8; the weighted loss terms and the mean PSNR."""
+        """One step on a batch of crops (N, 3, H, W) uint8.
+
+        The weighted loss terms and the mean PSNR.
+        """
         if self.is_frozen:
             self.student.freeze_normalisation()
         self.student.train()
@@ -315,6 +322,12 @@ class _JsonLines:
         self._file.close()
 
 
+def _named_size(size: str) -> StudentConfig:
+    if size not in SIZES:
+        raise ValueError(f"size must be one of {', '.join(SIZES)}, not {size!r}")
+    return SIZES[size]
+
+
 def _device(name: str) -> torch.device:
     if name != "auto":
         return torch.device(name)
@@ -335,7 +348,10 @@ def _precision(name: str, device: torch.device) -> torch.dtype:
 
 
 def _has_matrix_tiles() -> bool:
-    """Whether this CPU multiplies bf16 matrices in hardware (AMX), where bf16 is twice as fast and more."""
+    """Whether this CPU multiplies bf16 matrices in hardware (AMX).
+
+    Where bf16 is twice as fast and more.
+    """
     with suppress(AttributeError, RuntimeError):
         return bool(torch.cpu._is_amx_tile_supported())
     return False

@@ -27,7 +27,10 @@ def export_student(
     step: int,
     manifest_hash: str,
 ) -> None:
-    """Writes `weights` (a student's state dict) with the facts of its training; scores come from the evaluation."""
+    """Writes `weights` (a student's state dict) with the facts of its training.
+
+    Scores come from the evaluation.
+    """
     if is_frozen:
         student = replace(student, normalisation="frozen")
     network = build_student(student)
@@ -54,7 +57,7 @@ def rewrite_facts(
     scores: Mapping[str, Score] | None = None,
     default_strength: float | None = None,
 ) -> None:
-    """Writes `checkpoint` to `path` again with its measured scores or default strength in the header."""
+    """Writes `checkpoint` to `path` again with measured scores or default strength."""
     changes: dict[str, object] = {}
     if scores is not None:
         changes["scores"] = dict(scores)
@@ -64,12 +67,19 @@ def rewrite_facts(
 
 
 def training_commit() -> str:
-    """The commit of the code that trains, `+` if it was changed since; "unknown" outside a checkout."""
+    """The commit of the code that trains, `+` if it was changed since.
+
+    "unknown" outside a checkout.
+    """
     here = Path(__file__).parent
     try:
         commit = subprocess.run(
             ["git", "rev-parse", "--short=12", "HEAD"],
-            cwd=here, capture_output=True, text=True, check=True, timeout=10,
+            cwd=here,
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=10,
         ).stdout.strip()
         is_changed = subprocess.run(
             ["git", "diff", "--quiet", "HEAD"], cwd=here, check=False, timeout=10

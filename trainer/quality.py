@@ -1,8 +1,9 @@
 """PSNR and SSIM, as every figure of ours is measured.
 
-SSIM (Wang et al. 2004): Gaussian window of 11 px and sigma 1.5, K1 = 0.01, K2 = 0.03, range 1.0, each RGB channel by itself and
-then averaged, population statistics, no border crop: the map is computed where the window fits. Other libraries differ by up to
-0.02.
+SSIM (Wang et al. 2004): Gaussian window of 11 px and sigma 1.5, K1 = 0.01, K2 = 0.03, range 1.0,
+each RGB channel by itself and
+then averaged, population statistics, no border crop: the map is computed where the window fits.
+    Other libraries differ by up to 0.02.
 """
 
 from __future__ import annotations
@@ -22,7 +23,10 @@ _C1, _C2 = 0.01**2, 0.03**2
 
 
 def psnr_db(sharpened: Tensor, clean: Tensor) -> Tensor:
-    """PSNR of each picture: (N, C, H, W) in [0, 1] twice -> (N,), at most `PSNR_CEILING_DB` (equal pictures have none)."""
+    """PSNR of each picture.
+
+    (N, C, H, W) in [0, 1] twice -> (N,), at most `PSNR_CEILING_DB` (equal pictures have none).
+    """
     error = (sharpened.float() - clean.float()).square().mean(dim=(1, 2, 3))
     return -10 * torch.log10(error.clamp_min(10 ** (-PSNR_CEILING_DB / 10)))
 
@@ -46,8 +50,8 @@ def ssim_map(first: Tensor, second: Tensor, *, stride_px: int = 1) -> Tensor:
 def _windowed(planes: Tensor, stride_px: int) -> Tensor:
     """Gaussian-weighted means (N, C, H, W) -> (N, C, H', W') of the windows that fit.
 
-    Strided windows are two products with banded matrices: on a CPU that is twice as fast, backwards included, as a
-    depthwise convolution; dense ones are convolved.
+    Strided windows are two products with banded matrices: on a CPU that is twice as fast, backwards
+    included, as a depthwise convolution; dense ones are convolved.
     """
     channels, height, width = planes.shape[1:]
     rows, columns = (_gaussian(min(_WINDOW_PX, length), planes) for length in (height, width))

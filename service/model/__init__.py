@@ -1,1 +1,4 @@
-"""The torch core: the student, its checkpoint file, and the one path from image to sharpened image."""
+"""The torch core.
+
+The student, its checkpoint file, and the one path from image to sharpened image.
+"""

@@ -1,7 +1,9 @@
-"""One `.safetensors` file: the student's weights, and what is known about them as JSON in the header.
+"""One `.safetensors` file.
 
-Written atomically, read strictly, never unpickled. The header's `clearcall` entry holds the `Facts`; everything that can be wrong
-with a file has an error of its own, see `service.errors`.
+The student's weights, and what is known about them as JSON in the header.
+
+Written atomically, read strictly, never unpickled. The header's `clearcall` entry holds the
+`Facts`; everything that can be wrong with a file has an error of its own, see `service.errors`.
 """
 
 from __future__ import annotations
@@ -35,7 +37,7 @@ from service.model.student import ARCHITECTURE, StudentConfig, StudentNetEnhance
 
 __all__ = ["FORMAT_VERSION", "Checkpoint", "Facts", "Score", "load_checkpoint", "save_checkpoint"]
 
-FORMAT_VERSION = 1
+FORMAT_VERSION: Literal[1] = 1
 _HEADER_KEY = "clearcall"
 _LARGEST_FILE_BYTES = 512 * 1024 * 1024
 
@@ -82,7 +84,10 @@ class Facts(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """A network on the CPU in evaluation mode, its facts, and an id that changes with the file's content."""
+    """A network on the CPU in evaluation mode, its facts.
+
+    And an id that changes with the file's content.
+    """
 
     network: StudentNetEnhanced
     facts: Facts

@@ -1,17 +1,20 @@
 """StudentNetEnhanced: the small network that turns blurred pixels into sharp ones.
 
-This module owns the network and its named sizes. It does not pad, clamp, load files or know about images: see
-`sharpener` for the path from image to image and `checkpoint` for the file.
+This module owns the network and its named sizes. It does not pad, clamp, load files or know about
+images: see `sharpener` for the path from image to image and `checkpoint` for the file.
 
-The shape follows the residual students that are usual for this task (residual blocks with InstanceNorm and LeakyReLU,
-channel attention after SE-Net, arXiv 1709.01507, spatial attention after CBAM, arXiv 1807.06521). Ours differs in three
-ways: pixels are unshuffled first (arXiv 1609.05158, reversed), so that the work is done at 1/r^2 of the positions; the
-network adds a correction to its input, which starts as zero, so that an untrained student is the identity; and the
-normalisation can be frozen, after which it folds into the convolutions and the result no longer depends on the frame size.
+The shape follows the residual students that are usual for this task (residual blocks with
+InstanceNorm and LeakyReLU, channel attention after SE-Net, arXiv 1709.01507, spatial attention
+after CBAM, arXiv 1807.06521). Ours differs in three ways: pixels are unshuffled first (arXiv
+1609.05158, reversed), so that the work is done at 1/r^2 of the positions; the network adds a
+correction to its input, which starts as zero, so that an untrained student is the identity; and the
+normalisation can be frozen, after which it folds into the convolutions and the result no longer
+depends on the frame size.
 """
 
 from __future__ import annotations
 
+import copy
 from dataclasses import asdict, dataclass
 from typing import Literal
 
@@ -39,8 +42,8 @@ class StudentConfig:
         blocks: residual blocks, 1 to 64.
         reduction: the channel attention's bottleneck is channels / reduction, 1 to channels.
         negative_slope: of every LeakyReLU, 0 to 1.
-        normalisation: `instance` normalises by each picture's own statistics; `frozen` by the running ones, which fold
-            into the convolutions.
+        normalisation: `instance` normalises by each picture's own statistics; `frozen` by the
+            running ones, which fold into the convolutions.
     """
 
     channels: int
@@ -94,8 +97,9 @@ SIZES: dict[str, StudentConfig] = {
 class _NormalisedConvolution(nn.Module):
     """3x3 convolution, then InstanceNorm with a learned scale and shift and running statistics.
 
-    With `is_frozen` the running statistics replace the picture's own and are folded into the kernel on the fly: one
-    convolution, no pass over memory for the norm. Statistics are computed in fp32 whatever the input's type.
+    With `is_frozen` the running statistics replace the picture's own and are folded into the kernel
+    on the fly: one convolution, no pass over memory for the norm. Statistics are computed in fp32
+    whatever the input's type.
     """
 
     running_mean: Tensor
@@ -113,13 +117,7 @@ class _NormalisedConvolution(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         if self.is_frozen:
-            gain = self.scale * torch.rsqrt(self.running_variance + _NORM_EPSILON)
-            return F.conv2d(
-                x,
-                self.kernel * gain[:, None, None, None],
-                self.shift - self.running_mean * gain,
-                padding=1,
-            )
+            return F.conv2d(x, *self._folded_weights(), padding=1)
         y = F.conv2d(x, self.kernel, padding=1)
         variance, mean = torch.var_mean(y.float(), dim=(2, 3), keepdim=True, correction=0)
         if self.training:
@@ -129,6 +127,19 @@ class _NormalisedConvolution(nn.Module):
         gain = self.scale[None, :, None, None] * torch.rsqrt(variance + _NORM_EPSILON)
         shift = self.shift[None, :, None, None] - mean * gain
         return torch.addcmul(shift.to(y.dtype), y, gain.to(y.dtype))
+
+    def _folded_weights(self) -> tuple[Tensor, Tensor]:
+        gain = self.scale * torch.rsqrt(self.running_variance + _NORM_EPSILON)
+        return self.kernel * gain[:, None, None, None], self.shift - self.running_mean * gain
+
+    def folded(self) -> nn.Conv2d:
+        """The one convolution that a frozen layer amounts to."""
+        channels = len(self.kernel)
+        convolution = nn.Conv2d(channels, channels, 3, padding=1)
+        kernel, bias = self._folded_weights()
+        convolution.weight = nn.Parameter(kernel.detach(), requires_grad=False)
+        convolution.bias = nn.Parameter(bias.detach(), requires_grad=False)
+        return convolution
 
 
 class _ResidualBlock(nn.Module):
@@ -178,8 +189,9 @@ class _SpatialAttention(nn.Module):
 class StudentNetEnhanced(nn.Module):
     """Pixels (N, 3, H, W), float, RGB in [0, 1] -> sharpened pixels of the same shape, not clamped.
 
-    H and W must be multiples of `config.size_multiple`. The refinement layer is one depthwise 3x3 convolution on the
-    unshuffled correction: a dense one there would cost as much as several blocks at r = 4.
+    H and W must be multiples of `config.size_multiple`. The refinement layer is one depthwise 3x3
+    convolution on the unshuffled correction: a dense one there would cost as much as several blocks
+    at r = 4.
     """
 
     def __init__(self, config: StudentConfig) -> None:
@@ -201,31 +213,50 @@ class StudentNetEnhanced(nn.Module):
         """What the residual blocks see in the picture.
 
         Returns:
-            (N, channels, H / r, W / r), the features after the last residual block, before attention.
+            (N, channels, H / r, W / r), the features after the last residual block, before
+            attention.
         """
         x: Tensor = self.head(F.pixel_unshuffle(pixels, self.config.unshuffle))
         for block in self.blocks:
             x = block(x)
         return x
 
+    def correction(self, pixels: Tensor) -> Tensor:
+        """What `forward` adds to its input, (N, 3, H, W)."""
+        return self._correction_from(self.features(pixels))
+
     def forward_with_features(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
         """The sharpened pixels and the features that they were made from, for distillation."""
         features = self.features(pixels)
-        x = self.spatial_attention(self.channel_attention(features))
-        correction = self.tail(x)
-        correction = correction + self.refinement(
-            F.leaky_relu(correction, self.config.negative_slope)
-        )
-        return pixels + F.pixel_shuffle(correction, self.config.unshuffle), features
+        return pixels + self._correction_from(features), features
 
     def forward(self, pixels: Tensor) -> Tensor:
-        return self.forward_with_features(pixels)[0]
+        return pixels + self.correction(pixels)
+
+    def _correction_from(self, features: Tensor) -> Tensor:
+        x = self.spatial_attention(self.channel_attention(features))
+        coarse = self.tail(x)
+        fine = coarse + self.refinement(F.leaky_relu(coarse, self.config.negative_slope))
+        return F.pixel_shuffle(fine, self.config.unshuffle)
 
     def freeze_normalisation(self) -> None:
         """From here on, normalise by the running statistics; training may go on."""
         for module in self.modules():
             if isinstance(module, _NormalisedConvolution):
                 module.is_frozen = True
+
+    def folded(self) -> StudentNetEnhanced:
+        """A copy for inference whose frozen normalisations are part of the convolutions' weights.
+
+        A student with picture statistics is copied as it is.
+        """
+        network = copy.deepcopy(self)
+        for block in network.blocks:
+            for name in ("first", "second"):
+                layer = getattr(block, name)
+                if layer.is_frozen:
+                    setattr(block, name, layer.folded())
+        return network
 
 
 def build_student(config: StudentConfig) -> StudentNetEnhanced:

@@ -1,0 +1,146 @@
+"""The one path from an image to a sharpened image; service, evaluation and benchmarks all take it.
+
+Pads to what the network needs (reflected; replicated where a picture is too small to reflect), runs
+the backend's graph (network, unsharp mask, clamping), crops. Large pictures go through in
+overlapping tiles, so that memory stays bounded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from importlib import resources
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from service.model.backends import Backend, create_backend
+from service.model.checkpoint import Checkpoint, load_checkpoint
+
+__all__ = ["STRENGTH_RANGE", "Sharpener", "bundled_checkpoint"]
+
+STRENGTH_RANGE = (0.0, 2.0)
+_TILE_PX = 1536
+# The sides of pictures that are tried before the first real one, (height, width).
+_WARM_UP_SIZES = ((256, 256), (360, 640))
+
+ImageArray = npt.NDArray[np.uint8]
+
+
+def bundled_checkpoint() -> Path:
+    """The student that ships with Clearcall."""
+    return Path(str(resources.files("service") / "weights" / "student.safetensors"))
+
+
+class Sharpener:
+    """A loaded student on a backend. Not thread-safe: one owner.
+
+    Attributes:
+        checkpoint: the network's facts and id.
+        device: where it runs, such as `cpu` or `cuda:0`.
+        backend: `openvino` or `torch`.
+        threads: CPU threads that were asked for; 0 = all.
+        default_strength: of the unsharp mask, the measured best for this student.
+    """
+
+    def __init__(self, checkpoint: Checkpoint, backend: Backend, *, threads: int = 0) -> None:
+        self.checkpoint = checkpoint
+        self._backend = backend
+        self.device = backend.device
+        self.backend = backend.name
+        self.threads = threads
+        self.default_strength = checkpoint.facts.default_strength
+        config = checkpoint.network.config
+        self._multiple = config.size_multiple
+        radius = config.receptive_radius_px
+        self._overlap_px = -(-radius // self._multiple) * self._multiple
+
+    @classmethod
+    def load(
+        cls,
+        path: Path | None = None,
+        *,
+        device: str = "auto",
+        backend: str = "auto",
+        threads: int = 0,
+    ) -> Sharpener:
+        """Loads a checkpoint, the bundled one if none is named.
+
+        Onto a backend (see `create_backend`).
+
+        Raises:
+            CheckpointError: the file cannot be served; the leaf says why.
+            BackendUnavailable: the device or runtime is not on this machine.
+        """
+        checkpoint = load_checkpoint(path or bundled_checkpoint())
+        chosen = create_backend(checkpoint.network, device=device, backend=backend, threads=threads)
+        return cls(checkpoint, chosen, threads=threads)
+
+    def sharpen(self, image: ImageArray, *, strength: float | None = None) -> ImageArray:
+        """Sharpens one image.
+
+        Args:
+            image: (H, W, 3) uint8 RGB, any size from 1x1 up, contiguous or not; it is not changed.
+            strength: of the unsharp mask after the network, 0 (off) to 2; None =
+                `default_strength`.
+
+        Returns:
+            An image of the same size.
+
+        Raises:
+            ValueError: the array is not such an image, or the strength is out of range.
+        """
+        if image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape or image.dtype != np.uint8:
+            raise ValueError(f"an image is (H, W, 3) uint8 RGB, not {image.shape} {image.dtype}")
+        if strength is None:
+            strength = self.default_strength
+        low, high = STRENGTH_RANGE
+        if not low <= strength <= high:
+            raise ValueError(f"strength must be {low:g} to {high:g}, not {strength}")
+        height, width = image.shape[:2]
+        if max(height, width) <= _TILE_PX + 2 * self._overlap_px:
+            return self._run(image, strength)
+        sharpened = np.empty_like(image, order="C")
+        for rows, inner_rows in _spans(height, self._overlap_px):
+            for columns, inner_columns in _spans(width, self._overlap_px):
+                tile = self._run(image[rows, columns], strength)
+                top, left = inner_rows.start - rows.start, inner_columns.start - columns.start
+                sharpened[inner_rows, inner_columns] = tile[
+                    top : top + inner_rows.stop - inner_rows.start,
+                    left : left + inner_columns.stop - inner_columns.start,
+                ]
+        return sharpened
+
+    def _run(self, image: ImageArray, strength: float) -> ImageArray:
+        height, width = image.shape[:2]
+        extra = (-height % self._multiple, -width % self._multiple)
+        if any(extra):
+            mode = "reflect" if height > extra[0] and width > extra[1] else "edge"
+            image = np.pad(image, ((0, extra[0]), (0, extra[1]), (0, 0)), mode=mode)  # type: ignore[call-overload]
+        sharpened: ImageArray = self._backend.run(image[None], strength)[0, :height, :width]
+        return sharpened
+
+    def warm_up(self) -> None:
+        """Runs the common sizes with and without the mask.
+
+        So that the first real picture is not the slow one.
+        """
+        for height, width in _WARM_UP_SIZES:
+            for strength in {0.0, self.default_strength, 0.5}:
+                self.sharpen(np.zeros((height, width, 3), np.uint8), strength=strength)
+
+    def facts_json(self) -> dict[str, object]:
+        """What is known about the checkpoint, for `GET /model`."""
+        facts = self.checkpoint.facts.model_dump(mode="json")
+        parameters = sum(p.numel() for p in self.checkpoint.network.parameters())
+        return {**facts, "parameters": parameters}
+
+
+def _spans(length: int, overlap_px: int) -> Iterator[tuple[slice, slice]]:
+    """Splits 0..length: (what a tile reads, what it writes), the former wider by the overlap."""
+    count = -(-length // _TILE_PX)
+    # Even starts keep tiles aligned with the whole picture's pixel-unshuffling for every r up to 8.
+    step = -(-length // count // 8) * 8
+    for start in range(0, length, step):
+        stop = min(start + step, length)
+        yield slice(max(0, start - overlap_px), min(length, stop + overlap_px)), slice(start, stop)
