@@ -1,12 +1,13 @@
 """The engine: one thread owns the loaded model; everybody else waits for it in bounded queues.
 
-- Frames go before images: a stream is live, an upload can wait. But no image is overtaken by more than
-  `MAX_FRAMES_BEFORE_AN_IMAGE` frames, so that busy streams cannot starve it.
+- Frames go before images: a stream is live, an upload can wait. But no image is overtaken by more
+  than `MAX_FRAMES_BEFORE_AN_IMAGE` frames, so that busy streams cannot starve it.
 - Frames are bounded by their streams: `max_streams` times `frames_in_flight`.
-- Images are admitted before they are decoded. `max_waiting_images` may wait, still encoded; one more is refused with
-  QueueFull. At most `_DECODED_IMAGES` are held decoded: one in the network and one ready to follow it.
-- A caller that is cancelled takes its work out of the queue; a picture that is in the network already is finished and
-  thrown away.
+- Images are admitted before they are decoded. `max_waiting_images` may wait, still encoded; one
+  more is refused with QueueFull. At most `_DECODED_IMAGES` are held decoded: one in the network and
+  one ready to follow it.
+- A caller that is cancelled takes its work out of the queue; a picture that is in the network
+  already is finished and thrown away.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from service.codec import ImageArray
 from service.errors import ClearcallError, EngineStopped, QueueFull, SharpeningFailed
@@ -38,7 +39,7 @@ _MAX_RETRY_AFTER_S = 60
 
 @dataclass(frozen=True, slots=True)
 class Sharpened:
-    """A sharpened image (H, W, 3) uint8 RGB, how long it waited for the model and how long the model took."""
+    """A sharpened image (H, W, 3) uint8 RGB, its wait for the model and the model's time."""
 
     image: ImageArray
     queue_ms: float
@@ -108,7 +109,7 @@ class Engine:
         return self._sharpener
 
     def waiting(self, kind: WorkKind) -> int:
-        """How many pictures of a kind wait: for the model, and images also for their place before decoding."""
+        """How many pictures of a kind wait: for the model, and images also for their place."""
         before = self._images_waiting if kind == "image" else 0
         return before + len(self._queues.of(kind))
 
@@ -128,7 +129,7 @@ class Engine:
         await loaded
 
     async def stop(self) -> None:
-        """Fails what waits with EngineStopped, lets the picture in the network finish, and ends the thread."""
+        """Fails what waits with EngineStopped, lets the picture in the network finish."""
         with self._changed:
             self._is_stopping = True
             self._changed.notify_all()
@@ -180,7 +181,7 @@ class Engine:
         Args:
             image: (H, W, 3) uint8 RGB.
             strength: Of the unsharp mask, 0 to 2.
-            kind: "frame" goes before "image". The caller holds an `image_place` for an image, and has few frames.
+            kind: A "frame" goes before an "image". For an image the caller holds an `image_place`.
 
         Raises:
             SharpeningFailed: The network failed on this image.
@@ -188,7 +189,7 @@ class Engine:
         """
         if not self.is_ready:
             raise EngineStopped("The model is not ready. Try again in a moment.")
-        answer = asyncio.get_running_loop().create_future()
+        answer: asyncio.Future[Sharpened] = asyncio.get_running_loop().create_future()
         job = _Job(image, strength, self._clock(), answer)
         queue = self._queues.of(kind)
         with self._changed:
@@ -254,11 +255,11 @@ class Engine:
             loop.call_soon_threadsafe(_answer, job.answer, sharpened)
 
 
-def _answer[T](future: asyncio.Future[T], value: T) -> None:
+def _answer(future: asyncio.Future[Any], value: object) -> None:
     if not future.done():
         future.set_result(value)
 
 
-def _fail(future: asyncio.Future[object], exc: Exception) -> None:
+def _fail(future: asyncio.Future[Any], exc: Exception) -> None:
     if not future.done():
         future.set_exception(exc)

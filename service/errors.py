@@ -26,8 +26,9 @@ ClearcallError
 ├── SharpeningFailed            the network itself failed on a picture
 └── EngineStopped               the engine is not running (starting, stopping or stopped)
 
-Each leaf carries the HTTP status, the WebSocket close code and a `code` for programs. `str(error)` is safe to show: it
-says what was wrong and what to do, and never holds a path of the server for errors that a remote caller can cause.
+Each leaf carries the HTTP status, the WebSocket close code and a `code` for programs. `str(error)`
+is safe to show: it says what was wrong and what to do, and never holds a path of the server for
+errors that a remote caller can cause.
 """
 
 from __future__ import annotations

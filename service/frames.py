@@ -1,6 +1,7 @@
-"""The WebSocket wire format, version 1, pure: bytes <-> Frame and Result. docs/protocol.md has it byte by byte.
+"""The WebSocket wire format, version 1, pure: bytes <-> Frame and Result. See docs/protocol.md.
 
-Both directions are here, so that clients in Python can use them as well. All numbers are big-endian.
+Both directions are here, so that clients in Python can use them as well. All numbers are big-
+endian.
 """
 
 from __future__ import annotations
@@ -46,8 +47,8 @@ RESULT_HEADER_BYTES = _RESULT_HEADER.size
 class Frame:
     """One frame as the client sent it.
 
-    `sequence` is None for a bare JPEG, which the server numbers itself. `client_timestamp_ms` is of any clock; it is
-    echoed, never read.
+    `sequence` is None for a bare JPEG, which the server numbers itself. `client_timestamp_ms` is of
+    any clock; it is echoed, never read.
     """
 
     sequence: int | None
@@ -57,7 +58,7 @@ class Frame:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """One sharpened frame as the server sends it; the times are those of the stages in the server."""
+    """One sharpened frame as the server sends it, with the times of the stages in the server."""
 
     sequence: int
     client_timestamp_ms: float
@@ -74,7 +75,7 @@ class Result:
 
 
 def parse_frame(message: bytes) -> Frame:
-    """Reads one binary message of a client. The picture itself is not looked at beyond its first two bytes.
+    """Reads one binary message of a client. Of the picture only the first two bytes are looked at.
 
     Raises:
         FrameInvalid: Neither a JPEG nor a header of this version followed by a JPEG.
@@ -83,31 +84,37 @@ def parse_frame(message: bytes) -> Frame:
         return Frame(sequence=None, client_timestamp_ms=0.0, encoded=message)
     if len(message) < FRAME_HEADER_BYTES or not message.startswith(_MAGIC):
         raise FrameInvalid(
-            "A frame is a JPEG (it starts with FF D8), alone or behind a 16-byte header that starts with 'CC'; "
-            f"this message of {len(message)} bytes starts with {message[:2].hex(' ').upper() or 'nothing'}."
+            "A frame is a JPEG (it starts with FF D8), alone or behind a 16-byte header that "
+            f"starts with 'CC'; this message of {len(message)} bytes starts with "
+            f"{_start_of(message)}."
         )
     _, version, kind, sequence, client_timestamp_ms = _FRAME_HEADER.unpack_from(message)
     if version != PROTOCOL_VERSION:
         raise FrameInvalid(
-            f"The frame's header has protocol version {version}; this server speaks version {PROTOCOL_VERSION}."
+            f"The frame's header has protocol version {version}; this server speaks version "
+            f"{PROTOCOL_VERSION}."
         )
     if kind != _KIND_FRAME:
-        raise FrameInvalid(f"The header's kind is {kind}; a client sends kind {_KIND_FRAME}.", sequence=sequence)
+        raise FrameInvalid(
+            f"The header's kind is {kind}; a client sends kind {_KIND_FRAME}.", sequence=sequence
+        )
     encoded = message[FRAME_HEADER_BYTES:]
     if not encoded.startswith(_JPEG_START):
         raise FrameInvalid(
-            "What follows the frame's header is not a JPEG: it should start with FF D8 and starts with "
-            f"{encoded[:2].hex(' ').upper() or 'nothing'}.",
+            "What follows the frame's header is not a JPEG: it should start with FF D8 and starts "
+            f"with {_start_of(encoded)}.",
             sequence=sequence,
         )
     return Frame(sequence=sequence, client_timestamp_ms=client_timestamp_ms, encoded=encoded)
 
 
 def pack_frame(frame: Frame) -> bytes:
-    """Writes a frame as a client sends it: with the header, or bare where it has no sequence number."""
+    """Writes a frame as a client sends it: with the header, or bare if it has no number."""
     if frame.sequence is None:
         return frame.encoded
-    header = _FRAME_HEADER.pack(_MAGIC, PROTOCOL_VERSION, _KIND_FRAME, frame.sequence, frame.client_timestamp_ms)
+    header = _FRAME_HEADER.pack(
+        _MAGIC, PROTOCOL_VERSION, _KIND_FRAME, frame.sequence, frame.client_timestamp_ms
+    )
     return header + frame.encoded
 
 
@@ -139,11 +146,18 @@ def parse_result(message: bytes) -> Result:
         FrameInvalid: Not a result of this protocol version.
     """
     if len(message) < RESULT_HEADER_BYTES or not message.startswith(_MAGIC):
-        raise FrameInvalid("A result starts with a 48-byte header, and that with 'CC'; this message does not.")
-    _, version, kind, sequence, client_timestamp_ms, *rest, code = _RESULT_HEADER.unpack_from(message)
+        raise FrameInvalid(
+            "A result starts with a 48-byte header, and that with 'CC'; this message does not."
+        )
+    _, version, kind, *fields, code = _RESULT_HEADER.unpack_from(message)
     if version != PROTOCOL_VERSION or kind != _KIND_RESULT or code >= len(_FORMATS):
         raise FrameInvalid(
-            f"Version {version}, kind {kind}, format {code} is not a result of protocol version {PROTOCOL_VERSION}.",
-            sequence=sequence,
+            f"Version {version}, kind {kind}, format {code} is not a result of protocol version "
+            f"{PROTOCOL_VERSION}.",
         )
-    return Result(sequence, client_timestamp_ms, *rest, _FORMATS[code], message[RESULT_HEADER_BYTES:])
+    # The header's fields are in the order of Result's.
+    return Result(*(*fields, _FORMATS[code], message[RESULT_HEADER_BYTES:]))
+
+
+def _start_of(data: bytes) -> str:
+    return data[:2].hex(" ").upper() or "nothing"

@@ -1,4 +1,4 @@
-"""Prometheus objects of one app, in a registry of its own. What is counted and when is decided by its callers.
+"""Prometheus objects of one app, in a registry of its own. What is counted is decided by callers.
 
 Every frame that is received is later counted exactly once more, as sent or as dropped.
 """
@@ -14,8 +14,8 @@ from typing import Literal, get_args
 from prometheus_client import (
     CollectorRegistry,
     Counter,
-    GCCollector,
     Gauge,
+    GCCollector,
     Histogram,
     Info,
     PlatformCollector,
@@ -39,7 +39,7 @@ _STAGE_BUCKETS_S = (
 
 @dataclass(frozen=True, slots=True)
 class StageTimes:
-    """Where one picture's time went. `queue_ms` is waiting; `total_ms` is from its arrival to its answer."""
+    """Where a picture's time went; `queue_ms` is waiting, `total_ms` from arrival to answer."""
 
     decode_ms: float
     queue_ms: float
@@ -60,7 +60,11 @@ class RateWindow:
     """Events per second over a sliding window; the memory is bounded by `max_events`."""
 
     def __init__(
-        self, *, window_s: float = _RATE_WINDOW_S, max_events: int = 10_000, clock: Callable[[], float]
+        self,
+        *,
+        window_s: float = _RATE_WINDOW_S,
+        max_events: int = 10_000,
+        clock: Callable[[], float],
     ) -> None:
         self._window_s = window_s
         self._clock = clock
@@ -84,21 +88,29 @@ class Metrics:
         self.registry = CollectorRegistry()
         registry = self.registry
         self.frames_received = Counter(
-            "clearcall_frames_received", "Frames received on streams, bad ones included.", registry=registry
+            "clearcall_frames_received",
+            "Frames received on streams, bad ones included.",
+            registry=registry,
         )
         self.frames_sent = Counter(
             "clearcall_frames_sent", "Sharpened frames sent on streams.", registry=registry
         )
         self._frames_dropped = Counter(
             "clearcall_frames_dropped",
-            "Frames that got no sharpened answer: replaced by a newer one, invalid (not a frame), broken (a picture "
-            "that cannot be used), failed (in the network), disconnected (the client left first).",
+            "Frames without a sharpened answer: replaced by a newer one, invalid (not a frame), "
+            "broken (a picture that cannot be used), failed (in the network), disconnected (the "
+            "client left first).",
             ["reason"],
             registry=registry,
         )
-        self.streams_active = Gauge("clearcall_streams_active", "Streams that are open.", registry=registry)
+        self.streams_active = Gauge(
+            "clearcall_streams_active", "Streams that are open.", registry=registry
+        )
         self._images = Counter(
-            "clearcall_images", "Requests for POST /sharpen by HTTP status.", ["status"], registry=registry
+            "clearcall_images",
+            "Requests for POST /sharpen by HTTP status.",
+            ["status"],
+            registry=registry,
         )
         self._stage_seconds = Histogram(
             "clearcall_stage_seconds",
@@ -108,13 +120,18 @@ class Metrics:
             registry=registry,
         )
         self._queue_depth = Gauge(
-            "clearcall_queue_depth", "Decoded or admitted pictures that wait.", ["kind"], registry=registry
+            "clearcall_queue_depth",
+            "Decoded or admitted pictures that wait.",
+            ["kind"],
+            registry=registry,
         )
         self._model = Info("clearcall_model", "The model that is served.", registry=registry)
         self._rates = {route: RateWindow(clock=clock) for route in get_args(Route)}
         registry.register(_RateCollector(self._rates))
         # A series that exists from the start lets rate() see its first increase.
-        self._drop_counters = {reason: self._frames_dropped.labels(reason) for reason in get_args(DropReason)}
+        self._drop_counters = {
+            reason: self._frames_dropped.labels(reason) for reason in get_args(DropReason)
+        }
         self._stage_histograms = {
             route: {
                 stage: self._stage_seconds.labels(route, stage)
@@ -156,7 +173,7 @@ class Metrics:
 
 
 class _RateCollector(Collector):
-    """The rates are worked out when they are asked for, so that an idle route falls to 0 by itself."""
+    """Works the rates out when they are asked for, so that an idle route falls to 0 by itself."""
 
     def __init__(self, rates: dict[Route, RateWindow]) -> None:
         self._rates = rates

@@ -1,4 +1,4 @@
-"""The service's settings: CLEARCALL_* variables and flags, checked once at start, then never changed.
+"""The service's settings: CLEARCALL_* variables and flags, checked at start, then never changed.
 
 Not here: what a client sets for its own stream (`stream.StreamSettings`).
 """
@@ -30,58 +30,85 @@ class Settings(BaseSettings):
     )
 
     host: str = Field(
-        "127.0.0.1",
+        default="127.0.0.1",
         min_length=1,
         description="address to listen on; 0.0.0.0 for all interfaces",
     )
-    port: int = Field(8000, ge=0, le=65535, description="TCP port; 0 to 65535, 0 = any free one")
-    checkpoint: Path | None = Field(
-        None, description="student checkpoint (.safetensors); the bundled one if not given"
+    port: int = Field(
+        default=8000, ge=0, le=65535, description="TCP port; 0 to 65535, 0 = any free one"
     )
-    device: Literal["auto", "cpu", "cuda", "mps"] = Field(
-        "auto", description="where the network runs: auto, cpu, cuda or mps"
+    checkpoint: Path | None = Field(
+        default=None, description="student checkpoint (.safetensors); the bundled one if not given"
+    )
+    device: str = Field(
+        default="auto",
+        pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$",
+        description="where the network runs: auto, cpu, mps, cuda or cuda:N",
     )
     backend: Literal["auto", "torch", "openvino"] = Field(
-        "auto", description="what runs the network: auto, torch or openvino"
+        default="auto", description="what runs the network: auto, torch or openvino"
     )
     threads: int = Field(
-        0, ge=0, le=1024, description="CPU threads of the network; 0 to 1024, 0 = all cores"
+        default=0, ge=0, le=1024, description="CPU threads of the network; 0 to 1024, 0 = all cores"
     )
     codec_threads: int = Field(
-        2, ge=1, le=64, description="threads that decode and encode frames; 1 to 64"
+        default=2, ge=1, le=64, description="threads that decode and encode frames; 1 to 64"
     )
     max_upload_bytes: int = Field(
-        20_000_000, ge=1_000, le=2_000_000_000, description="largest upload, bytes; 1e3 to 2e9"
+        default=20_000_000,
+        ge=1_000,
+        le=2_000_000_000,
+        description="largest upload, bytes; 1e3 to 2e9",
     )
-    max_pixels: int = Field(
-        50_000_000, ge=1, le=1_000_000_000, description="largest uploaded picture, pixels; 1 to 1e9"
+    max_pixels: int = Field(  # some of Pillow's readers refuse more than 178.9e6 themselves
+        default=50_000_000,
+        ge=1,
+        le=178_000_000,
+        description="largest uploaded picture, pixels; 1 to 178e6",
     )
     max_uploads: int = Field(
-        32, ge=1, le=10_000, description="uploads being received at a time; 1 to 10000"
+        default=32, ge=1, le=10_000, description="uploads being received at a time; 1 to 10000"
     )
     upload_timeout_s: float = Field(
-        60.0, gt=0, le=3_600, description="time for one upload to arrive, seconds; up to 3600"
+        default=60.0,
+        gt=0,
+        le=3_600,
+        description="time for one upload to arrive, seconds; up to 3600",
     )
     max_waiting_images: int = Field(
-        8, ge=0, le=1_000, description="uploaded pictures that may wait for their turn; 0 to 1000"
+        default=8,
+        ge=0,
+        le=1_000,
+        description="uploaded pictures that may wait for their turn; 0 to 1000",
     )
     max_frame_bytes: int = Field(
-        4_000_000, ge=1_000, le=100_000_000, description="largest stream frame, bytes; 1e3 to 1e8"
+        default=4_000_000,
+        ge=1_000,
+        le=100_000_000,
+        description="largest stream frame, bytes; 1e3 to 1e8",
     )
     max_frame_pixels: int = Field(
-        8_300_000, ge=1, le=100_000_000, description="largest stream frame, pixels; 1 to 1e8"
+        default=8_300_000,
+        ge=1,
+        le=100_000_000,
+        description="largest stream frame, pixels; 1 to 1e8",
     )
-    max_streams: int = Field(16, ge=1, le=1_000, description="streams open at a time; 1 to 1000")
+    max_streams: int = Field(
+        default=16, ge=1, le=1_000, description="streams open at a time; 1 to 1000"
+    )
     frames_in_flight: int = Field(
-        2, ge=1, le=16, description="frames of one stream being worked on at a time; 1 to 16"
+        default=2,
+        ge=1,
+        le=16,
+        description="frames of one stream being worked on at a time; 1 to 16",
     )
     allowed_origins: Annotated[tuple[str, ...], NoDecode] = Field(
-        (),
+        default=(),
         description="other sites whose pages may open streams, like https://meet.example.org, "
         "comma-separated; * = any",
     )
     log_level: Literal["critical", "error", "warning", "info", "debug"] = Field(
-        "info", description="critical, error, warning, info or debug"
+        default="info", description="critical, error, warning, info or debug"
     )
 
     @field_validator("allowed_origins", mode="before")

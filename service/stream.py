@@ -1,8 +1,9 @@
-"""One stream's session, pure: numbering, newest frame wins, what was dropped, settings, errors in a row.
+"""One stream's session, pure: numbers, newest frame wins, drops, settings, errors in a row.
 
-Of the frames that arrive while the pipeline is busy only the newest is kept; the one that it replaces is dropped and
-counted. So a client that sends too fast, or reads too slowly, gets fewer frames, never older ones. The session does no
-I/O and reads no clock: times are passed in. `pump` moves the bytes.
+Of the frames that arrive while the pipeline is busy only the newest is kept; the one that it
+replaces is dropped and counted. So a client that sends too fast, or reads too slowly, gets fewer
+frames, never older ones. The session does no I/O and reads no clock: times are passed in. `pump`
+moves the bytes.
 """
 
 from __future__ import annotations
@@ -49,13 +50,13 @@ class _SettingsMessage(BaseModel):
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
 
     type: Literal["settings"]
-    strength: float | None = Field(None, ge=0, le=2, allow_inf_nan=False)
-    quality: int | None = Field(None, ge=1, le=100)
+    strength: float | None = Field(default=None, ge=0, le=2, allow_inf_nan=False)
+    quality: int | None = Field(default=None, ge=1, le=100)
     format: FrameFormat | None = None
 
 
 class Session:
-    """The state of one stream. Every received frame is counted once more: as answered, bad, replaced or unanswered."""
+    """One stream. Every frame received is also counted as answered, bad, replaced or unanswered."""
 
     def __init__(self, *, default_strength: float) -> None:
         self.settings = StreamSettings(strength=default_strength)
@@ -84,7 +85,9 @@ class Session:
             RequestInvalid: The message cannot be understood; the previous settings stay.
         """
         if len(message) > _MAX_SETTINGS_CHARS:
-            raise RequestInvalid(f"A settings message has at most {_MAX_SETTINGS_CHARS} characters.")
+            raise RequestInvalid(
+                f"A settings message has at most {_MAX_SETTINGS_CHARS} characters."
+            )
         try:
             asked = _SettingsMessage.model_validate_json(message)
         except ValidationError as exc:
@@ -142,9 +145,10 @@ class Session:
 
 def _explain(exc: ValidationError) -> str:
     problems = "; ".join(
-        f"{'.'.join(str(part) for part in error['loc']) or 'message'}: {error['msg']}" for error in exc.errors()
+        f"{'.'.join(str(part) for part in error['loc']) or 'message'}: {error['msg']}"
+        for error in exc.errors()
     )
     return (
-        'Expected {"type": "settings"} with, as needed, "strength" 0 to 2, "quality" 1 to 100 and "format" '
-        f"jpeg, webp or png. {problems}."
+        'Expected {"type": "settings"} with, as needed, "strength" 0 to 2, "quality" 1 to 100 '
+        f'and "format" jpeg, webp or png. {problems}.'
     )

@@ -113,7 +113,8 @@ def _distill(arguments: argparse.Namespace, console: Console) -> int:
         arguments.data, smallest_px=config.crop, cache_bytes=int(arguments.cache_gb * 1e9)
     )
     console.print(f"{len(pictures)} pictures")
-    path = distill(pictures, config, options)
+    init = load_checkpoint(Path(config.init)) if config.init else None
+    path = distill(pictures, config, options, init=init)
     print(path)
     return 0
 

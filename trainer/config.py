@@ -26,11 +26,11 @@ class DistillConfig:
     size: str = field(
         default="small", metadata={"description": "named size of the student: nano, small, base"}
     )
-    steps: int = _setting(40_000, "optimiser steps in all", 1)
+    steps: int = _setting(24_000, "optimiser steps in all", 1)
     batch: int = _setting(8, "crops a step", 1, 4096)
     crop: int = _setting(256, "side of a crop, px", 32, 2048)
-    rate: float = _setting(1e-3, "largest learning rate", 0, 1)
-    warmup: int = _setting(300, "steps over which the rate rises from 0")
+    rate: float = _setting(2e-3, "largest learning rate", 0, 1)
+    warmup: int = _setting(500, "steps over which the rate rises from 0")
     last_rate: float = _setting(0.01, "last learning rate, as a share of the largest", 0, 1)
     weight_decay: float = _setting(1e-4, "AdamW's weight decay", 0, 1)
     clip: float = _setting(1.0, "largest norm of the gradient", 1e-6)
@@ -40,10 +40,10 @@ class DistillConfig:
     ssim: float = _setting(0.05, "weight of the 1 - SSIM term")
     edge: float = _setting(0.1, "weight of the Sobel edge term")
     balance: float = _setting(
-        0.02, "crops count 1 / (1 + L1 of their input / this); 0 = all crops count alike", 0, 1
+        0.0, "crops count 1 / (1 + L1 of their input / this); 0 = all crops count alike", 0, 1
     )
     freeze_norm_at: float = _setting(
-        0.1,
+        0.75,
         "share of the steps after which the normalisation's statistics are frozen; 1 = never",
         0,
         1,
@@ -51,6 +51,10 @@ class DistillConfig:
     precision: str = field(
         default="auto",
         metadata={"description": "auto, fp32, bf16 or fp16 (auto: what the device is fast at)"},
+    )
+    init: str = field(
+        default="",
+        metadata={"description": "checkpoint whose weights are the start; none = random"},
     )
     seed: int = _setting(0, "of weights, crops and degradations", 0, 2**31)
 

@@ -163,19 +163,19 @@ def degrade_at_random(
     if rng.random() < clean_share:
         return image.copy()
     kinds = (_rescale_at_random, _blur_at_random, _compress_at_random, _noise_at_random, _mix)
-    kind = kinds[rng.choice(len(kinds), p=(0.26, 0.26, 0.08, 0.04, 0.36))]
+    kind = kinds[rng.choice(len(kinds), p=(0.38, 0.22, 0.06, 0.04, 0.30))]
     return kind(image, rng)
 
 
 def _factor(rng: np.random.Generator) -> float:
     """Whole factors are what real products use, so they are drawn more often."""
-    if rng.random() < 0.5:
-        return float(rng.choice((1.5, 2.0, 2.0, 2.0, 3.0, 4.0, 4.0)))
+    if rng.random() < 0.7:
+        return float(rng.choice((1.5, 2.0, 2.0, 2.0, 3.0, 4.0, 4.0, 4.0)))
     return float(rng.uniform(1.5, 4.0))
 
 
 def _rescale_at_random(image: ImageArray, rng: np.random.Generator) -> ImageArray:
-    shrink = _SHRINKERS[rng.choice(5, p=(0.4, 0.15, 0.1, 0.25, 0.1))]
+    shrink = _SHRINKERS[rng.choice(5, p=(0.45, 0.12, 0.1, 0.25, 0.08))]
     enlarge = _ENLARGERS[rng.choice(2, p=(0.75, 0.25))]
     return rescale(image, factor=_factor(rng), shrink=shrink, enlarge=enlarge)
 

@@ -17,7 +17,7 @@ import os
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,8 @@ import torch
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor, nn
 
-from service.model.student import SIZES, StudentConfig, StudentNetEnhanced, build_student
+from service.model.checkpoint import Checkpoint
+from service.model.student import SIZES, StudentNetEnhanced, build_student
 from trainer.config import DistillConfig
 from trainer.data import CropDataset, PictureSet, crop_batches
 from trainer.export import export_student
@@ -80,8 +81,18 @@ def learning_rate(step: int, config: DistillConfig) -> float:
     return config.rate * (config.last_rate + (1 - config.last_rate) * cosine)
 
 
-def distill(pictures: PictureSet, config: DistillConfig, options: RunOptions) -> Path:
+def distill(
+    pictures: PictureSet,
+    config: DistillConfig,
+    options: RunOptions,
+    *,
+    init: Checkpoint | None = None,
+) -> Path:
     """Trains until `config.steps` or until the time is up, resuming what is in the output folder.
+
+    Args:
+        init: the student whose weights are the start, of the size that `config` names; its id takes
+            the place of `config.init`.
 
     Returns:
         The exported checkpoint (averaged weights), `<output>/student.safetensors`.
@@ -93,7 +104,9 @@ def distill(pictures: PictureSet, config: DistillConfig, options: RunOptions) ->
     if options.threads:
         torch.set_num_threads(options.threads)
     started = time.monotonic()
-    run = _Run.begin(pictures, config, options)
+    if init is not None:
+        config = replace(config, init=init.model_id)
+    run = _Run.begin(pictures, config, options, init)
     dataset = CropDataset(
         pictures, crop_px=config.crop, seed=config.seed, clean_share=config.clean_share
     )
@@ -168,16 +181,24 @@ class _Meter:
 class _Run:
     """The state of a run: student, averaged weights, optimiser, step."""
 
-    def __init__(self, pictures: PictureSet, config: DistillConfig, options: RunOptions) -> None:
+    def __init__(
+        self,
+        pictures: PictureSet,
+        config: DistillConfig,
+        options: RunOptions,
+        init: Checkpoint | None,
+    ) -> None:
         torch.manual_seed(config.seed)
         self.config, self.options = config, options
         self.manifest_hash = pictures.manifest_hash
         self.device = _device(options.device)
         self.precision = _precision(config.precision, self.device)
-        self.student: StudentNetEnhanced = build_student(_named_size(config.size)).to(
-            device=self.device
+        self.student: StudentNetEnhanced = _first_student(config.size, init).to(device=self.device)
+        # Tensor cores want channels last; on a CPU the normalisation is ten times slower there.
+        self.memory_format = (
+            torch.channels_last if self.device.type == "cuda" else torch.contiguous_format
         )
-        self.student.to(memory_format=torch.channels_last)
+        self.student.to(memory_format=self.memory_format)
         self.averaged = {
             name: tensor.detach().clone() for name, tensor in self.student.state_dict().items()
         }
@@ -190,8 +211,14 @@ class _Run:
         self.step = 0
 
     @classmethod
-    def begin(cls, pictures: PictureSet, config: DistillConfig, options: RunOptions) -> _Run:
-        run = cls(pictures, config, options)
+    def begin(
+        cls,
+        pictures: PictureSet,
+        config: DistillConfig,
+        options: RunOptions,
+        init: Checkpoint | None,
+    ) -> _Run:
+        run = cls(pictures, config, options, init)
         options.output.mkdir(parents=True, exist_ok=True)
         if run._state_path.exists():
             run._resume()
@@ -203,7 +230,10 @@ class _Run:
 
     @property
     def is_frozen(self) -> bool:
-        return self.step >= self.config.freeze_norm_at * self.config.steps
+        return (
+            self.student.config.normalisation == "frozen"
+            or self.step >= self.config.freeze_norm_at * self.config.steps
+        )
 
     def train_step(self, degraded: Tensor, clean: Tensor) -> tuple[dict[str, Tensor], Tensor]:
         """One step on a batch of crops (N, 3, H, W) uint8.
@@ -238,7 +268,7 @@ class _Run:
 
     def _pixels(self, crops: Tensor) -> Tensor:
         crops = crops.to(self.device, non_blocking=True)
-        return (crops.float() / 255).contiguous(memory_format=torch.channels_last)
+        return (crops.float() / 255).contiguous(memory_format=self.memory_format)
 
     def _require_finite(self, loss: Tensor, terms: dict[str, Tensor]) -> None:
         if bool(torch.isfinite(loss)):
@@ -322,10 +352,17 @@ class _JsonLines:
         self._file.close()
 
 
-def _named_size(size: str) -> StudentConfig:
+def _first_student(size: str, init: Checkpoint | None) -> StudentNetEnhanced:
     if size not in SIZES:
         raise ValueError(f"size must be one of {', '.join(SIZES)}, not {size!r}")
-    return SIZES[size]
+    if init is None:
+        return build_student(SIZES[size])
+    shape = init.network.config
+    if replace(shape, normalisation="instance") != SIZES[size]:
+        raise ValueError(f"{init.model_id} is not of size {size}. Start from one that is.")
+    student = build_student(shape)
+    student.load_state_dict(init.network.state_dict())
+    return student
 
 
 def _device(name: str) -> torch.device:

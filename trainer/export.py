@@ -31,7 +31,7 @@ def export_student(
 
     Scores come from the evaluation.
     """
-    if is_frozen:
+    if is_frozen and student.normalisation != "frozen":
         student = replace(student, normalisation="frozen")
     network = build_student(student)
     network.load_state_dict(dict(weights), strict=True)

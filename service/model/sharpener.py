@@ -101,8 +101,8 @@ class Sharpener:
         if max(height, width) <= _TILE_PX + 2 * self._overlap_px:
             return self._run(image, strength)
         sharpened = np.empty_like(image, order="C")
-        for rows, inner_rows in _spans(height, self._overlap_px):
-            for columns, inner_columns in _spans(width, self._overlap_px):
+        for rows, inner_rows in _spans(height, self._overlap_px, self._multiple):
+            for columns, inner_columns in _spans(width, self._overlap_px, self._multiple):
                 tile = self._run(image[rows, columns], strength)
                 top, left = inner_rows.start - rows.start, inner_columns.start - columns.start
                 sharpened[inner_rows, inner_columns] = tile[
@@ -136,11 +136,14 @@ class Sharpener:
         return {**facts, "parameters": parameters}
 
 
-def _spans(length: int, overlap_px: int) -> Iterator[tuple[slice, slice]]:
-    """Splits 0..length: (what a tile reads, what it writes), the former wider by the overlap."""
+def _spans(length: int, overlap_px: int, multiple: int) -> Iterator[tuple[slice, slice]]:
+    """Splits 0..length: (what a tile reads, what it writes), the former wider by the overlap.
+
+    Tiles start at multiples of the network's size multiple, so that they are unshuffled as the
+    whole picture is.
+    """
     count = -(-length // _TILE_PX)
-    # Even starts keep tiles aligned with the whole picture's pixel-unshuffling for every r up to 8.
-    step = -(-length // count // 8) * 8
+    step = -(-length // count // multiple) * multiple
     for start in range(0, length, step):
         stop = min(start + step, length)
         yield slice(max(0, start - overlap_px), min(length, stop + overlap_px)), slice(start, stop)

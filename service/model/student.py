@@ -119,14 +119,18 @@ class _NormalisedConvolution(nn.Module):
         if self.is_frozen:
             return F.conv2d(x, *self._folded_weights(), padding=1)
         y = F.conv2d(x, self.kernel, padding=1)
-        variance, mean = torch.var_mean(y.float(), dim=(2, 3), keepdim=True, correction=0)
-        if self.training:
-            with torch.no_grad():
-                self.running_mean.lerp_(mean.mean(dim=(0, 2, 3)), _NORM_MOMENTUM)
-                self.running_variance.lerp_(variance.mean(dim=(0, 2, 3)), _NORM_MOMENTUM)
-        gain = self.scale[None, :, None, None] * torch.rsqrt(variance + _NORM_EPSILON)
-        shift = self.shift[None, :, None, None] - mean * gain
-        return torch.addcmul(shift.to(y.dtype), y, gain.to(y.dtype))
+        # InstanceNorm is a GroupNorm of one channel a group, whose kernels are the faster ones.
+        scale, shift = self.scale.to(y.dtype), self.shift.to(y.dtype)
+        if not self.training:
+            return torch.group_norm(y, y.shape[1], scale, shift, _NORM_EPSILON)
+        normalised, mean, reciprocal = torch.native_group_norm(
+            y, scale, shift, *y.shape[:2], y.shape[2] * y.shape[3], y.shape[1], _NORM_EPSILON
+        )
+        with torch.no_grad():
+            variance = reciprocal.float().square().reciprocal() - _NORM_EPSILON
+            self.running_mean.lerp_(mean.float().mean(dim=0), _NORM_MOMENTUM)
+            self.running_variance.lerp_(variance.mean(dim=0), _NORM_MOMENTUM)
+        return normalised
 
     def _folded_weights(self) -> tuple[Tensor, Tensor]:
         gain = self.scale * torch.rsqrt(self.running_variance + _NORM_EPSILON)
@@ -260,5 +264,5 @@ class StudentNetEnhanced(nn.Module):
 
 
 def build_student(config: StudentConfig) -> StudentNetEnhanced:
-    """A fresh student; its output equals its input within 0.01 until it is trained."""
+    """A fresh student; its output is within a few hundredths of its input until it is trained."""
     return StudentNetEnhanced(config)

@@ -1,0 +1,61 @@
+# `make serve` and `make test` do all of their own set-up; run again, they only do what has changed.
+
+PYTHON ?= python3
+VENV ?= .venv
+# PyTorch's default build for Linux brings gigabytes of CUDA. Without an NVIDIA GPU the CPU build is taken from PyTorch's
+# own index where that can be reached. Set this to nothing to install torch from the ordinary index.
+TORCH_INDEX ?= $(if $(shell command -v nvidia-smi 2>/dev/null),,https://download.pytorch.org/whl/cpu)
+
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+SHARED := $(VENV)/.installed-service
+DEVELOPER := $(VENV)/.installed-developer
+
+.PHONY: serve test check format bench train help
+
+help:
+	@echo "make serve   start the service on http://127.0.0.1:8000"
+	@echo "make test    run the tests"
+	@echo "make check   lint, format and type check"
+	@echo "make format  mend what make check finds, where that is mechanical"
+	@echo "make bench   measure speed; writes benchmarks/RESULTS.md"
+	@echo "make train   train a student: make train DATA=folder OUT=runs/mine"
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV) || { echo "No venv module: apt-get install python3-venv"; exit 1; }
+
+$(SHARED): pyproject.toml | $(BIN)/python
+	@echo "Installing Clearcall into $(VENV) (a few minutes the first time)"
+	@if [ -n "$(TORCH_INDEX)" ] && ! $(BIN)/python -c 'import torch' 2>/dev/null; then \
+		$(PIP) --retries 0 --timeout 15 --index-url $(TORCH_INDEX) 'torch>=2.6' 2>/dev/null || true; \
+	fi
+	@$(PIP) --editable .
+	@touch $@
+
+$(DEVELOPER): $(SHARED) pyproject.toml
+	@echo "Installing what tests and checks need"
+	@$(PIP) --editable '.[trainer,dev]'
+	@touch $@
+
+serve: $(SHARED)
+	@$(BIN)/clearcall serve
+
+test: $(DEVELOPER)
+	@command -v chromium >/dev/null || command -v chromium-browser >/dev/null || \
+		echo "The page's test needs Chromium: apt-get install chromium"
+	$(BIN)/python -m pytest
+
+check: $(DEVELOPER)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(DEVELOPER)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(DEVELOPER)
+	$(BIN)/python -m benchmarks
+
+train: $(DEVELOPER)
+	$(BIN)/clearcall-train distill --data $(DATA) --out $(OUT)

@@ -1,0 +1,181 @@
+"""The application: its parts, its lifespan, and the one place where errors become answers."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import logging
+from asyncio import Semaphore
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from http import HTTPStatus
+from typing import TYPE_CHECKING
+
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.staticfiles import StaticFiles
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from service.browser import SecurityHeaders
+from service.codec import use_one_thread_per_call
+from service.codec_pool import CodecPool
+from service.engine import Engine
+from service.errors import ClearcallError, RequestInvalid
+from service.metrics import Metrics
+from service.problems import problem_for, problem_response
+from service.routes import CLIENT_CLOSED_REQUEST, WEB_FOLDER, Parts, router
+from service.settings import Settings
+from service.upload import UploadReader
+
+if TYPE_CHECKING:
+    from service.model.sharpener import Sharpener
+
+__all__ = ["create_app", "load_sharpener", "version"]
+
+_LOGGER = logging.getLogger(__name__)
+_IMAGE_CODEC_THREADS = 2  # one per decoded image, see engine
+
+
+def create_app(settings: Settings, sharpener: Sharpener | None = None) -> FastAPI:
+    """Builds the application.
+
+    Args:
+        settings: Checked settings.
+        sharpener: A loaded model; otherwise the one that the settings name is loaded at startup.
+            Either way it is warmed up before the first request is taken.
+    """
+    metrics = Metrics()
+    engine = Engine(max_waiting_images=settings.max_waiting_images)
+    metrics.watch_queue("image", lambda: engine.waiting("image"))
+    metrics.watch_queue("frame", lambda: engine.waiting("frame"))
+    parts = Parts(
+        settings=settings,
+        engine=engine,
+        metrics=metrics,
+        uploads=UploadReader(
+            limit_bytes=settings.max_upload_bytes,
+            limit_s=settings.upload_timeout_s,
+            max_at_once=settings.max_uploads,
+        ),
+        frame_pool=CodecPool(threads=settings.codec_threads, name="frames"),
+        image_pool=CodecPool(threads=_IMAGE_CODEC_THREADS, name="images"),
+        stream_places=Semaphore(settings.max_streams),
+    )
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        use_one_thread_per_call()
+        try:
+            await engine.start(lambda: sharpener or load_sharpener(settings))
+            model = engine.sharpener
+            metrics.describe_model(
+                model=model.checkpoint.model_id, device=model.device, backend=model.backend
+            )
+            yield
+        finally:
+            await engine.stop()
+            parts.frame_pool.close()
+            parts.image_pool.close()
+
+    app = FastAPI(
+        title="Clearcall",
+        summary="Makes blurred, low-bandwidth video-call pictures sharp in real time.",
+        description="Streams go through the WebSocket `/stream`; see docs/protocol.md.",
+        version=version(),
+        lifespan=lifespan,
+        redoc_url=None,
+    )
+    app.state.parts = parts
+    app.include_router(router)
+    app.mount("/static", StaticFiles(directory=WEB_FOLDER, check_dir=False), name="static")
+    app.add_middleware(SecurityHeaders)
+    app.add_middleware(_ImageCounter, metrics=metrics)
+    for kind in (ClearcallError, RequestValidationError, HTTPException, Exception):
+        app.add_exception_handler(kind, _answer_error)
+    return app
+
+
+def load_sharpener(settings: Settings) -> Sharpener:
+    """Loads the model that the settings name.
+
+    Raises:
+        CheckpointError: It cannot be served.
+        BackendUnavailable: The device or backend is not on this machine.
+    """
+    from service.model.sharpener import (
+        Sharpener,
+    )  # torch takes seconds; `clearcall --help` need not
+
+    return Sharpener.load(
+        settings.checkpoint,
+        device=settings.device,
+        backend=settings.backend,
+        threads=settings.threads,
+    )
+
+
+def version() -> str:
+    """The installed version of Clearcall."""
+    try:
+        return importlib.metadata.version("clearcall")
+    except importlib.metadata.PackageNotFoundError:  # run from a checkout without installing
+        return "0+unknown"
+
+
+async def _answer_error(_: Request, exc: Exception) -> Response:
+    """Every error of every route comes through here and leaves as a problem document."""
+    match exc:
+        case ClearcallError():
+            if exc.http_status == HTTPStatus.INTERNAL_SERVER_ERROR:
+                _LOGGER.error("%s", exc, exc_info=exc.__cause__ or exc)
+            return problem_for(exc)
+        case RequestValidationError():
+            return problem_for(RequestInvalid(_explain(exc)))
+        case HTTPException():
+            status = HTTPStatus(exc.status_code)
+            return problem_response(
+                status,
+                code=status.phrase.lower().replace(" ", "-"),
+                title=status.phrase,
+                detail=exc.detail if exc.detail != status.phrase else status.description,
+                headers=exc.headers,
+            )
+    # Anything else is our own bug; the server logs it with its traceback.
+    return problem_response(
+        HTTPStatus.INTERNAL_SERVER_ERROR,
+        code=ClearcallError.code,
+        title=ClearcallError.title,
+        detail="Something went wrong in the service. Its log has the details.",
+    )
+
+
+def _explain(exc: RequestValidationError) -> str:
+    return " ".join(
+        f"{'.'.join(str(part) for part in error['loc'])} is {error['input']!r}: {error['msg']}."
+        for error in exc.errors()
+    )
+
+
+class _ImageCounter:
+    """ASGI middleware that counts each POST /sharpen by its status, whoever answers it."""
+
+    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+        self._app = app
+        self._metrics = metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or scope["path"] != "/sharpen" or scope["method"] != "POST":
+            await self._app(scope, receive, send)
+            return
+        status = CLIENT_CLOSED_REQUEST
+
+        async def send_and_note(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            await send(message)
+
+        try:
+            await self._app(scope, receive, send_and_note)
+        finally:
+            self._metrics.note_image(status)

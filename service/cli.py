@@ -1,0 +1,108 @@
+"""The command `clearcall`; `clearcall serve` starts the service.
+
+A wrong setting or checkpoint is one line on stderr and exit code 2, never a traceback.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from service.errors import ClearcallError
+from service.settings import PREFIX, Settings, load_settings, unknown_variables
+
+__all__ = ["main"]
+
+_EXIT_WRONG_USE = 2
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the command line.
+
+    Args:
+        argv: The arguments without the program's name; those of the process if None.
+
+    Returns:
+        The exit code: 0, or 2 where the command line, a setting or the checkpoint is wrong.
+    """
+    try:
+        arguments = vars(_parser().parse_args(argv))
+    except SystemExit as exc:  # argparse has printed help, the version or what is wrong
+        return exc.code if isinstance(exc.code, int) else _EXIT_WRONG_USE
+    command = arguments.pop("command")
+    try:
+        return int(command(arguments))
+    except ClearcallError as exc:
+        print(f"clearcall: {exc}", file=sys.stderr)
+        return _EXIT_WRONG_USE
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="clearcall", description="Makes blurred, low-bandwidth video-call pictures sharp."
+    )
+    parser.add_argument("--version", action=_Version)
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    serve = commands.add_parser(
+        "serve",
+        help="start the service",
+        description="Starts the service. Each flag can also be set as a variable: --port 9000 is "
+        f"{PREFIX}PORT=9000. A flag wins.",
+        argument_default=argparse.SUPPRESS,
+    )
+    for name, field in Settings.model_fields.items():
+        default = "" if field.default in (None, ()) else f" (default {field.default})"
+        serve.add_argument(
+            f"--{name.replace('_', '-')}",
+            metavar=name.split("_")[-1].upper(),
+            help=f"{field.description}{default}".replace("%", "%%"),
+        )
+    serve.set_defaults(command=_serve)
+    return parser
+
+
+class _Version(argparse.Action):
+    """Looks the version up only when it is asked for."""
+
+    def __init__(self, option_strings: Sequence[str], dest: str) -> None:
+        super().__init__(
+            option_strings,
+            dest,
+            nargs=0,
+            default=argparse.SUPPRESS,
+            help="show the version and exit",
+        )
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        from service.app import version
+
+        print(f"clearcall {version()}")
+        parser.exit()
+
+
+def _serve(flags: dict[str, Any]) -> int:
+    settings = load_settings(flags)
+    for name, meant in unknown_variables(os.environ).items():
+        hint = f"; did you mean {meant}?" if meant else ""
+        print(f"clearcall: {name} is not a setting and is ignored{hint}", file=sys.stderr)
+    # Imported now: `clearcall --help` need not wait a second for the web stack.
+    from service.app import create_app, load_sharpener
+    from service.server import Server, bind, server_config, url_of
+
+    with contextlib.ExitStack() as stack:
+        # Bound before the model is loaded, so that a taken port is told at once. Connections are
+        # refused until the socket listens, and that is when the service is ready.
+        sockets = [stack.enter_context(bound) for bound in bind(settings.host, settings.port)]
+        # Loaded here and not by the app: a bad checkpoint is one line, not uvicorn's traceback.
+        app = create_app(settings, load_sharpener(settings))
+        server = Server(
+            server_config(app, settings),
+            on_ready=lambda: print(f"Clearcall is ready: open {url_of(sockets[0])}", flush=True),
+        )
+        with contextlib.suppress(KeyboardInterrupt):  # uvicorn raises it again after its shutdown
+            server.run(sockets)
+    return 0

@@ -1,0 +1,305 @@
+"""The HTTP and WebSocket routes: parse, call, reply."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import time
+from collections.abc import Coroutine
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+from fastapi import APIRouter, Depends, Query, Request, Response, WebSocket
+from prometheus_client import CONTENT_TYPE_LATEST
+from starlette.requests import ClientDisconnect, HTTPConnection
+from starlette.responses import FileResponse
+
+from service.browser import is_origin_allowed
+from service.codec import (
+    ALPHA_FORMATS,
+    ImageFormat,
+    Picture,
+    decode_image,
+    encode_image,
+    sniff,
+)
+from service.codec_pool import CodecPool
+from service.engine import Engine
+from service.errors import (
+    ClearcallError,
+    EngineStopped,
+    ImageBroken,
+    ImageTooManyPixels,
+    ImageUnsupported,
+    OriginRefused,
+    QueueFull,
+    RequestInvalid,
+    SharpeningFailed,
+    StreamsFull,
+    UploadTooLarge,
+    UploadTooSlow,
+)
+from service.frames import PROTOCOL_VERSION
+from service.metrics import Metrics, StageTimes
+from service.problems import describe_problems, problem_for
+from service.pump import StreamPump, error_message
+from service.settings import Settings
+from service.stream import Session
+from service.upload import UploadReader
+
+__all__ = ["CLIENT_CLOSED_REQUEST", "WEB_FOLDER", "Parts", "router"]
+
+WEB_FOLDER = Path(__file__).parent / "web"
+CLIENT_CLOSED_REQUEST = 499  # nobody gets this status; the metrics count it
+
+_LOGGER = logging.getLogger(__name__)
+_BODY = {
+    "required": True,
+    "content": {
+        "multipart/form-data": {
+            "schema": {
+                "type": "object",
+                "required": ["file"],
+                "properties": {"file": {"type": "string", "format": "binary"}},
+            }
+        },
+        "image/*": {"schema": {"type": "string", "format": "binary"}},
+    },
+}
+
+T = TypeVar("T")
+router = APIRouter()
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What the routes work with, made once per app."""
+
+    settings: Settings
+    engine: Engine
+    metrics: Metrics
+    uploads: UploadReader
+    frame_pool: CodecPool
+    image_pool: CodecPool
+    stream_places: asyncio.Semaphore
+
+
+def _parts(connection: HTTPConnection) -> Parts:
+    parts = connection.app.state.parts
+    assert isinstance(parts, Parts)
+    return parts
+
+
+_PartsOf = Annotated[Parts, Depends(_parts)]
+
+
+@router.post(
+    "/sharpen",
+    summary="Sharpen one picture",
+    response_class=Response,
+    responses={
+        200: {
+            "description": "The sharpened picture, upright and of the same size",
+            "content": {f"image/{name}": {} for name in ("jpeg", "png", "webp", "bmp", "tiff")},
+        },
+        **describe_problems(
+            UploadTooSlow,
+            UploadTooLarge,
+            ImageUnsupported,
+            RequestInvalid,
+            ImageBroken,
+            ImageTooManyPixels,
+            SharpeningFailed,
+            QueueFull,
+            EngineStopped,
+        ),
+    },
+    openapi_extra={"requestBody": _BODY},
+)
+async def sharpen(
+    request: Request,
+    parts: _PartsOf,
+    strength: Annotated[
+        float | None,
+        Query(
+            ge=0,
+            le=2,
+            allow_inf_nan=False,
+            description="unsharp mask, 0 to 2; default: the model's best",
+        ),
+    ] = None,
+    format: Annotated[  # noqa: A002 - the query parameter's name
+        ImageFormat | None, Query(description="output format; default: the input's")
+    ] = None,
+    quality: Annotated[int, Query(ge=1, le=100, description="of JPEG and WebP, 1 to 100")] = 90,
+) -> Response:
+    """Send a JPEG, PNG, WebP, BMP or TIFF as the form field `file`, or as the body itself."""
+    parts.engine.check_admission()
+    try:
+        encoded = await parts.uploads.read(request)
+        work = _sharpen_upload(parts, encoded, strength, format, quality)
+        return await _unless_disconnected(request, work)
+    except ClientDisconnect:
+        return Response(status_code=CLIENT_CLOSED_REQUEST)
+
+
+async def _sharpen_upload(
+    parts: Parts,
+    encoded: bytes,
+    strength: float | None,
+    wanted_format: ImageFormat | None,
+    quality: int,
+) -> Response:
+    started_s = time.perf_counter()
+    output_format = wanted_format or sniff(encoded)
+    async with parts.engine.image_place() as waited_ms:
+        decoded = await parts.image_pool.run(
+            decode_image,
+            encoded,
+            max_pixels=parts.settings.max_pixels,
+            is_alpha_kept=output_format in ALPHA_FORMATS,
+        )
+        picture = decoded.value
+        model = parts.engine.sharpener
+        sharpened = await parts.engine.sharpen(
+            picture.image, model.default_strength if strength is None else strength, "image"
+        )
+        answer = await parts.image_pool.run(
+            encode_image,
+            Picture(sharpened.image, picture.alpha, picture.colour_profile, picture.format),
+            output_format,
+            quality=quality,
+        )
+    times = StageTimes(
+        decode_ms=decoded.took_ms,
+        queue_ms=waited_ms + sharpened.queue_ms,
+        inference_ms=sharpened.inference_ms,
+        encode_ms=answer.took_ms,
+        total_ms=(time.perf_counter() - started_s) * 1000,
+    )
+    parts.metrics.note_sharpened("/sharpen", times)
+    headers = {
+        "X-Clearcall-Model": model.checkpoint.model_id,
+        "X-Clearcall-Device": model.device,
+        "Server-Timing": ", ".join(f"{stage};dur={ms:.2f}" for stage, ms in times.items_ms()),
+    }
+    return Response(answer.value, headers=headers, media_type=f"image/{output_format}")
+
+
+async def _unless_disconnected(request: Request, work: Coroutine[Any, Any, T]) -> T:
+    """Awaits `work`, but gives it up when the client leaves. The body must have been read.
+
+    Raises:
+        ClientDisconnect: The client left first.
+    """
+    # No TaskGroup: the work's own error has to come out as itself, not in a group.
+    task = asyncio.ensure_future(work)
+    watch = asyncio.ensure_future(_disconnect_of(request))
+    try:
+        await asyncio.wait((task, watch), return_when=asyncio.FIRST_COMPLETED)
+        if not task.done():
+            raise ClientDisconnect
+        return task.result()
+    finally:
+        task.cancel()
+        watch.cancel()
+        await asyncio.gather(task, watch, return_exceptions=True)
+
+
+async def _disconnect_of(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+
+
+@router.websocket("/stream")
+async def stream(websocket: WebSocket, parts: _PartsOf) -> None:
+    """JPEG frames in, sharpened frames out: docs/protocol.md."""
+    origin = websocket.headers.get("origin")
+    if not is_origin_allowed(
+        origin,
+        host=websocket.headers.get("host"),
+        allowed=parts.settings.allowed_origins,
+    ):
+        _LOGGER.warning(
+            "refused a stream to a page of %r: it is not in CLEARCALL_ALLOWED_ORIGINS", origin
+        )
+        await websocket.send_denial_response(problem_for(OriginRefused(str(origin))))
+        return
+    await websocket.accept()
+    try:
+        if parts.stream_places.locked():
+            raise StreamsFull(limit=parts.settings.max_streams)
+        model = parts.engine.sharpener
+    except (
+        ClearcallError
+    ) as exc:  # a browser shows a page no HTTP status, so the refusal is a message and a close code
+        await websocket.send_text(error_message(exc, None))
+        await websocket.close(exc.close_code, exc.title)
+        return
+    async with parts.stream_places:
+        await websocket.send_text(_hello(parts))
+        await StreamPump(
+            websocket,
+            Session(default_strength=model.default_strength),
+            engine=parts.engine,
+            pool=parts.frame_pool,
+            metrics=parts.metrics,
+            max_pixels=parts.settings.max_frame_pixels,
+            in_flight=parts.settings.frames_in_flight,
+        ).run()
+
+
+def _hello(parts: Parts) -> str:
+    model = parts.engine.sharpener
+    return json.dumps(
+        {
+            "type": "hello",
+            "protocol": PROTOCOL_VERSION,
+            "model": model.checkpoint.model_id,
+            "device": model.device,
+            "backend": model.backend,
+            "default_strength": model.default_strength,
+            "max_frame_bytes": parts.settings.max_frame_bytes,
+            "max_frame_px": parts.settings.max_frame_pixels,
+            "in_flight": parts.settings.frames_in_flight,
+        }
+    )
+
+
+@router.get("/model", summary="What is served", responses=describe_problems(EngineStopped))
+async def model(parts: _PartsOf) -> dict[str, Any]:
+    """The model's id, device, backend and default strength, and the facts of its checkpoint."""
+    sharpener = parts.engine.sharpener
+    return {
+        **sharpener.facts_json(),
+        "id": sharpener.checkpoint.model_id,
+        "device": sharpener.device,
+        "backend": sharpener.backend,
+        "default_strength": sharpener.default_strength,
+    }
+
+
+@router.get("/health/live", summary="Is the process alive?")
+async def live() -> dict[str, str]:
+    """Answers as long as the event loop turns."""
+    return {"status": "live"}
+
+
+@router.get("/health/ready", summary="Can it sharpen?", responses=describe_problems(EngineStopped))
+async def ready(parts: _PartsOf) -> dict[str, str]:
+    """Ready means that the model is loaded and warmed up."""
+    return {"status": "ready", "model": parts.engine.sharpener.checkpoint.model_id}
+
+
+@router.get("/metrics", summary="Prometheus metrics", response_class=Response)
+def metrics(parts: _PartsOf) -> Response:  # not async: building the text is work for a thread
+    """Everything that is counted, in Prometheus' text format."""
+    return Response(parts.metrics.text(), media_type=CONTENT_TYPE_LATEST)
+
+
+@router.api_route("/", methods=["GET", "HEAD"], include_in_schema=False)
+async def page() -> FileResponse:
+    """The browser client."""
+    return FileResponse(WEB_FOLDER / "index.html")

@@ -1,0 +1,140 @@
+/**
+ * What can go wrong, in words: a title, what to do about it, and which ways out to offer. No logic,
+ * no drawing.
+ */
+
+/** @typedef {"camera" | "picture" | "reconnect" | "reload"} WayOut */
+
+/**
+ * @typedef {object} Problem
+ * @property {string} title
+ * @property {string} text
+ * @property {WayOut[]} ways
+ */
+
+/** This server, as it is called on its own machine. */
+function localAddress() {
+  const { port } = window.location;
+  return `http://localhost${port ? `:${port}` : ""}`;
+}
+
+/** @type {Record<import("./camera.js").CameraFault | "cameraLost", () => Problem>} */
+export const CAMERA_PROBLEMS = {
+  noCamera: () => ({
+    title: "No camera found",
+    text: "The browser sees no camera on this device. Connect one and try again, or open a picture instead.",
+    ways: ["camera", "picture"],
+  }),
+  denied: () => ({
+    title: "The camera is blocked",
+    text:
+      "The browser did not let this page use the camera. Allow it in the site settings beside the address, " +
+      "then try again. A picture file works without it.",
+    ways: ["camera", "picture"],
+  }),
+  cameraBusy: () => ({
+    title: "The camera is in use",
+    text: "Another program or tab seems to hold the camera. Close the other call, then try again.",
+    ways: ["camera", "picture"],
+  }),
+  cameraFailed: () => ({
+    title: "The camera did not start",
+    text: "The browser gave no picture from the camera. Unplug it, plug it in again, and try once more.",
+    ways: ["camera", "picture"],
+  }),
+  cameraLost: () => ({
+    title: "The camera went away",
+    text: "It was unplugged or switched off. Connect it and start again.",
+    ways: ["camera", "picture"],
+  }),
+  insecure: () => ({
+    title: "The camera needs a secure address",
+    text:
+      `Browsers give the camera to HTTPS pages and to localhost only, and this page came over plain HTTP from ` +
+      `${window.location.host}. Put the server behind HTTPS, or open ${localAddress()} on the ` +
+      `machine that runs it. A picture file works here as well.`,
+    ways: ["picture"],
+  }),
+  unsupported: () => ({
+    title: "This browser has no camera support",
+    text: "Open the page in a current Chrome, Edge, Firefox or Safari. A picture file works here as well.",
+    ways: ["picture"],
+  }),
+};
+
+/**
+ * @param {import("./stream.js").Cause} cause
+ * @param {string} detail the server's own words, or ""
+ * @returns {Problem}
+ */
+export function streamProblem(cause, detail) {
+  const said = detail ? ` It said: ${detail}` : "";
+  switch (cause) {
+    case "busy":
+      return {
+        title: "The server is busy",
+        text: `It takes no more streams right now. This page keeps asking.${said}`,
+        ways: ["reconnect"],
+      };
+    case "silent":
+      return {
+        title: "The server does not answer",
+        text: "It is reachable but left a frame unanswered for ten seconds. A smaller size may help.",
+        ways: ["reconnect"],
+      };
+    case "refused":
+      return {
+        title: "The server refused the stream",
+        text: `It could not use what this page sent. A smaller size may help.${said}`,
+        ways: ["reconnect"],
+      };
+    case "gone":
+      return {
+        title: "The server is gone",
+        text: `The connection to ${window.location.host} broke. The stream goes on by itself when it is back.`,
+        ways: ["reconnect"],
+      };
+  }
+}
+
+/** @type {Problem} */
+export const PROTOCOL_PROBLEM = {
+  title: "This page is out of date",
+  text: "The server speaks another version of the stream. Reload the page.",
+  ways: ["reload"],
+};
+
+/** @type {Problem} */
+export const NOT_A_FILE = {
+  title: "That is not a picture file",
+  text: "Drop or paste a JPEG, PNG, WebP, BMP or TIFF file.",
+  ways: ["picture"],
+};
+
+/** @type {Problem} */
+export const UPLOAD_CUT_OFF = {
+  title: "The upload was cut off",
+  text: "The server is there but stopped reading. The picture is most likely larger than it accepts.",
+  ways: ["picture"],
+};
+
+/**
+ * @param {{status: number, title: string, detail: string}} failure of a request; status 0 is no answer at all
+ * @returns {Problem}
+ */
+export function serverProblem({ status, title, detail }) {
+  if (status !== 0) return { title, text: detail, ways: ["reconnect"] };
+  return {
+    title: "The server is gone",
+    text: `Nothing answers at ${window.location.host}. Start it with "clearcall serve"; this page notices by itself.`,
+    ways: ["reconnect"],
+  };
+}
+
+/**
+ * @param {{title: string, detail: string}} failure the server's problem+json
+ * @returns {Problem}
+ */
+export function requestProblem({ title, detail }) {
+  return { title, text: detail, ways: ["picture"] };
+}

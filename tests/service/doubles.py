@@ -1,0 +1,72 @@
+"""A small stand-in for the model, for the paths around it: it can be held, and it can fail."""
+
+from __future__ import annotations
+
+import threading
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, cast
+
+import cv2
+import numpy as np
+
+from service.codec import ImageArray
+
+if TYPE_CHECKING:
+    from service.model.sharpener import Sharpener
+
+__all__ = ["FakeSharpener"]
+
+_HOLD_LIMIT_S = 30
+
+
+class FakeSharpener:
+    """An unsharp mask with the interface of `service.model.sharpener.Sharpener`.
+
+    `hold` makes calls wait until `release`; `entered` tells that one is in. `failure` is raised by
+    the next calls.
+    """
+
+    def __init__(self) -> None:
+        self.checkpoint = SimpleNamespace(model_id="fake-00000000")
+        self.device = "cpu"
+        self.backend = "fake"
+        self.threads = 0
+        self.default_strength = 0.5
+        self.failure: Exception | None = None
+        self.entered = threading.Semaphore(0)
+        self.threads_seen: set[str] = set()
+        self.shapes_seen: list[tuple[int, ...]] = []
+        self._gate = threading.Event()
+        self._gate.set()
+
+    def hold(self) -> None:
+        """From now on calls wait."""
+        self._gate.clear()
+
+    def release(self) -> None:
+        """Lets the waiting calls, and all later ones, through."""
+        self._gate.set()
+
+    def as_sharpener(self) -> Sharpener:
+        """Itself, for parameters that ask for the real one."""
+        return cast("Sharpener", self)
+
+    def sharpen(self, image: ImageArray, *, strength: float | None = None) -> ImageArray:
+        """(H, W, 3) uint8 RGB -> the same, with an unsharp mask."""
+        self.entered.release()
+        self.threads_seen.add(threading.current_thread().name)
+        self.shapes_seen.append(image.shape)
+        assert self._gate.wait(_HOLD_LIMIT_S), "held for too long"
+        if self.failure is not None:
+            raise type(self.failure)(*self.failure.args)
+        blurred = cv2.GaussianBlur(image, (3, 3), 0).astype(np.float32)
+        amount = self.default_strength if strength is None else strength
+        masked = image + amount * (image.astype(np.float32) - blurred)
+        return np.clip(np.rint(masked), 0, 255).astype(np.uint8)
+
+    def warm_up(self) -> None:
+        """Nothing to warm up."""
+
+    def facts_json(self) -> dict[str, object]:
+        """One fact."""
+        return {"architecture": "fake"}

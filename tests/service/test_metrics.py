@@ -1,0 +1,132 @@
+"""service.metrics: what Prometheus reads is what was counted."""
+
+from __future__ import annotations
+
+import sys
+from typing import get_args
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from service.metrics import DropReason, Metrics, RateWindow, Route, StageTimes
+
+TIMES = StageTimes(decode_ms=1, queue_ms=2, inference_ms=4, encode_ms=8, total_ms=16)
+
+
+class Clock:
+    """A clock that is set by hand."""
+
+    def __init__(self) -> None:
+        self.now_s = 100.0
+
+    def __call__(self) -> float:
+        return self.now_s
+
+
+def samples(metrics: Metrics) -> dict[tuple[str, frozenset[tuple[str, str]]], float]:
+    return {
+        (sample.name, frozenset(sample.labels.items())): sample.value
+        for family in text_string_to_metric_families(metrics.text().decode())
+        for sample in family.samples
+    }
+
+
+def sample(metrics: Metrics, name: str, **labels: str) -> float:
+    return samples(metrics)[name, frozenset(labels.items())]
+
+
+def test_a_rate_is_the_events_of_the_window_over_its_length() -> None:
+    clock = Clock()
+    rate = RateWindow(window_s=5, clock=clock)
+    assert rate.per_second() == 0
+    for _ in range(10):
+        rate.note()
+    clock.now_s += 3
+    for _ in range(5):
+        rate.note()
+    assert rate.per_second() == pytest.approx(3.0)
+    clock.now_s += 2
+    assert rate.per_second() == pytest.approx(1.0)
+    clock.now_s += 3
+    assert rate.per_second() == 0
+
+
+def test_a_rates_memory_is_bounded() -> None:
+    rate = RateWindow(window_s=5, max_events=10, clock=Clock())
+    for _ in range(100):
+        rate.note()
+    assert rate.per_second() == pytest.approx(2.0)
+
+
+def test_the_text_parses_and_every_series_exists_before_the_first_event() -> None:
+    metrics = Metrics()
+    for reason in get_args(DropReason):
+        assert sample(metrics, "clearcall_frames_dropped_total", reason=reason) == 0
+    for route in get_args(Route):
+        assert sample(metrics, "clearcall_frames_per_second", route=route) == 0
+        for stage in ("decode", "queue", "inference", "encode", "total"):
+            name = "clearcall_stage_seconds_count"
+            assert sample(metrics, name, route=route, stage=stage) == 0
+    assert sample(metrics, "clearcall_streams_active") == 0
+
+
+def test_counters_count_what_they_are_told() -> None:
+    metrics = Metrics()
+    metrics.frames_received.inc(3)
+    metrics.frames_sent.inc(2)
+    metrics.note_dropped("replaced", 4)
+    metrics.note_dropped("broken")
+    metrics.note_image(200)
+    metrics.note_image(503)
+    metrics.note_image(503)
+    assert sample(metrics, "clearcall_frames_received_total") == 3
+    assert sample(metrics, "clearcall_frames_sent_total") == 2
+    assert sample(metrics, "clearcall_frames_dropped_total", reason="replaced") == 4
+    assert sample(metrics, "clearcall_frames_dropped_total", reason="broken") == 1
+    assert sample(metrics, "clearcall_images_total", status="200") == 1
+    assert sample(metrics, "clearcall_images_total", status="503") == 2
+
+
+def test_a_sharpened_picture_is_in_its_routes_rate_and_histograms_in_seconds() -> None:
+    clock = Clock()
+    metrics = Metrics(clock=clock)
+    for _ in range(10):
+        metrics.note_sharpened("/stream", TIMES)
+    assert sample(metrics, "clearcall_frames_per_second", route="/stream") == pytest.approx(2.0)
+    assert sample(metrics, "clearcall_frames_per_second", route="/sharpen") == 0
+    for stage, time_ms in TIMES.items_ms():
+        labels = {"route": "/stream", "stage": stage}
+        assert sample(metrics, "clearcall_stage_seconds_count", **labels) == 10
+        assert sample(metrics, "clearcall_stage_seconds_sum", **labels) == pytest.approx(
+            time_ms / 100
+        )
+    clock.now_s += 60
+    assert sample(metrics, "clearcall_frames_per_second", route="/stream") == 0
+
+
+def test_a_queues_depth_is_read_at_the_scrape() -> None:
+    metrics = Metrics()
+    depth = [0]
+    metrics.watch_queue("image", lambda: depth[0])
+    assert sample(metrics, "clearcall_queue_depth", kind="image") == 0
+    depth[0] = 3
+    assert sample(metrics, "clearcall_queue_depth", kind="image") == 3
+
+
+def test_the_model_is_described() -> None:
+    metrics = Metrics()
+    metrics.describe_model(model="small-3fa9c1d2", device="cpu", backend="openvino")
+    labels = {"model": "small-3fa9c1d2", "device": "cpu", "backend": "openvino"}
+    assert sample(metrics, "clearcall_model_info", **labels) == 1
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="they are read from /proc")
+def test_the_processs_own_figures_are_there() -> None:
+    names = {name for name, _ in samples(Metrics())}
+    assert {"process_resident_memory_bytes", "process_cpu_seconds_total", "python_info"} <= names
+
+
+def test_two_apps_count_for_themselves() -> None:
+    one, other = Metrics(), Metrics()
+    one.frames_received.inc()
+    assert sample(other, "clearcall_frames_received_total") == 0

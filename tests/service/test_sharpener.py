@@ -1,0 +1,173 @@
+"""The Sharpener: any size in, the same size out, the same picture whatever the tiling."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import torch
+
+from service.errors import CheckpointNotFound
+from service.model import sharpener as module
+from service.model.checkpoint import Checkpoint, Facts
+from service.model.sharpener import Sharpener
+from service.model.student import StudentConfig, build_student
+from tests.service.pictures import sample
+
+
+class Recorder:
+    """A backend that keeps what it was given and returns it, one level brighter."""
+
+    name, device = "recorder", "cpu"
+
+    def __init__(self) -> None:
+        self.images: list[npt.NDArray[np.uint8]] = []
+        self.strengths: list[float] = []
+
+    def run(self, images: npt.NDArray[np.uint8], strength: float) -> npt.NDArray[np.uint8]:
+        self.images.append(images)
+        self.strengths.append(strength)
+        return np.minimum(images, 254) + np.uint8(1)
+
+
+def checkpoint(unshuffle: int = 4) -> Checkpoint:
+    config = StudentConfig(channels=8, unshuffle=unshuffle, blocks=1)
+    facts = Facts(
+        config=config.to_json(),
+        name="tiny",
+        size_multiple=unshuffle,
+        normalisation="instance",
+        default_strength=0.25,
+    )
+    return Checkpoint(network=build_student(config).eval(), facts=facts, model_id="tiny-0")
+
+
+@pytest.fixture
+def recorder() -> Recorder:
+    return Recorder()
+
+
+@pytest.fixture
+def sharpener(recorder: Recorder) -> Sharpener:
+    return Sharpener(checkpoint(), recorder)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 9), (5, 3), (4, 4), (37, 101)])
+def test_every_size_comes_back_at_its_size(sharpener: Sharpener, size: tuple[int, int]) -> None:
+    image = sample("museum")[: size[0], : size[1]]
+    assert np.array_equal(sharpener.sharpen(image), np.minimum(image, 254) + 1)
+
+
+def test_the_network_gets_multiples_of_its_size_padded_by_reflection(
+    sharpener: Sharpener, recorder: Recorder
+) -> None:
+    image = sample("museum")[:37, :101]
+    sharpener.sharpen(image)
+    (given,) = recorder.images
+    assert given.shape == (1, 40, 104, 3)
+    assert np.array_equal(given[0, 37:], given[0, 35:32:-1])
+
+
+def test_pictures_too_small_to_reflect_are_replicated(
+    sharpener: Sharpener, recorder: Recorder
+) -> None:
+    image = sample("museum")[:1, :2]
+    sharpener.sharpen(image)
+    (given,) = recorder.images
+    assert given.shape == (1, 4, 4, 3)
+    assert (given[0, :, 1:] == image[0, 1]).all()
+
+
+def test_the_input_is_not_changed_and_need_not_be_contiguous(sharpener: Sharpener) -> None:
+    image = sample("museum")[:32:2, ::-3][:, :20]
+    before = image.copy()
+    assert np.array_equal(sharpener.sharpen(image), np.minimum(before, 254) + 1)
+    assert np.array_equal(image, before)
+
+
+def test_the_default_strength_is_the_checkpoints(sharpener: Sharpener, recorder: Recorder) -> None:
+    image = sample("museum")[:8, :8]
+    sharpener.sharpen(image)
+    sharpener.sharpen(image, strength=0)
+    sharpener.sharpen(image, strength=2)
+    assert recorder.strengths == [0.25, 0, 2]
+
+
+def test_large_pictures_go_through_in_tiles_that_cover_all_of_them(
+    monkeypatch: pytest.MonkeyPatch, sharpener: Sharpener, recorder: Recorder
+) -> None:
+    monkeypatch.setattr(module, "_TILE_PX", 64)
+    image = sample("colosseum")[:333, :517]
+    assert np.array_equal(sharpener.sharpen(image), np.minimum(image, 254) + 1)
+    largest = 72 + 2 * sharpener._overlap_px
+    assert len(recorder.images) > 40
+    assert max(max(given.shape[1:3]) for given in recorder.images) <= largest
+
+
+@pytest.mark.parametrize("unshuffle", [1, 2, 3, 4])
+def test_tiles_and_whole_picture_agree_within_one_level_without_global_attention(
+    monkeypatch: pytest.MonkeyPatch, unshuffle: int
+) -> None:
+    """The channel attention's average over the picture is all that may differ; here it is off."""
+    torch.manual_seed(0)
+    config = StudentConfig(8, unshuffle, blocks=2, normalisation="frozen")
+    network = build_student(config).eval()
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.add_(torch.randn_like(parameter) * 0.05)
+        network.channel_attention.excite.weight.zero_()
+    facts = Facts(
+        config=config.to_json(),
+        name="tiny",
+        size_multiple=unshuffle,
+        normalisation="frozen",
+        default_strength=0,
+    )
+    sharpener = Sharpener(
+        Checkpoint(network=network, facts=facts, model_id="tiny-0"),
+        module.create_backend(network, device="cpu", backend="torch"),
+    )
+    image = sample("colosseum")[:240, :400]
+    whole = sharpener.sharpen(image, strength=1.0)
+    monkeypatch.setattr(module, "_TILE_PX", 96)
+    tiled = sharpener.sharpen(image, strength=1.0)
+    assert np.abs(whole.astype(int) - image).max() > 8
+    assert np.abs(whole.astype(int) - tiled).max() <= 1
+
+
+@pytest.mark.parametrize(
+    "image",
+    [
+        np.zeros((4, 4), np.uint8),
+        np.zeros((4, 4, 4), np.uint8),
+        np.zeros((0, 4, 3), np.uint8),
+        np.zeros((4, 4, 3), np.float32),
+    ],
+)
+def test_what_is_no_image_is_refused(sharpener: Sharpener, image: npt.NDArray[np.uint8]) -> None:
+    with pytest.raises(ValueError, match="an image is"):
+        sharpener.sharpen(image)
+
+
+@pytest.mark.parametrize("strength", [-0.1, 2.1, float("nan")])
+def test_a_strength_out_of_range_is_refused(sharpener: Sharpener, strength: float) -> None:
+    with pytest.raises(ValueError, match="strength must be 0 to 2"):
+        sharpener.sharpen(sample("museum")[:8, :8], strength=strength)
+
+
+def test_a_missing_checkpoint_is_not_replaced_by_the_bundled_one(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointNotFound):
+        Sharpener.load(tmp_path / "none.safetensors")
+
+
+def test_the_bundled_student_loads_warms_up_and_says_what_it_is() -> None:
+    sharpener = Sharpener.load(device="cpu", threads=1)
+    sharpener.warm_up()
+    facts = sharpener.facts_json()
+    assert sharpener.checkpoint.model_id.startswith("small-")
+    assert facts["architecture"] == "StudentNetEnhanced"
+    assert isinstance(facts["parameters"], int)
+    assert facts["parameters"] > 10_000
+    assert facts["scores"]
