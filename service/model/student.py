@@ -123,8 +123,9 @@ class _NormalisedConvolution(nn.Module):
         scale, shift = self.scale.to(y.dtype), self.shift.to(y.dtype)
         if not self.training:
             return torch.group_norm(y, y.shape[1], scale, shift, _NORM_EPSILON)
+        count, channels, height, width = y.shape
         normalised, mean, reciprocal = torch.native_group_norm(
-            y, scale, shift, *y.shape[:2], y.shape[2] * y.shape[3], y.shape[1], _NORM_EPSILON
+            y, scale, shift, count, channels, height * width, channels, _NORM_EPSILON
         )
         with torch.no_grad():
             variance = reciprocal.float().square().reciprocal() - _NORM_EPSILON

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import struct
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -54,10 +55,15 @@ def path(tmp_path: Path) -> Path:
     return target
 
 
-def rewrite(path: Path, *, header: dict[str, str] | None = None, **tensors: Any) -> None:
+def rewrite(
+    path: Path,
+    *,
+    header: dict[str, str] | None = None,
+    tensors: Mapping[str, torch.Tensor | None] | None = None,
+) -> None:
     """Replaces the header or single tensors of a checkpoint; a tensor that is None is dropped."""
     weights = load_file(path)
-    for name, tensor in tensors.items():
+    for name, tensor in (tensors or {}).items():
         weights.pop(name, None)
         if tensor is not None:
             weights[name] = tensor
@@ -203,13 +209,13 @@ def test_wrong_facts_are_named(path: Path, header: dict[str, str], message: str)
 def test_weights_that_do_not_fit_the_config_are_named(
     path: Path, tensors: dict[str, torch.Tensor | None], message: str
 ) -> None:
-    rewrite(path, **tensors)
+    rewrite(path, tensors=tensors)
     with pytest.raises(CheckpointWeightsMismatch, match=message):
         load_checkpoint(path)
 
 
 def test_weights_that_are_not_finite_are_not_loaded(path: Path) -> None:
-    rewrite(path, **{"head.bias": torch.full((8,), torch.nan)})
+    rewrite(path, tensors={"head.bias": torch.full((8,), torch.nan)})
     with pytest.raises(CheckpointNotFinite, match=r"head\.bias holds NaN"):
         load_checkpoint(path)
 

@@ -11,6 +11,7 @@ import torch
 
 from service.errors import CheckpointNotFound
 from service.model import sharpener as module
+from service.model.backends import create_backend
 from service.model.checkpoint import Checkpoint, Facts
 from service.model.sharpener import Sharpener
 from service.model.student import StudentConfig, build_student
@@ -127,7 +128,7 @@ def test_tiles_and_whole_picture_agree_within_one_level_without_global_attention
     )
     sharpener = Sharpener(
         Checkpoint(network=network, facts=facts, model_id="tiny-0"),
-        module.create_backend(network, device="cpu", backend="torch"),
+        create_backend(network, device="cpu", backend="torch"),
     )
     image = sample("colosseum")[:240, :400]
     whole = sharpener.sharpen(image, strength=1.0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -58,7 +59,7 @@ def test_training_mode_and_evaluation_mode_agree_under_instance_normalisation() 
 
 def test_running_statistics_move_towards_the_pictures_statistics() -> None:
     network = build_student(replace(SMALL, blocks=1)).train()
-    first = network.blocks[0].first
+    first: Any = network.blocks[0].first
     with torch.no_grad():
         for _ in range(400):
             network(pixels())
