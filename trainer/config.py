@@ -69,6 +69,9 @@ class DistillConfig:
         if self.precision not in ("auto", "fp32", "bf16", "fp16"):
             raise ValueError(f"precision must be auto, fp32, bf16 or fp16, not {self.precision!r}")
 
+        if not any(self.loss_weights.values()):
+            raise ValueError("at least one loss term must have a weight above 0")
+
     @property
     def loss_weights(self) -> dict[str, float]:
         return {"l1": self.l1, "ssim": self.ssim, "edge": self.edge}

@@ -76,7 +76,7 @@ class Facts(BaseModel):
     default_strength: float = Field(ge=0, le=2, description="of the unsharp mask")
     training_commit: str = "unknown"
     training_config: dict[str, int | float | str] = {}
-    training_steps: int = Field(default=0, ge=0)
+    training_steps: int = Field(ge=1, description="0 would be untrained: never served")
     data_manifest_hash: str = ""
     scores: dict[str, Score] = {}
     created: str = ""

@@ -184,6 +184,7 @@ def test_another_architecture_is_named(path: Path) -> None:
         (with_fact(default_strength=3), "default_strength"),
         (with_fact(colour_order="BGR"), "colour_order"),
         (with_fact(surprise=1), "surprise"),
+        (with_fact(training_steps=0), "training_steps"),
         (with_fact(name="../../etc"), "name"),
         (with_fact(config={"channels": 8}), "network config is wrong"),
         (with_fact(config=CONFIG.to_json() | {"channels": 100_000}), "channels must be 4 to 256"),

@@ -41,6 +41,7 @@ def checkpoint(unshuffle: int = 4) -> Checkpoint:
         size_multiple=unshuffle,
         normalisation="instance",
         default_strength=0.25,
+        training_steps=1,
     )
     return Checkpoint(network=build_student(config).eval(), facts=facts, model_id="tiny-0")
 
@@ -125,6 +126,7 @@ def test_tiles_and_whole_picture_agree_within_one_level_without_global_attention
         size_multiple=unshuffle,
         normalisation="frozen",
         default_strength=0,
+        training_steps=1,
     )
     sharpener = Sharpener(
         Checkpoint(network=network, facts=facts, model_id="tiny-0"),

@@ -1,0 +1,95 @@
+"""Loss terms: values by hand, gradients, and nothing computed for a weight of zero."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from trainer import losses
+from trainer.losses import (
+    crop_importance,
+    edge_loss,
+    reconstruction_loss,
+    ssim_loss,
+    weighted_terms,
+)
+from trainer.quality import ssim_map
+
+
+def pair() -> tuple[torch.Tensor, torch.Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    return torch.rand(2, 3, 24, 28, generator=generator), torch.rand(
+        2, 3, 24, 28, generator=generator
+    )
+
+
+def test_l1_by_hand() -> None:
+    clean = torch.zeros(2, 3, 4, 4)
+    sharpened = clean.clone()
+    sharpened[0] += 0.25
+    assert reconstruction_loss(sharpened, clean).tolist() == [0.25, 0.0]
+
+
+def test_edge_of_a_ramp_is_its_slope_in_one_direction_of_two() -> None:
+    ramp = (torch.arange(16.0) / 16).expand(1, 3, 16, 16)
+    flat = torch.zeros_like(ramp)
+    assert edge_loss(ramp, flat).item() == pytest.approx(1 / 16 / 2)
+
+
+def test_edge_does_not_see_a_change_of_brightness() -> None:
+    sharpened, _ = pair()
+    torch.testing.assert_close(
+        edge_loss(sharpened + 0.1, sharpened), torch.zeros(2), atol=1e-6, rtol=0
+    )
+
+
+def test_ssim_loss_is_one_minus_the_mean_of_its_windows() -> None:
+    sharpened, clean = pair()
+    expected = 1 - ssim_map(sharpened, clean)[:, :, ::4, ::4].mean(dim=(1, 2, 3))
+    torch.testing.assert_close(ssim_loss(sharpened, clean), expected, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("term", losses.TERMS)
+def test_every_term_is_zero_for_equal_pictures_and_has_a_gradient(term: str) -> None:
+    sharpened, clean = pair()
+    loss = losses.TERMS[term]
+    torch.testing.assert_close(loss(clean, clean), torch.zeros(2), atol=1e-5, rtol=0)
+    sharpened.requires_grad_()
+    loss(sharpened, clean).sum().backward()  # type: ignore[no-untyped-call]
+    assert sharpened.grad is not None
+    assert torch.isfinite(sharpened.grad).all()
+    assert sharpened.grad.abs().sum() > 0
+
+
+@pytest.mark.parametrize("term", ["ssim", "edge"])
+def test_gradients_are_those_of_finite_differences(term: str) -> None:
+    generator = torch.Generator().manual_seed(0)
+    sharpened, clean = torch.rand(2, 1, 3, 12, 12, generator=generator, dtype=torch.float64)
+    sharpened.requires_grad_()
+    assert torch.autograd.gradcheck(lambda x: losses.TERMS[term](x, clean), (sharpened,))
+
+
+def test_terms_are_weighted_and_averaged_by_importance() -> None:
+    sharpened, clean = pair()
+    importance = torch.tensor([1.0, 0.5])
+    terms = weighted_terms(sharpened, clean, {"l1": 2.0, "edge": 0.0}, importance)
+    first, second = reconstruction_loss(sharpened, clean).tolist()
+    assert terms.keys() == {"l1"}
+    assert terms["l1"].item() == pytest.approx(2 * (first + 0.5 * second) / 2)
+
+
+def test_a_term_of_weight_zero_is_not_computed(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: torch.Tensor) -> torch.Tensor:
+        raise AssertionError("computed")
+
+    monkeypatch.setitem(losses.TERMS, "ssim", refuse)
+    weighted_terms(*pair(), {"l1": 1.0, "ssim": 0.0}, torch.ones(2))
+
+
+def test_importance_falls_with_the_error_of_the_input() -> None:
+    clean = torch.zeros(3, 3, 4, 4)
+    degraded = clean.clone()
+    degraded[1] += 0.02
+    degraded[2] += 0.06
+    assert crop_importance(degraded, clean, balance=0.02).tolist() == pytest.approx([1, 0.5, 0.25])
+    assert crop_importance(degraded, clean, balance=0).tolist() == [1, 1, 1]
