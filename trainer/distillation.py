@@ -103,7 +103,7 @@ def distill(
     """
     if options.threads:
         torch.set_num_threads(options.threads)
-    started = time.monotonic()
+    started = _now_s()
     if init is not None:
         config = replace(config, init=init.model_id)
     run = _Run.begin(pictures, config, options, init)
@@ -135,11 +135,15 @@ def distill(
             bar.update(task, completed=run.step)
             if run.step % options.save_every == 0:
                 run.save()
-            if time.monotonic() > deadline:
+            if _now_s() > deadline:
                 _log.info("stopped after %.1f minutes; run again to go on", options.max_minutes)
                 break
     run.save()
     return run.export()
+
+
+def _now_s() -> float:
+    return time.monotonic()
 
 
 def _progress_bar() -> Progress:
@@ -160,7 +164,7 @@ class _Meter:
         self._clear()
 
     def _clear(self) -> None:
-        self._since = time.monotonic()
+        self._since = _now_s()
         self._count = 0
         self._sums: dict[str, Tensor | int] = {}
 
@@ -170,7 +174,7 @@ class _Meter:
             self._sums[name] = self._sums.get(name, 0) + torch.as_tensor(value).detach()
 
     def report(self, step: int, rate: float) -> dict[str, Any]:
-        seconds = time.monotonic() - self._since
+        seconds = _now_s() - self._since
         line: dict[str, Any] = {"step": step, "rate": rate}
         line |= {name: float(total) / self._count for name, total in self._sums.items()}
         line["images_per_s"] = self._count * self._batch_size / max(seconds, 1e-9)
@@ -230,9 +234,9 @@ class _Run:
 
     @property
     def is_frozen(self) -> bool:
-        return (
-            self.student.config.normalisation == "frozen"
-            or self.step >= self.config.freeze_norm_at * self.config.steps
+        return self.student.config.normalisation == "frozen" or (
+            self.config.freeze_norm_at < 1
+            and self.step >= self.config.freeze_norm_at * self.config.steps
         )
 
     def train_step(self, degraded: Tensor, clean: Tensor) -> tuple[dict[str, Tensor], Tensor]:

@@ -128,6 +128,7 @@ def saved_checkpoint(folder: Path) -> Path:
         size_multiple=config.size_multiple,
         normalisation="instance",
         default_strength=0.5,
+        training_steps=1,
     )
     save_checkpoint(path, network, facts)
     return path

@@ -14,7 +14,7 @@ import torch
 
 from service.model.checkpoint import load_checkpoint
 from service.model.student import SIZES, StudentConfig
-from trainer import distillation
+from trainer import distillation, losses
 from trainer.config import DistillConfig
 from trainer.data import CropDataset, PictureSet
 from trainer.distillation import (
@@ -51,7 +51,7 @@ def stop_after(monkeypatch: pytest.MonkeyPatch, steps: int) -> None:
         return result
 
     monkeypatch.setattr(distillation._Run, "train_step", train_step)
-    monkeypatch.setattr(distillation.time, "monotonic", lambda: elapsed["s"])
+    monkeypatch.setattr("trainer.distillation._now_s", lambda: elapsed["s"])
 
 
 @pytest.mark.parametrize("stopped_at", [3, 6])
@@ -102,9 +102,9 @@ def test_the_exported_student_is_frozen_and_tells_its_training(
 
 
 def test_statistics_are_frozen_at_the_announced_step(pictures: PictureSet, tmp_path: Path) -> None:
-    never = replace(CONFIG, freeze_norm_at=1.0, steps=4)
-    path = distill(pictures, replace(never, steps=5), options(tmp_path / "a"))
-    assert load_checkpoint(path).facts.normalisation == "frozen"
+    never = replace(CONFIG, freeze_norm_at=1.0, steps=3)
+    path = distill(pictures, never, options(tmp_path / "a"))
+    assert load_checkpoint(path).facts.normalisation == "instance"
     run = distillation._Run.begin(pictures, CONFIG, options(tmp_path / "b"), None)
     run.step = 4
     assert not run.is_frozen
@@ -149,7 +149,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_names_the_term(
     pictures: PictureSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(
-        distillation.weighted_terms.__globals__["TERMS"],
+        losses.TERMS,
         "ssim",
         lambda sharpened, _: sharpened.mean(dim=(1, 2, 3)) * math.nan,
     )
