@@ -6,10 +6,14 @@ import os
 
 import hypothesis
 import pytest
+import torch
 
 # Machines under load make single examples slow; the suite has its own time limit.
 hypothesis.settings.register_profile("clearcall", deadline=None, max_examples=60)
 hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "clearcall"))
+
+# Small tensors gain nothing from a second thread, and lose much to it on a busy machine.
+torch.set_num_threads(1)
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from service.codec import ImageArray
 from tests.service.pictures import sample
 from trainer.degradation import (
     PROTOCOLS,
@@ -92,7 +93,7 @@ def test_jpeg_keeps_the_colour_order() -> None:
 def test_rescale_hands_the_small_picture_to_what_comes_between() -> None:
     seen = []
 
-    def between(small: np.ndarray) -> np.ndarray:  # type: ignore[type-arg]
+    def between(small: ImageArray) -> ImageArray:
         seen.append(small.shape)
         return small
 

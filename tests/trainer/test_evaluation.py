@@ -74,12 +74,11 @@ def test_a_limit_spreads_over_the_folder(sharpener: Sharpener, samples: Path) ->
 
 def test_progress_is_told(sharpener: Sharpener, folder: Path) -> None:
     told: list[tuple[int, int]] = []
-    evaluate(
-        sharpener,
-        folder,
-        regions=("crop",),
-        on_picture=lambda done, total: told.append((done, total)),
-    )
+
+    def note(done: int, total: int) -> None:
+        told.append((done, total))
+
+    evaluate(sharpener, folder, regions=("crop",), on_picture=note)
     assert told == [(0, 3), (1, 3), (2, 3), (3, 3)]
 
 

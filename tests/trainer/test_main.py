@@ -1,4 +1,4 @@
-"""The command line: a folder of pictures in, a checkpoint and a report out, plain words on mistakes."""
+"""The command line: pictures in, a checkpoint and a report out, plain words on mistakes."""
 
 from __future__ import annotations
 
@@ -54,9 +54,15 @@ def test_evaluate_prints_tables_writes_json_and_scores(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["distill", "--data", "nowhere", "--out", "x"], "holds no pictures"),
-        (["distill", "--data", "{samples}", "--out", "x", "--rate", "7"], "rate must be 0 to 1"),
-        (["distill", "--data", "{samples}", "--out", "x", "--size", "big"], "size must be one of"),
+        (["distill", "--data", "nowhere", "--out", "{out}"], "holds no pictures"),
+        (
+            ["distill", "--data", "{samples}", "--out", "{out}", "--rate", "7"],
+            "rate must be 0 to 1",
+        ),
+        (
+            ["distill", "--data", "{samples}", "--out", "{out}", "--size", "big"],
+            "size must be one of",
+        ),
         (["evaluate", "--data", "nowhere"], "holds no pictures"),
         (["evaluate", "--data", "x", "--checkpoint", "none"], "no such file"),
         (["evaluate", "--data", "x", "--strength", "9"], "--strength must be 0 to 2"),
@@ -67,11 +73,9 @@ def test_mistakes_are_said_in_one_line_and_exit_with_2(
     message: str,
     samples: Path,
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.chdir(tmp_path)
-    filled = [argument.format(samples=samples) for argument in arguments]
+    filled = [argument.format(samples=samples, out=tmp_path) for argument in arguments]
     assert main(filled) == 2
     errors = " ".join(capsys.readouterr().err.split())
     assert "error:" in errors
