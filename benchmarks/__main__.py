@@ -78,7 +78,7 @@ def _report(models: list[Timing], streams: list[StreamTiming], service: Service)
         )
     lines += [
         "",
-        f"Ready {service.ready_s:.1f} s after start; {memory_mb:.0f} MB resident after the streams.",
+        f"Ready {service.ready_s:.1f} s after start; {memory_mb:.0f} MB resident afterwards.",
         "",
     ]
     return "\n".join(lines)

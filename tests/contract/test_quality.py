@@ -1,0 +1,74 @@
+"""The bundled student on real photographs that it was not trained on: it helps, and does not harm."""
+
+from __future__ import annotations
+
+import io
+
+import httpx
+import numpy as np
+import pytest
+from PIL import Image
+
+from service.codec import ImageArray
+from service.model.sharpener import Sharpener
+from tests.service.live import serve
+from tests.service.pictures import sample
+from trainer.degradation import PROTOCOLS
+from trainer.quality import image_psnr_db, image_ssim
+
+NAMES = ("colosseum", "man-in-profile", "museum", "neon-frames", "woman-with-hat")
+
+
+@pytest.fixture(scope="module")
+def sharpener() -> Sharpener:
+    return Sharpener.load(device="cpu")
+
+
+def degraded(name: str, protocol: str) -> ImageArray:
+    return PROTOCOLS[protocol](sample(name), np.random.default_rng(0))
+
+
+@pytest.mark.parametrize(
+    ("protocol", "gain_db"),
+    [
+        ("bicubic x2", 0.8),
+        ("bicubic x4", 0.4),
+        ("gaussian 1.0", 1.0),
+        ("gaussian 2.0", 1.5),
+        ("webcam", 0.4),
+    ],
+)
+def test_photographs_come_closer_to_their_originals(
+    sharpener: Sharpener, protocol: str, gain_db: float
+) -> None:
+    gains_db, gains_ssim = [], []
+    for name in NAMES:
+        image = degraded(name, protocol)
+        sharpened = sharpener.sharpen(image)
+        clean = sample(name)
+        gains_db.append(image_psnr_db(sharpened, clean) - image_psnr_db(image, clean))
+        gains_ssim.append(image_ssim(sharpened, clean) - image_ssim(image, clean))
+    assert np.mean(gains_db) > gain_db
+    assert np.mean(gains_ssim) > 0
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_untouched_photographs_are_left_alone(sharpener: Sharpener, name: str) -> None:
+    assert image_psnr_db(sharpener.sharpen(sample(name)), sample(name)) > 40
+
+
+def test_a_blurred_photograph_comes_back_over_http_closer_to_its_original(
+    sharpener: Sharpener,
+) -> None:
+    image, clean = degraded("colosseum", "gaussian 1.0"), sample("colosseum")
+    body = io.BytesIO()
+    Image.fromarray(image).save(body, "png")
+    with serve(model=sharpener) as live:
+        response = httpx.post(
+            f"{live.url}/sharpen", files={"file": ("blurred.png", body.getvalue())}, timeout=30
+        )
+    assert response.status_code == 200
+    with Image.open(io.BytesIO(response.content)) as picture:
+        answer = np.array(picture.convert("RGB"))
+    assert image_psnr_db(answer, clean) > image_psnr_db(image, clean) + 1.0
+    assert image_ssim(answer, clean) > image_ssim(image, clean)
