@@ -1,4 +1,4 @@
-"""The bundled student on real photographs that it was not trained on: it helps, and does not harm."""
+"""The bundled student on real photographs that it was not trained on: it helps and does no harm."""
 
 from __future__ import annotations
 
