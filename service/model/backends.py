@@ -112,7 +112,7 @@ class TorchBackend:
 
     def run(self, images: ImageBatch, strength: float) -> ImageBatch:
         with torch.inference_mode():
-            on_device = torch.from_numpy(np.ascontiguousarray(images)).to(self._device)
+            on_device = torch.from_numpy(np.require(images, requirements="CW")).to(self._device)
             result = self._graphs[strength > 0](on_device, torch.tensor(strength))
             sharpened: ImageBatch = result.contiguous().cpu().numpy()
             return sharpened
