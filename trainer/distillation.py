@@ -202,7 +202,8 @@ class _Run:
         self.memory_format = (
             torch.channels_last if self.device.type == "cuda" else torch.contiguous_format
         )
-        self.student.to(memory_format=self.memory_format)
+        untyped: Any = self.student  # releases of torch differ in how they type `to`
+        untyped.to(memory_format=self.memory_format)
         self.averaged = {
             name: tensor.detach().clone() for name, tensor in self.student.state_dict().items()
         }

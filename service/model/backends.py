@@ -103,7 +103,8 @@ class TorchBackend:
         self.device = device
         self._device = torch.device(device)
         precision = torch.float16 if self._device.type == "cuda" else torch.float32
-        deployed = copy.deepcopy(network).to(device=self._device, dtype=precision)
+        # Any: releases of torch differ in how they type `to`.
+        deployed: Any = copy.deepcopy(network).to(device=self._device, dtype=precision)
         deployed.to(memory_format=torch.channels_last)
         self._graphs = {
             is_masking: ImageGraph(deployed, is_masking=is_masking, precision=precision)
@@ -112,7 +113,7 @@ class TorchBackend:
 
     def run(self, images: ImageBatch, strength: float) -> ImageBatch:
         with torch.inference_mode():
-            on_device = torch.from_numpy(np.require(images, requirements="CW")).to(self._device)
+            on_device = torch.from_numpy(np.require(images, requirements=["C", "W"])).to(self._device)
             result = self._graphs[strength > 0](on_device, torch.tensor(strength))
             sharpened: ImageBatch = result.contiguous().cpu().numpy()
             return sharpened
