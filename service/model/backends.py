@@ -113,7 +113,8 @@ class TorchBackend:
 
     def run(self, images: ImageBatch, strength: float) -> ImageBatch:
         with torch.inference_mode():
-            on_device = torch.from_numpy(np.require(images, requirements=["C", "W"])).to(self._device)
+            writable = np.require(images, requirements=["C", "W"])
+            on_device = torch.from_numpy(writable).to(self._device)
             result = self._graphs[strength > 0](on_device, torch.tensor(strength))
             sharpened: ImageBatch = result.contiguous().cpu().numpy()
             return sharpened
