@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 import cv2
 import httpx
@@ -26,6 +27,7 @@ __all__ = ["Service", "StreamTiming", "running_service", "stream_timings"]
 
 PICTURES = ((256, 256), (360, 640), (720, 1280))
 _DIFFERENT_FRAMES = 16
+_PHOTOGRAPH = Path(__file__).parents[1] / "tests" / "samples" / "man-in-profile.jpg"
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,14 +83,15 @@ def running_service() -> Iterator[Service]:
 
 
 def _frames(height: int, width: int) -> list[bytes]:
-    """JPEG frames of a smooth moving pattern with noise, as large as a webcam's."""
-    rng = np.random.default_rng(0)
-    down, across = np.mgrid[0:height, 0:width]
+    """JPEG frames that pan over a photograph, as a webcam sends them."""
+    photograph = cv2.imread(str(_PHOTOGRAPH), cv2.IMREAD_COLOR)
+    assert photograph is not None, f"{_PHOTOGRAPH} is part of the repository"
+    margin = _DIFFERENT_FRAMES
+    large = cv2.resize(photograph, (width + margin, height + margin), interpolation=cv2.INTER_AREA)
     frames = []
-    for number in range(_DIFFERENT_FRAMES):
-        wave = 127 + 80 * np.sin((across + 9 * number) / 23) * np.cos(down / 17)
-        image = np.clip(wave[..., None] + rng.normal(0, 3, (height, width, 3)), 0, 255)
-        _, encoded = cv2.imencode(".jpg", image.astype(np.uint8), [cv2.IMWRITE_JPEG_QUALITY, 80])
+    for shift in range(_DIFFERENT_FRAMES):
+        image = large[shift : shift + height, shift : shift + width]
+        _, encoded = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, 80])
         frames.append(encoded.tobytes())
     return frames
 
