@@ -12,7 +12,7 @@ import torch
 from service.model.backends import Backend, OpenVinoBackend, TorchBackend
 from service.model.student import SIZES, build_student
 
-__all__ = ["Timing", "measure", "model_timings", "time_calls"]
+__all__ = ["PICTURES", "Timing", "measure", "model_timings", "time_calls"]
 
 PICTURES = ((256, 256), (360, 640), (720, 1280))
 

@@ -19,13 +19,12 @@ import numpy as np
 import psutil
 from websockets.sync.client import connect
 
-from benchmarks.model import time_calls
+from benchmarks.model import PICTURES, time_calls
 from service.frames import Frame, pack_frame, parse_result
 from service.model.sharpener import Sharpener
 
 __all__ = ["Service", "StreamTiming", "running_service", "stream_timings"]
 
-PICTURES = ((256, 256), (360, 640), (720, 1280))
 _DIFFERENT_FRAMES = 16
 _PHOTOGRAPH = Path(__file__).parents[1] / "tests" / "samples" / "man-in-profile.jpg"
 

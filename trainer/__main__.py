@@ -182,7 +182,7 @@ def _evaluate(arguments: argparse.Namespace, console: Console) -> int:
         arguments.json.write_text(json.dumps(report, indent=1) + "\n")
     if arguments.write_scores:
         scores = header_scores(measured, "crop")
-        rewrite_facts(arguments.checkpoint, load_checkpoint(arguments.checkpoint), scores=scores)
+        rewrite_facts(arguments.checkpoint, sharpener.checkpoint, scores=scores)
     return 0
 
 
