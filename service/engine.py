@@ -1,7 +1,11 @@
-"""The engine: one thread owns the loaded model; everybody else waits for it in bounded queues.
+"""The engine: it alone runs the loaded model; everybody else waits for it in bounded queues.
 
-- Frames go before images: a stream is live, an upload can wait. But no image is overtaken by more
-  than `MAX_FRAMES_BEFORE_AN_IMAGE` frames, so that busy streams cannot starve it.
+- A picture that is alone gets the whole machine. While there is more work, each of the model's
+  lanes takes the next picture on its share of the cores: nobody waits for the slowest thread of a
+  picture, so that more of them are finished.
+- Frames go before images: a stream is live, an upload can wait. Where there are several lanes, one
+  is kept free of images. But no image is overtaken by more than `MAX_FRAMES_BEFORE_AN_IMAGE`
+  frames, so that busy streams cannot starve it.
 - Frames are bounded by their streams: `max_streams` times `frames_in_flight`.
 - Images are admitted before they are decoded. `max_waiting_images` may wait, still encoded; one
   more is refused with QueueFull. At most `_DECODED_IMAGES` are held decoded: one in the network and
@@ -50,32 +54,46 @@ class Sharpened:
 class _Job:
     image: ImageArray
     strength: float
+    kind: WorkKind
     submitted_s: float
     answer: asyncio.Future[Sharpened]
+    is_alone: bool = False
 
 
 @dataclass(slots=True)
 class _Queues:
-    """The jobs that wait; guarded by the engine's condition."""
+    """The jobs that wait or run; guarded by the engine's condition."""
 
     frame: deque[_Job] = field(default_factory=deque)
     image: deque[_Job] = field(default_factory=deque)
+    running: list[_Job] = field(default_factory=list)
     frames_since_image: int = 0
 
     def of(self, kind: WorkKind) -> deque[_Job]:
         return self.frame if kind == "frame" else self.image
 
-    def pop(self) -> _Job | None:
+    def start_next(self, *, max_images: int) -> _Job | None:
+        """The job to run now, counted as running; at most `max_images` images run at once."""
+        job = self._pop(sum(job.kind == "image" for job in self.running) < max_images)
+        if job is not None:
+            job.is_alone = not self.running and not self.frame
+            self.running.append(job)
+        return job
+
+    def _pop(self, has_room_for_image: bool) -> _Job | None:
         is_image_due = self.frames_since_image >= MAX_FRAMES_BEFORE_AN_IMAGE
-        if self.frame and not (self.image and is_image_due):
+        is_image_next = bool(self.image) and has_room_for_image
+        if self.frame and not (is_image_next and is_image_due):
             self.frames_since_image = self.frames_since_image + 1 if self.image else 0
             return self.frame.popleft()
+        if not is_image_next:
+            return None
         self.frames_since_image = 0
-        return self.image.popleft() if self.image else None
+        return self.image.popleft()
 
 
 class Engine:
-    """Owns the model and the thread that runs it. Its methods are called from one event loop."""
+    """Owns the model and the threads that run it. Its methods are called from one event loop."""
 
     def __init__(
         self, *, max_waiting_images: int, clock: Callable[[], float] = time.perf_counter
@@ -83,7 +101,7 @@ class Engine:
         self._max_waiting_images = max_waiting_images
         self._clock = clock
         self._sharpener: Sharpener | None = None
-        self._thread: threading.Thread | None = None
+        self._threads: list[threading.Thread] = []
         self._changed = threading.Condition()
         self._queues = _Queues()
         self._is_stopping = False
@@ -94,12 +112,12 @@ class Engine:
     @property
     def is_ready(self) -> bool:
         """Whether the model is loaded, warmed up and served."""
-        is_alive = self._thread is not None and self._thread.is_alive()
+        is_alive = all(thread.is_alive() for thread in self._threads)
         return self._sharpener is not None and is_alive and not self._is_stopping
 
     @property
     def sharpener(self) -> Sharpener:
-        """The loaded model, to read its facts; only the engine's thread runs it.
+        """The loaded model, to read its facts; only the engine's threads run it.
 
         Raises:
             EngineStopped: It is not loaded yet, or no longer served.
@@ -114,27 +132,34 @@ class Engine:
         return before + len(self._queues.of(kind))
 
     async def start(self, load: Callable[[], Sharpener]) -> None:
-        """Loads the model and warms it up in the owner's thread; returns when it is ready.
+        """Loads the model and warms it up in a thread of the engine; returns when it is ready.
 
         Raises:
             ClearcallError: What `load` raised.
         """
-        assert self._thread is None, "an engine starts once"
+        assert not self._threads, "an engine starts once"
         loop = asyncio.get_running_loop()
-        loaded: asyncio.Future[None] = loop.create_future()
-        self._thread = threading.Thread(
-            target=self._own, args=(load, loop, loaded), name="clearcall-engine", daemon=True
-        )
-        self._thread.start()
-        await loaded
+        loaded: asyncio.Future[Sharpener] = loop.create_future()
+        self._start_thread(self._load, load, loop, loaded)
+        sharpener = await loaded
+        self._threads.clear()
+        for lane in range(sharpener.lanes):
+            self._start_thread(self._work, sharpener, lane, loop)
+        self._sharpener = sharpener
+
+    def _start_thread(self, target: Callable[..., None], *args: Any) -> None:
+        name = f"clearcall-engine-{len(self._threads)}"
+        thread = threading.Thread(target=target, args=args, name=name, daemon=True)
+        self._threads.append(thread)
+        thread.start()
 
     async def stop(self) -> None:
-        """Fails what waits with EngineStopped, lets the picture in the network finish."""
+        """Fails what waits with EngineStopped, lets the pictures in the network finish."""
         with self._changed:
             self._is_stopping = True
             self._changed.notify_all()
-        if self._thread is not None:
-            await asyncio.to_thread(self._thread.join)
+        for thread in self._threads:
+            await asyncio.to_thread(thread.join)
         for job in (*self._queues.frame, *self._queues.image):
             if not job.answer.done():
                 job.answer.set_exception(EngineStopped("The service is stopping."))
@@ -176,7 +201,7 @@ class Engine:
             )
 
     async def sharpen(self, image: ImageArray, strength: float, kind: WorkKind) -> Sharpened:
-        """Sharpens one image in the owner's thread.
+        """Sharpens one image in a thread of the engine.
 
         Args:
             image: (H, W, 3) uint8 RGB.
@@ -190,7 +215,7 @@ class Engine:
         if not self.is_ready:
             raise EngineStopped("The model is not ready. Try again in a moment.")
         answer: asyncio.Future[Sharpened] = asyncio.get_running_loop().create_future()
-        job = _Job(image, strength, self._clock(), answer)
+        job = _Job(image, strength, kind, self._clock(), answer)
         queue = self._queues.of(kind)
         with self._changed:
             queue.append(job)
@@ -198,46 +223,58 @@ class Engine:
         try:
             sharpened = await answer
         except asyncio.CancelledError:
-            with self._changed, contextlib.suppress(ValueError):  # the owner may have it already
+            with self._changed, contextlib.suppress(ValueError):  # it may be in the network already
                 queue.remove(job)
             raise
         if kind == "image":
             self._image_s = 0.7 * self._image_s + 0.3 * sharpened.inference_ms / 1000
         return sharpened
 
-    # From here on, the owner's thread.
+    # From here on, the engine's threads.
 
-    def _own(
+    def _load(
         self,
         load: Callable[[], Sharpener],
         loop: asyncio.AbstractEventLoop,
-        loaded: asyncio.Future[None],
+        loaded: asyncio.Future[Sharpener],
     ) -> None:
         try:
             sharpener = load()
             sharpener.warm_up()
         except Exception as exc:
             loop.call_soon_threadsafe(_fail, loaded, exc)
-            return
-        self._sharpener = sharpener
-        loop.call_soon_threadsafe(_answer, loaded, None)
-        while (job := self._next_job()) is not None:
-            self._run(sharpener, job, loop)
+        else:
+            loop.call_soon_threadsafe(_answer, loaded, sharpener)
 
-    def _next_job(self) -> _Job | None:
+    def _work(self, sharpener: Sharpener, lane: int, loop: asyncio.AbstractEventLoop) -> None:
+        max_images = max(1, sharpener.lanes - 1)
+        while (job := self._next_job(max_images)) is not None:
+            # Only a picture that begins alone gets the whole machine, so that no two ever do.
+            self._run(sharpener, job, None if job.is_alone else lane, loop)
+            with self._changed:
+                self._queues.running.remove(job)
+                self._changed.notify_all()
+
+    def _next_job(self, max_images: int) -> _Job | None:
         with self._changed:
             while not self._is_stopping:
-                if (job := self._queues.pop()) is not None:
+                if (job := self._queues.start_next(max_images=max_images)) is not None:
                     return job
                 self._changed.wait()
         return None
 
-    def _run(self, sharpener: Sharpener, job: _Job, loop: asyncio.AbstractEventLoop) -> None:
+    def _run(
+        self,
+        sharpener: Sharpener,
+        job: _Job,
+        lane: int | None,
+        loop: asyncio.AbstractEventLoop,
+    ) -> None:
         if job.answer.cancelled():
             return
         started_s = self._clock()
         try:
-            image = sharpener.sharpen(job.image, strength=job.strength)
+            image = sharpener.sharpen(job.image, strength=job.strength, lane=lane)
         except ClearcallError as exc:
             loop.call_soon_threadsafe(_fail, job.answer, exc)
         except Exception as exc:

@@ -97,7 +97,7 @@ class Settings(BaseSettings):
         default=16, ge=1, le=1_000, description="streams open at a time; 1 to 1000"
     )
     frames_in_flight: int = Field(
-        default=2,
+        default=3,
         ge=1,
         le=16,
         description="frames of one stream being worked on at a time; 1 to 16",

@@ -33,13 +33,14 @@ def bundled_checkpoint() -> Path:
 
 
 class Sharpener:
-    """A loaded student on a backend. Not thread-safe: one owner.
+    """A loaded student on a backend. Its owner keeps the backend's rule about lanes.
 
     Attributes:
         checkpoint: the network's facts and id.
         device: where it runs, such as `cpu` or `cuda:0`.
         backend: `openvino` or `torch`.
         threads: CPU threads that were asked for; 0 = all.
+        lanes: how many pictures can be sharpened at once, each on its share of the machine.
         default_strength: of the unsharp mask, the measured best for this student.
     """
 
@@ -48,6 +49,7 @@ class Sharpener:
         self._backend = backend
         self.device = backend.device
         self.backend = backend.name
+        self.lanes = backend.lanes
         self.threads = threads
         self.default_strength = checkpoint.facts.default_strength
         config = checkpoint.network.config
@@ -76,13 +78,16 @@ class Sharpener:
         chosen = create_backend(checkpoint.network, device=device, backend=backend, threads=threads)
         return cls(checkpoint, chosen, threads=threads)
 
-    def sharpen(self, image: ImageArray, *, strength: float | None = None) -> ImageArray:
+    def sharpen(
+        self, image: ImageArray, *, strength: float | None = None, lane: int | None = None
+    ) -> ImageArray:
         """Sharpens one image.
 
         Args:
             image: (H, W, 3) uint8 RGB, any size from 1x1 up, contiguous or not; it is not changed.
             strength: of the unsharp mask after the network, 0 (off) to 2; None =
                 `default_strength`.
+            lane: 0 to `lanes` - 1, while other lanes are at work too; None = the whole machine.
 
         Returns:
             An image of the same size.
@@ -99,11 +104,11 @@ class Sharpener:
             raise ValueError(f"strength must be {low:g} to {high:g}, not {strength}")
         height, width = image.shape[:2]
         if max(height, width) <= _TILE_PX + 2 * self._overlap_px:
-            return self._run(image, strength)
+            return self._run(image, strength, lane)
         sharpened = np.empty_like(image, order="C")
         for rows, inner_rows in _spans(height, self._overlap_px, self._multiple):
             for columns, inner_columns in _spans(width, self._overlap_px, self._multiple):
-                tile = self._run(image[rows, columns], strength)
+                tile = self._run(image[rows, columns], strength, lane)
                 top, left = inner_rows.start - rows.start, inner_columns.start - columns.start
                 sharpened[inner_rows, inner_columns] = tile[
                     top : top + inner_rows.stop - inner_rows.start,
@@ -111,13 +116,15 @@ class Sharpener:
                 ]
         return sharpened
 
-    def _run(self, image: ImageArray, strength: float) -> ImageArray:
+    def _run(self, image: ImageArray, strength: float, lane: int | None) -> ImageArray:
         height, width = image.shape[:2]
         extra = (-height % self._multiple, -width % self._multiple)
         if any(extra):
             mode = "reflect" if height > extra[0] and width > extra[1] else "edge"
             image = np.pad(image, ((0, extra[0]), (0, extra[1]), (0, 0)), mode=mode)  # type: ignore[call-overload]
-        sharpened: ImageArray = self._backend.run(image[None], strength)[0, :height, :width]
+        sharpened: ImageArray = self._backend.run(image[None], strength, lane=lane)[
+            0, :height, :width
+        ]
         return sharpened
 
     def warm_up(self) -> None:
@@ -126,8 +133,10 @@ class Sharpener:
         So that the first real picture is not the slow one.
         """
         for height, width in _WARM_UP_SIZES:
+            image = np.zeros((height, width, 3), np.uint8)
             for strength in {0.0, self.default_strength, 0.5}:
-                self.sharpen(np.zeros((height, width, 3), np.uint8), strength=strength)
+                for lane in (None, *range(self.lanes)):
+                    self.sharpen(image, strength=strength, lane=lane)
 
     def facts_json(self) -> dict[str, object]:
         """What is known about the checkpoint, for `GET /model`."""

@@ -26,7 +26,8 @@ class FakeSharpener:
     the next calls.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, lanes: int = 1) -> None:
+        self.lanes = lanes
         self.checkpoint = SimpleNamespace(model_id="fake-00000000")
         self.device = "cpu"
         self.backend = "fake"
@@ -36,6 +37,7 @@ class FakeSharpener:
         self.entered = threading.Semaphore(0)
         self.threads_seen: set[str] = set()
         self.shapes_seen: list[tuple[int, ...]] = []
+        self.lanes_seen: list[int | None] = []
         self._gate = threading.Event()
         self._gate.set()
 
@@ -51,8 +53,11 @@ class FakeSharpener:
         """Itself, for parameters that ask for the real one."""
         return cast("Sharpener", self)
 
-    def sharpen(self, image: ImageArray, *, strength: float | None = None) -> ImageArray:
+    def sharpen(
+        self, image: ImageArray, *, strength: float | None = None, lane: int | None = None
+    ) -> ImageArray:
         """(H, W, 3) uint8 RGB -> the same, with an unsharp mask."""
+        self.lanes_seen.append(lane)
         self.entered.release()
         self.threads_seen.add(threading.current_thread().name)
         self.shapes_seen.append(image.shape)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import numpy.typing as npt
@@ -70,9 +71,24 @@ def test_a_result_does_not_change_when_the_next_picture_is_run() -> None:
 
 
 def test_the_number_of_threads_reaches_openvino() -> None:
-    backend = OpenVinoBackend(network(), threads=1)
-    compiled = backend._requests[False].get_compiled_model()
-    assert compiled.get_property("INFERENCE_NUM_THREADS") == 1
+    assert OpenVinoBackend(network(), threads=1).threads == 1
+
+
+def test_one_thread_is_not_shared_among_lanes() -> None:
+    assert OpenVinoBackend(network(), threads=1).lanes == 1
+
+
+def test_lanes_at_work_together_give_the_picture_that_the_whole_machine_gives() -> None:
+    backend = OpenVinoBackend(network(), threads=2)
+    images = [cut(256, 256), cut(130, 200)]
+    alone = [backend.run(image, 0.5) for image in images]
+    with ThreadPoolExecutor(backend.lanes) as pool:
+        runs = [
+            pool.submit(backend.run, image, 0.5, lane=lane) for lane, image in enumerate(images)
+        ]
+        together = [run.result() for run in runs]
+    for one, other in zip(alone, together, strict=True):
+        assert np.abs(one.astype(int) - other).max() <= 1
 
 
 def test_unsharp_mask_by_hand() -> None:

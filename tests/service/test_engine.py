@@ -61,11 +61,50 @@ async def test_an_image_comes_back_sharpened_with_its_times() -> None:
     assert sharpened.inference_ms > 0
 
 
-async def test_only_the_owners_thread_runs_the_model() -> None:
+async def test_only_the_engines_threads_run_the_model() -> None:
     sharpener = FakeSharpener()
     async with running(sharpener) as engine:
         await asyncio.gather(*(engine.sharpen(landscape(), 0.5, "frame") for _ in range(20)))
-    assert sharpener.threads_seen == {"clearcall-engine"}
+    assert sharpener.threads_seen == {"clearcall-engine-0"}
+
+
+async def test_a_frame_that_is_alone_has_the_whole_machine() -> None:
+    sharpener = FakeSharpener(lanes=2)
+    async with running(sharpener) as engine:
+        for _ in range(3):
+            await engine.sharpen(landscape(), 0.5, "frame")
+    assert sharpener.lanes_seen == [None] * 3
+
+
+async def test_frames_that_meet_run_side_by_side_on_lanes_of_their_own() -> None:
+    sharpener = FakeSharpener(lanes=2)
+    async with running(sharpener) as engine:
+        sharpener.hold()
+        calls = [asyncio.create_task(engine.sharpen(landscape(), 0.5, "frame")) for _ in range(4)]
+        await entered(sharpener)
+        await entered(sharpener)
+        assert engine.waiting("frame") == 2
+        sharpener.release()
+        await asyncio.gather(*calls)
+    assert sharpener.lanes_seen.count(None) <= 1
+    assert {0, 1} & set(sharpener.lanes_seen)
+    assert sharpener.threads_seen == {"clearcall-engine-0", "clearcall-engine-1"}
+
+
+async def test_a_frame_does_not_wait_for_images_where_there_are_lanes() -> None:
+    sharpener = FakeSharpener(lanes=2)
+    async with running(sharpener) as engine:
+        sharpener.hold()
+        images = [asyncio.create_task(engine.sharpen(of_width(2), 0.5, "image")) for _ in range(2)]
+        await entered(sharpener)
+        await started(*images)
+        assert engine.waiting("image") == 1
+        frame = asyncio.create_task(engine.sharpen(of_width(3), 0.5, "frame"))
+        await entered(sharpener)
+        assert widths_seen(sharpener) == [2, 3]
+        sharpener.release()
+        await asyncio.gather(*images, frame)
+    assert widths_seen(sharpener) == [2, 3, 2]
 
 
 async def test_frames_go_before_images() -> None:
@@ -201,7 +240,7 @@ async def test_before_its_start_and_after_its_stop_an_engine_takes_nothing() -> 
             engine.check_admission()
         with pytest.raises(EngineStopped):
             _ = engine.sharpener
-        if engine._thread is None:
+        if not engine._threads:
             await engine.start(FakeSharpener().as_sharpener)
             assert engine.is_ready
             await engine.stop()

@@ -21,13 +21,16 @@ from tests.service.pictures import sample
 class Recorder:
     """A backend that keeps what it was given and returns it, one level brighter."""
 
-    name, device = "recorder", "cpu"
+    name, device, lanes = "recorder", "cpu", 1
 
     def __init__(self) -> None:
         self.images: list[npt.NDArray[np.uint8]] = []
         self.strengths: list[float] = []
 
-    def run(self, images: npt.NDArray[np.uint8], strength: float) -> npt.NDArray[np.uint8]:
+    def run(
+        self, images: npt.NDArray[np.uint8], strength: float, *, lane: int | None = None
+    ) -> npt.NDArray[np.uint8]:
+        assert lane is None
         self.images.append(images)
         self.strengths.append(strength)
         return np.minimum(images, 254) + np.uint8(1)

@@ -18,9 +18,12 @@ from trainer.evaluation import Quality, best_strength, evaluate, harm_count
 class Identity:
     """A backend that returns what it gets, brighter by ten levels per unit of strength."""
 
-    name, device = "identity", "cpu"
+    name, device, lanes = "identity", "cpu", 1
 
-    def run(self, images: npt.NDArray[np.uint8], strength: float) -> npt.NDArray[np.uint8]:
+    def run(
+        self, images: npt.NDArray[np.uint8], strength: float, *, lane: int | None = None
+    ) -> npt.NDArray[np.uint8]:
+        assert lane is None
         brighter = images.astype(np.int16) + round(10 * strength)
         return np.clip(brighter, 0, 255).astype(np.uint8)
 
