@@ -169,20 +169,22 @@ def degrade_at_random(
     if rng.random() < clean_share:
         return image.copy()
     kinds = (_rescale_at_random, _blur_at_random, _compress_at_random, _noise_at_random, _mix)
-    kind = kinds[rng.choice(len(kinds), p=(0.50, 0.17, 0.05, 0.03, 0.25))]
+    kind = kinds[rng.choice(len(kinds), p=(0.52, 0.15, 0.05, 0.03, 0.25))]
     return kind(image, rng)
 
 
 def _factor(rng: np.random.Generator) -> float:
     """Whole factors are what real products use, so they are drawn more often."""
-    if rng.random() < 0.7:
-        return float(rng.choice((1.5, 2.0, 2.0, 2.0, 3.0, 4.0, 4.0, 4.0)))
+    if rng.random() < 0.8:
+        return float(rng.choice((1.5, 2.0, 2.0, 2.0, 2.0, 2.0, 3.0, 4.0, 4.0, 4.0)))
     return float(rng.uniform(1.5, 4.0))
 
 
 def _rescale_at_random(image: ImageArray, rng: np.random.Generator) -> ImageArray:
     shrink = _SHRINKERS[rng.choice(5, p=(0.50, 0.06, 0.08, 0.30, 0.06))]
     enlarge = _ENLARGERS[rng.choice(3, p=(0.4, 0.4, 0.2))]
+    if shrink in _ENLARGERS and rng.random() < 0.6:  # one tool does both
+        enlarge = shrink
     return rescale(image, factor=_factor(rng), shrink=shrink, enlarge=enlarge)
 
 
