@@ -1,82 +1,201 @@
-"""Every setting of a distillation run.
+"""Every setting of a run.
 
-One frozen dataclass, from which the command line is made too.
+One flat, frozen dataclass per kind of run holds what determines the weights that it ends with,
+besides its pictures; `RunOptions` holds how it is carried out. The settings file, `--set` and the
+command line are made from them.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field, fields
+from pathlib import Path
 from typing import Any
 
-__all__ = ["DistillConfig", "setting_help"]
+__all__ = ["DistillConfig", "RunOptions", "TeacherConfig", "TrainingConfig", "setting_help"]
+
+_PRECISIONS = ("auto", "fp32", "bf16", "fp16")
+_PLACES = ("loader", "device")
+_TERMS = (
+    "l1",
+    "charbonnier",
+    "ssim",
+    "edge",
+    "perceptual",
+    "teacher_output",
+    "teacher_features",
+)
 
 
-def _setting(default: Any, description: str, low: float = 0, high: float = float("inf")) -> Any:
+def _number(default: float, description: str, low: float = 0, high: float = float("inf")) -> Any:
     return field(default=default, metadata={"description": description, "range": (low, high)})
 
 
+def _word(default: str, description: str, choices: tuple[str, ...] = ()) -> Any:
+    return field(default=default, metadata={"description": description, "choices": choices})
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DistillConfig:
-    """What determines the weights that a run ends with, besides its pictures.
+class TrainingConfig:
+    """What teacher and student have in common.
 
     Raises:
         ValueError: a value is out of its range.
     """
 
-    size: str = field(
-        default="small", metadata={"description": "named size of the student: nano, small, base"}
-    )
-    steps: int = _setting(24_000, "optimiser steps in all", 1)
-    batch: int = _setting(8, "crops a step", 1, 4096)
-    crop: int = _setting(256, "side of a crop, px", 32, 2048)
-    rate: float = _setting(2e-3, "largest learning rate", 0, 1)
-    warmup: int = _setting(500, "steps over which the rate rises from 0")
-    last_rate: float = _setting(0.01, "last learning rate, as a share of the largest", 0, 1)
-    weight_decay: float = _setting(1e-4, "AdamW's weight decay", 0, 1)
-    clip: float = _setting(1.0, "largest norm of the gradient", 1e-6)
-    ema: float = _setting(0.999, "decay of the averaged weights, per step", 0, 0.999999)
-    clean_share: float = _setting(0.1, "share of crops left untouched", 0, 1)
-    l1: float = _setting(1.0, "weight of the L1 term")
-    ssim: float = _setting(0.05, "weight of the 1 - SSIM term")
-    edge: float = _setting(0.1, "weight of the Sobel edge term")
-    balance: float = _setting(
+    steps: int = _number(24_000, "optimiser steps in all", 1)
+    batch: int = _number(8, "crops a step, over all processes", 1, 65_536)
+    accumulate: int = _number(1, "parts that a batch is computed in, to save memory", 1, 1024)
+    crop: int = _number(256, "side of a crop, px", 32, 2048)
+    crop_set: int = _number(0, "distinct crops, used again and again; 0 = endlessly new ones")
+    clean_share: float = _number(0.1, "share of crops left untouched", 0, 1)
+    degrade_on: str = _word("loader", "who degrades the crops", _PLACES)
+    rate: float = _number(2e-3, "largest learning rate", 0, 1)
+    warmup: int = _number(500, "steps over which the rate rises from 0")
+    last_rate: float = _number(0.01, "last learning rate, as a share of the largest", 0, 1)
+    weight_decay: float = _number(1e-4, "AdamW's weight decay", 0, 1)
+    clip: float = _number(1.0, "largest norm of the gradient", 1e-6)
+    ema: float = _number(0.999, "decay of the averaged weights, per step", 0, 0.999999)
+    l1: float = _number(1.0, "weight of the L1 term")
+    charbonnier: float = _number(0.0, "weight of the Charbonnier term")
+    ssim: float = _number(0.05, "weight of the 1 - SSIM term")
+    edge: float = _number(0.1, "weight of the Sobel edge term")
+    perceptual: float = _number(0.0, "weight of the VGG perceptual term")
+    perceptual_layers: str = _word("relu2_2,relu3_3", "VGG layers, comma-separated")
+    perceptual_network: str = _word("vgg16", "its network", ("vgg16", "vgg19"))
+    balance: float = _number(
         0.0, "crops count 1 / (1 + L1 of their input / this); 0 = all crops count alike", 0, 1
     )
-    freeze_norm_at: float = _setting(
+    validate_every: int = _number(0, "steps between validations; 0 = never")
+    validation_pictures: int = _number(24, "pictures of the validation folder in use", 1, 10_000)
+    metric: str = _word("psnr", "mean gain that decides which weights are best", ("psnr", "ssim"))
+    patience: int = _number(0, "validations without a better metric before it stops; 0 = no stop")
+    precision: str = _word("auto", "auto = what the device is fast at", _PRECISIONS)
+    init: str = _word("", "file whose weights are the start; none = random")
+    seed: int = _number(0, "of weights, crops and degradations", 0, 2**31)
+
+    def __post_init__(self) -> None:
+        for setting in fields(self):
+            value = getattr(self, setting.name)
+            if "range" in setting.metadata:
+                low, high = setting.metadata["range"]
+                if not low <= value <= high:
+                    raise ValueError(f"{setting.name} must be {low:g} to {high:g}, not {value}")
+            choices = setting.metadata.get("choices")
+            if choices and value not in choices:
+                raise ValueError(
+                    f"{setting.name} must be {', '.join(choices[:-1])} or {choices[-1]}, "
+                    f"not {value!r}"
+                )
+        if self.batch % self.accumulate:
+            raise ValueError(f"batch ({self.batch}) must be a multiple of accumulate")
+        if self.crop_set % self.batch:
+            raise ValueError(f"crop_set ({self.crop_set}) must be a multiple of batch")
+        if self.patience and not self.validate_every:
+            raise ValueError("patience needs validate_every above 0")
+        if not any(self.loss_weights.values()):
+            raise ValueError(
+                f"at least one loss term must have a weight above 0: {', '.join(self.loss_weights)}"
+            )
+
+    @property
+    def loss_weights(self) -> dict[str, float]:
+        """Of every term that this kind of run has."""
+        names = {setting.name for setting in fields(self)}
+        return {name: getattr(self, name) for name in _TERMS if name in names}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DistillConfig(TrainingConfig):
+    """A student's run.
+
+    Raises:
+        ValueError: a value is out of its range.
+    """
+
+    size: str = _word("small", "named size of the student: nano, small, base")
+    teacher: str = _word("", "teacher's file; none = learn from the clean crops alone")
+    teacher_output: float = _number(0.0, "weight of the output distillation term")
+    teacher_features: float = _number(0.0, "weight of the feature distillation term")
+    teacher_layers: str = _word("middle_blks", "layers whose features count, comma-separated")
+    freeze_norm_at: float = _number(
         0.75,
         "share of the steps after which the normalisation's statistics are frozen; 1 = never",
         0,
         1,
     )
-    precision: str = field(
-        default="auto",
-        metadata={"description": "auto, fp32, bf16 or fp16 (auto: what the device is fast at)"},
-    )
-    init: str = field(
-        default="",
-        metadata={"description": "checkpoint whose weights are the start; none = random"},
-    )
-    seed: int = _setting(0, "of weights, crops and degradations", 0, 2**31)
 
     def __post_init__(self) -> None:
-        for setting in fields(self):
-            if "range" not in setting.metadata:
-                continue
-            low, high = setting.metadata["range"]
-            value = getattr(self, setting.name)
-            if not low <= value <= high:
-                raise ValueError(f"{setting.name} must be {low:g} to {high:g}, not {value}")
-        if self.precision not in ("auto", "fp32", "bf16", "fp16"):
-            raise ValueError(f"precision must be auto, fp32, bf16 or fp16, not {self.precision!r}")
-
-        if not any(self.loss_weights.values()):
-            raise ValueError("at least one loss term must have a weight above 0")
-
-    @property
-    def loss_weights(self) -> dict[str, float]:
-        return {"l1": self.l1, "ssim": self.ssim, "edge": self.edge}
+        TrainingConfig.__post_init__(self)
+        has_terms = bool(self.teacher_output or self.teacher_features)
+        if has_terms != bool(self.teacher):
+            raise ValueError(
+                "teacher names a file exactly where teacher_output or teacher_features is above 0"
+            )
 
 
-def setting_help(name: str) -> str:
-    """The description of a setting of `DistillConfig`."""
-    return str(next(f for f in fields(DistillConfig) if f.name == name).metadata["description"])
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TeacherConfig(TrainingConfig):
+    """A teacher's run.
+
+    Raises:
+        ValueError: a value is out of its range.
+    """
+
+    shape: str = _word("width16", "named shape of the NAFNet: see trainer.nafnet.TEACHERS")
+    rate: float = _number(1e-3, "largest learning rate", 0, 1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunOptions:
+    """How a run is carried out; none of these change the weights that it ends with.
+
+    But for `validation`, where the config stops early or keeps the best weights by it.
+
+    Attributes:
+        data: folder of sharp pictures, of pairs or of videos, a video file, or a pack.
+        out: folder of the state, the log and the exported checkpoint.
+        validation: folder of sharp pictures that are not trained on.
+        teacher_cache: folder where the teacher's output is kept.
+        vgg_weights: file of the perceptual term's network; none = torchvision's download.
+        device: torch device; "auto" takes CUDA, then MPS, then the CPU.
+        workers: loader processes; 0 makes the crops in the training process.
+        threads: of torch on the CPU; 0 leaves torch's choice.
+        max_minutes: stop, resumable, after this time; 0 = no limit.
+        save_every: steps between saved states.
+        log_every: steps between lines of the log.
+        cache_gb: decoded pictures are held in memory up to this.
+        tensorboard: also write scalars and pictures for TensorBoard.
+    """
+
+    data: Path
+    out: Path
+    validation: Path | None = None
+    teacher_cache: Path | None = None
+    vgg_weights: Path | None = None
+    device: str = "auto"
+    workers: int = 1
+    threads: int = 0
+    max_minutes: float = 0.0
+    save_every: int = 1000
+    log_every: int = 50
+    cache_gb: float = 4.0
+    tensorboard: bool = False
+
+    def __post_init__(self) -> None:
+        for name, low in (
+            ("workers", 0),
+            ("threads", 0),
+            ("max_minutes", 0),
+            ("save_every", 1),
+            ("log_every", 1),
+            ("cache_gb", 0),
+        ):
+            if getattr(self, name) < low:
+                raise ValueError(f"{name} must be {low} or more, not {getattr(self, name)}")
+
+
+def setting_help(name: str, kind: type[TrainingConfig] = DistillConfig) -> str:
+    """The description of a setting, with its choices."""
+    metadata = next(f for f in fields(kind) if f.name == name).metadata
+    choices = metadata.get("choices")
+    return f"{metadata['description']}{' (' + ', '.join(choices) + ')' if choices else ''}"

@@ -1,56 +1,65 @@
-"""How good a student is.
+"""How good a student is on pictures.
 
-Fixed degradations of sharp pictures, with the input and an unsharp mask measured beside it.
+Fixed degradations of sharp pictures, and several methods measured on each of them side by side.
 
-Owns the measuring; `report` writes it down. Every picture goes through the same `Sharpener` that
-serves.
+Owns the measuring; `summary` draws the means, `report` writes them down. The student takes the
+same path as in service.
 """
 
 from __future__ import annotations
 
+import logging
 import zlib
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
-import numpy.typing as npt
-import torch
 
-from service.model.backends import unsharp_mask
 from service.model.sharpener import Sharpener
-from trainer.data import find_pictures, read_picture
+from trainer.categories import picture_categories
 from trainer.degradation import PROTOCOLS
-from trainer.quality import image_psnr_db, image_ssim
+from trainer.methods import ImageArray, Method, standard_methods
+from trainer.perceptual_metric import PerceptualMetric
+from trainer.pictures import ImageUnreadable, find_pictures, load_picture
+from trainer.reference import Reference
+from trainer.speed import run_timed
 
 __all__ = [
-    "BASELINE_STRENGTH",
     "CROP_PX",
-    "METHODS",
+    "SEED",
+    "UNTOUCHED",
     "Quality",
     "Region",
     "best_strength",
+    "change_db",
     "evaluate",
     "harm_count",
+    "reproduce",
+    "worst",
 ]
 
-ImageArray = npt.NDArray[np.uint8]
 Region = Literal["crop", "whole"]
 
 CROP_PX = 256
-METHODS = ("input", "unsharp", "student")
-BASELINE_STRENGTH = 0.5
+SEED = 20261123
+UNTOUCHED = "untouched"
 _HARM_DB = 0.05
-_SEED = 20261123
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class Quality:
-    """One picture under one protocol.
+    """One picture under one protocol; the measures are by method.
 
     Attributes:
-        psnr_db, ssim: by method, from `METHODS`; see `trainer.quality`.
+        psnr_db, ssim: see `trainer.quality`.
+        lpips: see `trainer.perceptual_metric`; empty where there were no weights for it.
+        time_ms: of one call; without `input`, which does nothing. Not part of equality.
+        category: what the picture shows, see `trainer.categories`.
+        size_px: (height, width).
     """
 
     picture: str
@@ -58,6 +67,10 @@ class Quality:
     protocol: str
     psnr_db: dict[str, float]
     ssim: dict[str, float]
+    lpips: dict[str, float] = field(default_factory=dict)
+    time_ms: dict[str, float] = field(default_factory=dict, compare=False)
+    category: str = "all"
+    size_px: tuple[int, int] = (0, 0)
 
 
 def evaluate(
@@ -68,82 +81,142 @@ def evaluate(
     strength: float | None = None,
     limit: int = 0,
     on_picture: Callable[[int, int], None] = lambda _done, _total: None,
+    extra_methods: Mapping[str, Method] | None = None,
+    lpips: PerceptualMetric | None = None,
 ) -> list[Quality]:
     """Measures every picture of `folder` under every protocol.
 
     The random parts of a protocol depend on the names of protocol and picture only. Pictures that
     are smaller than the crop are measured whole and left out of the crops; files that cannot be
-    read are left out.
+    read are named in the log and left out.
 
     Args:
         regions: 256x256 centre crops, degraded as pictures of their own, whole pictures, or both.
         strength: of the student's unsharp mask; None = the checkpoint's default.
         limit: measure so many pictures, spread evenly over the folder; 0 = all.
         on_picture: called with the number of pictures done and in all.
+        extra_methods: measured beside `trainer.methods.standard_methods`, such as a teacher.
+        lpips: measure this too; it costs far more time than PSNR and SSIM.
 
     Raises:
         FileNotFoundError: the folder holds no picture.
+        ValueError: an extra method has a name that is taken, or does not keep the picture's size.
     """
-    paths = find_pictures(folder)
-    if limit:
-        paths = paths[:: max(1, len(paths) // limit)][:limit]
+    methods = standard_methods(sharpener, strength=strength, extra=extra_methods)
+    paths = _chosen(folder, limit)
+    names = {path: path.relative_to(folder).as_posix() for path in paths}
+    categories = picture_categories(folder, names.values())
+    seen: set[tuple[int, ...]] = set()
     measured: list[Quality] = []
-    for done, path in enumerate(paths):
+    for done, (path, name) in enumerate(names.items()):
         on_picture(done, len(paths))
-        image = read_picture(path)
-        if image is not None:
-            name = path.relative_to(folder).as_posix()
-            for region, clean in _regions(image, regions):
-                measured += _measure(sharpener, name, region, clean, strength)
+        for region, clean in _cuts(path, regions):
+            if clean.shape not in seen:
+                # A first call with a size may compile for it; it is not what a stream would see.
+                seen.add(clean.shape)
+                for method in methods.values():
+                    method(clean)
+            measured += [
+                replace(quality, category=categories[name])
+                for quality in _measure(methods, name, region, clean, lpips)
+            ]
     on_picture(len(paths), len(paths))
     if not measured:
         raise FileNotFoundError(f"No picture in {folder} can be read and is large enough.")
     return measured
 
 
-def _regions(image: ImageArray, regions: Sequence[Region]) -> Iterator[tuple[Region, ImageArray]]:
+def _chosen(folder: Path, limit: int) -> list[Path]:
+    paths = find_pictures(folder)
+    return paths[:: max(1, len(paths) // limit)][:limit] if limit else paths
+
+
+def _cuts(path: Path, regions: Sequence[Region]) -> Iterator[tuple[Region, ImageArray]]:
+    """The parts of a picture that are measured; none if it cannot be read."""
+    try:
+        image = load_picture(path)
+    except ImageUnreadable as exc:
+        _log.warning("skipped %s: %s", path, exc)
+        return
     height, width = image.shape[:2]
-    if "crop" in regions and min(height, width) >= CROP_PX:
-        top, left = (height - CROP_PX) // 2, (width - CROP_PX) // 2
-        yield "crop", np.ascontiguousarray(image[top : top + CROP_PX, left : left + CROP_PX])
+    if "crop" in regions:
+        if min(height, width) >= CROP_PX:
+            yield "crop", _centre_crop(image)
+        elif "whole" not in regions:
+            _log.warning("skipped %s: smaller than %d px", path, CROP_PX)
     if "whole" in regions:
         yield "whole", image
 
 
+def _centre_crop(image: ImageArray) -> ImageArray:
+    top, left = (image.shape[0] - CROP_PX) // 2, (image.shape[1] - CROP_PX) // 2
+    return np.ascontiguousarray(image[top : top + CROP_PX, left : left + CROP_PX])
+
+
 def _measure(
-    sharpener: Sharpener, name: str, region: Region, clean: ImageArray, strength: float | None
+    methods: Mapping[str, Method],
+    name: str,
+    region: Region,
+    clean: ImageArray,
+    lpips: PerceptualMetric | None,
 ) -> Iterator[Quality]:
-    for protocol, degraded in _degraded(name, clean):
-        results = {
-            "input": degraded,
-            "unsharp": _unsharp(degraded),
-            "student": sharpener.sharpen(degraded, strength=strength),
-        }
+    reference = Reference(clean)
+    for protocol in PROTOCOLS:
+        degraded = _degraded(protocol, name, clean)
+        results, times_ms = {}, {}
+        for method, run in methods.items():
+            results[method], times_ms[method] = run_timed(run, degraded)
+        times_ms.pop("input")
         yield Quality(
             picture=name,
             region=region,
             protocol=protocol,
-            psnr_db={method: image_psnr_db(image, clean) for method, image in results.items()},
-            ssim={method: image_ssim(image, clean) for method, image in results.items()},
+            psnr_db={method: reference.psnr_db(image) for method, image in results.items()},
+            ssim={method: reference.ssim(image) for method, image in results.items()},
+            lpips={method: lpips.distance(image, clean) for method, image in results.items()}
+            if lpips
+            else {},
+            time_ms=times_ms,
+            size_px=(clean.shape[0], clean.shape[1]),
         )
 
 
-def _degraded(name: str, clean: ImageArray) -> Iterator[tuple[str, ImageArray]]:
-    for protocol, degrade in PROTOCOLS.items():
-        rng = np.random.default_rng((_SEED, zlib.crc32(f"{protocol}\n{name}".encode())))
-        yield protocol, degrade(clean, rng)
+def _degraded(protocol: str, name: str, clean: ImageArray) -> ImageArray:
+    rng = np.random.default_rng((SEED, zlib.crc32(f"{protocol}\n{name}".encode())))
+    return PROTOCOLS[protocol](clean, rng)
 
 
-def _unsharp(image: ImageArray) -> ImageArray:
-    pixels = torch.from_numpy(image.transpose(2, 0, 1)[None].astype(np.float32) / 255)
-    masked = unsharp_mask(pixels, BASELINE_STRENGTH).clamp(0, 1)
-    levels: ImageArray = (masked * 255).round().to(torch.uint8)[0].permute(1, 2, 0).numpy()
-    return levels
+def reproduce(
+    folder: Path, quality: Quality, methods: Mapping[str, Method]
+) -> dict[str, ImageArray]:
+    """The images that a measurement was made on: `clean`, then each method's result.
+
+    Raises:
+        OSError: the picture is gone or has another size.
+    """
+    cuts = dict(_cuts(folder / quality.picture, (quality.region,)))
+    clean = cuts.get(quality.region)
+    if clean is None or clean.shape[:2] != quality.size_px:
+        raise OSError(
+            f"{quality.picture} changed or vanished since it was measured. Evaluate again."
+        )
+    degraded = _degraded(quality.protocol, quality.picture, clean)
+    return {"clean": clean, **{name: run(degraded) for name, run in methods.items()}}
+
+
+def change_db(quality: Quality, method: str) -> float:
+    """What the method added to the input's PSNR, in dB; negative where it did harm."""
+    return quality.psnr_db[method] - quality.psnr_db["input"]
 
 
 def harm_count(qualities: Sequence[Quality], method: str) -> int:
     """How many pictures have a PSNR that `method` lowered by more than 0.05 dB."""
-    return sum(q.psnr_db[method] < q.psnr_db["input"] - _HARM_DB for q in qualities)
+    return sum(change_db(q, method) < -_HARM_DB for q in qualities)
+
+
+def worst(qualities: Sequence[Quality], method: str, *, count: int = 5) -> list[Quality]:
+    """The pictures that gained least or lost most by `method`, the worst first."""
+    return sorted(qualities, key=lambda q: (change_db(q, method), q.picture))[:count]
 
 
 def best_strength(
@@ -153,10 +226,21 @@ def best_strength(
 
     Returns:
         That strength, and the mean PSNR in dB of each one tried.
+
+    Raises:
+        FileNotFoundError: no picture is large enough.
     """
-    means = {}
-    for strength in strengths:
-        measured = evaluate(sharpener, folder, regions=("crop",), strength=strength, limit=limit)
-        values = [q.psnr_db["student"] for q in measured if q.protocol != "untouched"]
-        means[strength] = float(np.mean(values))
+    values: dict[float, list[float]] = {strength: [] for strength in strengths}
+    for path in _chosen(folder, limit):
+        name = path.relative_to(folder).as_posix()
+        for _, clean in _cuts(path, ("crop",)):
+            reference = Reference(clean)
+            for protocol in PROTOCOLS.keys() - {UNTOUCHED}:
+                degraded = _degraded(protocol, name, clean)
+                for strength, measured in values.items():
+                    sharpened = sharpener.sharpen(degraded, strength=strength)
+                    measured.append(reference.psnr_db(sharpened))
+    if not all(values.values()):
+        raise FileNotFoundError(f"No picture in {folder} can be read and is large enough.")
+    means = {strength: float(np.mean(measured)) for strength, measured in values.items()}
     return max(means, key=means.__getitem__), means

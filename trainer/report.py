@@ -1,110 +1,259 @@
 """An evaluation written down.
 
-A table for people, JSON for programs, scores for the checkpoint's header.
+A table for people, JSON for programs, scores for the checkpoint's header; `report_html` draws the
+page.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from datetime import UTC, datetime
+from typing import Any
 
-import numpy as np
+from rich.markup import escape
 from rich.table import Table
 
 from service.model.checkpoint import Score
-from trainer.evaluation import BASELINE_STRENGTH, METHODS, Quality, Region, harm_count
+from trainer.clip_evaluation import FLICKER_NOTE, ClipQuality, bd_rates, ladders
+from trainer.evaluation import SEED, Quality, Region
+from trainer.methods import METHOD_NOTES
 from trainer.quality import PSNR_CEILING_DB
+from trainer.summary import (
+    categories_of,
+    grouped,
+    mean_scores,
+    methods_of,
+    speeds,
+    worst_json,
+)
 
-__all__ = ["SSIM_NOTE", "header_scores", "report_json", "report_table"]
+__all__ = [
+    "BD_RATE_NOTE",
+    "PSNR_NOTE",
+    "SSIM_NOTE",
+    "clip_table",
+    "header_scores",
+    "report_json",
+    "report_table",
+    "worst_table",
+]
 
 SSIM_NOTE = (
     "SSIM: Gaussian window 11, sigma 1.5, each RGB channel by itself and averaged, range 1.0, "
     "no border crop"
 )
-_GOOD_SSIM = 0.90
-
-
-def _grouped(
-    measured: Sequence[Quality],
-) -> dict[tuple[Region, str], list[Quality]]:
-    groups: dict[tuple[Region, str], list[Quality]] = {}
-    for quality in measured:
-        groups.setdefault((quality.region, quality.protocol), []).append(quality)
-    return groups
-
-
-def _means(group: Sequence[Quality], method: str) -> dict[str, float | int]:
-    psnrs = [q.psnr_db[method] for q in group]
-    ssims = [q.ssim[method] for q in group]
-    means: dict[str, float | int] = {
-        "psnr_db": round(float(np.mean(psnrs)), 3),
-        "ssim": round(float(np.mean(ssims)), 4),
-        "share_ssim_090": round(float(np.mean([s >= _GOOD_SSIM for s in ssims])), 3),
-    }
-    if method != "input":
-        means["made_worse"] = harm_count(group, method)
-    return means
+PSNR_NOTE = f"of each picture, at most {PSNR_CEILING_DB:g} dB, then averaged"
+BD_RATE_NOTE = (
+    "BD-rate against plain decoding (VCEG-M33, piecewise cubic): how much less (negative) or more "
+    "bit rate the method needs for the same quality"
+)
 
 
 def report_json(
-    measured: Sequence[Quality], *, model_id: str, strength: float
+    measured: Sequence[Quality],
+    *,
+    model_id: str,
+    strength: float,
+    clips: Sequence[ClipQuality] = (),
+    command: str = "",
+    created: str | None = None,
 ) -> dict[str, object]:
-    """Means by region, protocol and method, and each picture's values."""
-    groups = _grouped(measured)
-    regions: dict[str, dict[str, object]] = {}
-    for (region, protocol), group in groups.items():
-        rows: dict[str, object] = {method: _means(group, method) for method in METHODS}
-        regions.setdefault(region, {})[protocol] = {"pictures": len(group), **rows}
-    return {
+    """Means by region, protocol and method, and each picture's values.
+
+    Args:
+        clips: results of the codec ladder.
+        command: how the evaluation was run.
+        created: its date; None = now.
+    """
+    report: dict[str, object] = {
         "model": model_id,
         "strength": strength,
-        "baseline": f"unsharp mask, 3x3 Gaussian, strength {BASELINE_STRENGTH}",
+        "created": created or datetime.now(UTC).isoformat(timespec="seconds"),
+        "command": command,
+        "seeds": {"evaluation": SEED},
+        "baseline": METHOD_NOTES["unsharp"],
+        "methods": {
+            method: METHOD_NOTES.get(method, "passed in") for method in methods_of(measured)
+        },
         "ssim": SSIM_NOTE,
-        "psnr": f"of each picture, at most {PSNR_CEILING_DB:g} dB, then averaged",
-        "means": regions,
-        "pictures": [
-            {
-                "picture": q.picture,
-                "region": q.region,
-                "protocol": q.protocol,
-                "psnr_db": {m: round(v, 3) for m, v in q.psnr_db.items()},
-                "ssim": {m: round(v, 4) for m, v in q.ssim.items()},
-            }
-            for q in measured
-        ],
+        "psnr": PSNR_NOTE,
+        "means": _means_json(measured),
+        "categories": _categories_json(measured),
+        "worst": _worst_json(measured),
+        "speed": _speed_json(measured),
+        "pictures": [_picture_json(quality) for quality in measured],
+    }
+    if clips:
+        report["clips"] = {
+            "flicker": FLICKER_NOTE,
+            "bd_rate": BD_RATE_NOTE,
+            "bd_rates": [asdict(rate) for rate in bd_rates(clips)],
+            "rungs": [_rung_json(quality) for quality in clips],
+        }
+    return report
+
+
+def _means_json(measured: Sequence[Quality]) -> dict[str, dict[str, object]]:
+    means: dict[str, dict[str, object]] = {}
+    for (region, protocol), group in grouped(measured, lambda q: (q.region, q.protocol)).items():
+        rows: dict[str, object] = {
+            method: mean_scores(group, method) for method in methods_of(group)
+        }
+        means.setdefault(region, {})[protocol] = {"pictures": len(group), **rows}
+    return means
+
+
+def _categories_json(measured: Sequence[Quality]) -> dict[str, dict[str, object]]:
+    """By region, category, protocol and method, as `means`."""
+    regions: dict[str, dict[str, object]] = {}
+    for region, in_region in grouped(measured, lambda q: q.region).items():
+        by_category = grouped(in_region, lambda q: q.category)
+        regions[region] = {
+            category: _means_json(by_category[category])[region]
+            for category in categories_of(in_region)
+        }
+    return regions
+
+
+def _worst_json(measured: Sequence[Quality]) -> dict[str, dict[str, object]]:
+    """By region, protocol and method: the five pictures with the lowest change of PSNR."""
+    worst: dict[str, dict[str, object]] = {}
+    for (region, protocol), group in grouped(measured, lambda q: (q.region, q.protocol)).items():
+        worst.setdefault(region, {})[protocol] = {
+            method: worst_json(group, method) for method in methods_of(group) if method != "input"
+        }
+    return worst
+
+
+def _speed_json(measured: Sequence[Quality]) -> dict[str, object]:
+    return {
+        region: {method: speed.to_json() for method, speed in speeds(group).items()}
+        for region, group in grouped(measured, lambda q: q.region).items()
     }
 
 
-def report_table(measured: Sequence[Quality], region: Region) -> Table:
-    """PSNR / SSIM / share of pictures with SSIM >= 0.90 of each method.
+def _picture_json(quality: Quality) -> dict[str, Any]:
+    row: dict[str, Any] = {
+        "picture": quality.picture,
+        "region": quality.region,
+        "protocol": quality.protocol,
+        "category": quality.category,
+        "psnr_db": _rounded(quality.psnr_db, 3),
+        "ssim": _rounded(quality.ssim, 4),
+    }
+    if quality.lpips:
+        row["lpips"] = _rounded(quality.lpips, 4)
+    return row
 
-    And how many pictures each made worse.
+
+def _rung_json(quality: ClipQuality) -> dict[str, Any]:
+    return {
+        "clip": quality.clip,
+        "codec": quality.codec,
+        "target_kbps": quality.target_kbps,
+        "rate_kbps": quality.rate_kbps,
+        "frames": quality.frame_count,
+        "size_px": list(quality.size_px),
+        "psnr_db": _rounded(quality.psnr_db, 3),
+        "ssim": _rounded(quality.ssim, 4),
+        "flicker": _rounded(quality.flicker, 3),
+        "speed": {method: speed.to_json() for method, speed in quality.speed.items()},
+    }
+
+
+def _rounded(values: Mapping[str, float], digits: int) -> dict[str, float]:
+    return {name: round(value, digits) for name, value in values.items()}
+
+
+def report_table(measured: Sequence[Quality], region: Region) -> Table:
+    """One row for each protocol and method of a region.
+
+    PSNR, SSIM, LPIPS where measured, share of pictures with SSIM >= 0.90, how many pictures the
+    method made worse, and the worst of them.
     """
-    table = Table(
-        title=f"{'256x256 centre crops' if region == 'crop' else 'whole pictures'}: "
-        "PSNR dB / SSIM / share with SSIM >= 0.90 / made worse"
-    )
+    in_region = [q for q in measured if q.region == region]
+    has_lpips = bool(in_region) and all(q.lpips for q in in_region)
+    table = Table(title="256x256 centre crops" if region == "crop" else "whole pictures")
     table.add_column("protocol")
-    for name in ("n", *METHODS):
+    table.add_column("method")
+    for name in ("PSNR dB", "SSIM", *(("LPIPS",) if has_lpips else ()), "SSIM >= 0.90"):
         table.add_column(name, justify="right")
-    for (group_region, protocol), group in _grouped(measured).items():
-        if group_region != region:
-            continue
-        cells = []
-        for method in METHODS:
-            m = _means(group, method)
-            cell = f"{m['psnr_db']:.2f} / {m['ssim']:.4f} / {m['share_ssim_090']:.0%}"
-            cells.append(cell + (f" / {m['made_worse']}" if "made_worse" in m else ""))
-        table.add_row(protocol, str(len(group)), *cells)
+    table.add_column("made worse", justify="right")
+    table.add_column("worst picture", overflow="fold")
+    for protocol, group in grouped(in_region, lambda q: q.protocol).items():
+        scores = {method: mean_scores(group, method) for method in methods_of(group)}
+        best = max(scores, key=lambda method: scores[method]["psnr_db"])
+        for method, means in scores.items():
+            cells = [f"{means['psnr_db']:.2f}", f"{means['ssim']:.4f}"]
+            cells += [f"{means['lpips']:.4f}"] if has_lpips else []
+            cells.append(f"{means['share_ssim_090']:.0%}")
+            if method == "input":
+                cells += ["", ""]
+            else:
+                lowest = worst_json(group, method)[0]
+                cells += [
+                    f"{means['made_worse']} of {len(group)}",
+                    f"{lowest['change_db']:+.2f} dB {escape(str(lowest['picture']))}",
+                ]
+            is_first, is_last = method == "input", method == list(scores)[-1]
+            table.add_row(
+                protocol if is_first else "",
+                method,
+                *cells,
+                style="bold" if method == best else None,
+                end_section=is_last,
+            )
+    return table
+
+
+def worst_table(measured: Sequence[Quality], region: Region, method: str = "student") -> Table:
+    """For each protocol the five pictures that gained least or lost most, by name."""
+    table = Table(title=f"{method}: the five lowest changes of PSNR, dB")
+    table.add_column("protocol")
+    table.add_column("pictures", overflow="fold")
+    in_region = [q for q in measured if q.region == region]
+    for protocol, group in grouped(in_region, lambda q: q.protocol).items():
+        lowest = [f"{row['change_db']:+.2f} {row['picture']}" for row in worst_json(group, method)]
+        table.add_row(protocol, escape(", ".join(lowest)))
+    return table
+
+
+def clip_table(clips: Sequence[ClipQuality]) -> Table:
+    """One row for each clip, codec and method: the scores at each rate, and the BD-rate."""
+    table = Table(title="codec ladder: PSNR dB / SSIM / flicker", caption=f"{BD_RATE_NOTE}.")
+    for name in ("clip", "codec", "method"):
+        table.add_column(name, overflow="fold")
+    for kbps in sorted({quality.target_kbps for quality in clips}):
+        table.add_column(f"{kbps} kbit/s", justify="right")
+    table.add_column("BD-rate", justify="right")
+    percents = {(row.clip, row.codec, row.method): row.psnr_percent for row in bd_rates(clips)}
+    for ladder in ladders(clips):
+        by_rate = {quality.target_kbps: quality for quality in ladder}
+        for method in ladder[0].psnr_db:
+            first, last = ladder[0], list(ladder[0].psnr_db)[-1]
+            percent = percents.get((first.clip, first.codec, method))
+            is_first = method == "input"
+            table.add_row(
+                escape(first.clip) if is_first else "",
+                first.codec if is_first else "",
+                method,
+                *(
+                    f"{q.psnr_db[method]:.2f} / {q.ssim[method]:.3f} / {q.flicker[method]:.2f}"
+                    for _, q in sorted(by_rate.items())
+                ),
+                "" if percent is None else f"{percent:+.1f} %",
+                end_section=method == last,
+            )
     return table
 
 
 def header_scores(measured: Sequence[Quality], region: Region) -> dict[str, Score]:
     """The student's mean scores by protocol, as a checkpoint's header holds them."""
     scores = {}
-    for (group_region, protocol), group in _grouped(measured).items():
-        if group_region != region:
-            continue
-        before, after = _means(group, "input"), _means(group, "student")
+    in_region = [q for q in measured if q.region == region]
+    for protocol, group in grouped(in_region, lambda q: q.protocol).items():
+        before, after = mean_scores(group, "input"), mean_scores(group, "student")
         scores[protocol] = Score(
             pictures=len(group),
             input_psnr_db=before["psnr_db"],

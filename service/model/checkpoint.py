@@ -35,7 +35,16 @@ from service.errors import (
 )
 from service.model.student import ARCHITECTURE, StudentConfig, StudentNetEnhanced, build_student
 
-__all__ = ["FORMAT_VERSION", "Checkpoint", "Facts", "Score", "load_checkpoint", "save_checkpoint"]
+__all__ = [
+    "FORMAT_VERSION",
+    "Checkpoint",
+    "Facts",
+    "Score",
+    "load_checkpoint",
+    "require_finite",
+    "require_matching",
+    "save_checkpoint",
+]
 
 FORMAT_VERSION: Literal[1] = 1
 _HEADER_KEY = "clearcall"
@@ -105,7 +114,7 @@ def save_checkpoint(path: Path, network: StudentNetEnhanced, facts: Facts) -> No
         name: tensor.detach().float().contiguous().cpu()
         for name, tensor in network.state_dict().items()
     }
-    _require_finite(path, tensors)
+    require_finite(path, tensors)
     encoded = save(tensors, metadata={_HEADER_KEY: facts.model_dump_json()})
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
@@ -141,8 +150,8 @@ def load_checkpoint(path: Path) -> Checkpoint:
         )
     with torch.device("meta"):
         network = build_student(config)
-    _require_matching(path, network.state_dict(), tensors)
-    _require_finite(path, tensors)
+    require_matching(path, network.state_dict(), tensors)
+    require_finite(path, tensors)
     network.load_state_dict(tensors, strict=True, assign=True)
     network.requires_grad_(requires_grad=False)
     return Checkpoint(network=network.eval(), facts=facts, model_id=f"{facts.name}-{digest[:8]}")
@@ -212,9 +221,14 @@ def _parse_facts(path: Path, header: Mapping[str, str]) -> Facts:
     return facts
 
 
-def _require_matching(
+def require_matching(
     path: Path, wanted: Mapping[str, Tensor], tensors: Mapping[str, Tensor]
 ) -> None:
+    """Refuses tensors whose names, shapes or types are not those of a state dict, all fp32.
+
+    Raises:
+        CheckpointWeightsMismatch: names the first that differ.
+    """
     missing, unexpected = wanted.keys() - tensors.keys(), tensors.keys() - wanted.keys()
     if missing or unexpected:
         parts = [
@@ -234,7 +248,12 @@ def _require_matching(
             )
 
 
-def _require_finite(path: Path, tensors: Mapping[str, Tensor]) -> None:
+def require_finite(path: Path, tensors: Mapping[str, Tensor]) -> None:
+    """Refuses weights that no picture should meet.
+
+    Raises:
+        CheckpointNotFinite: a weight is NaN or infinite.
+    """
     for name, tensor in tensors.items():
         if not bool(torch.isfinite(tensor).all()):
             raise CheckpointNotFinite(

@@ -1,12 +1,13 @@
-"""The settings of a run: ranges and words."""
+"""The settings of a run: ranges, choices and what goes together."""
 
 from __future__ import annotations
 
 from dataclasses import fields
+from pathlib import Path
 
 import pytest
 
-from trainer.config import DistillConfig, setting_help
+from trainer.config import DistillConfig, RunOptions, TeacherConfig, setting_help
 
 
 @pytest.mark.parametrize(
@@ -17,15 +18,33 @@ from trainer.config import DistillConfig, setting_help
         ({"ema": 1.0}, "ema must be 0 to 0"),
         ({"clean_share": -0.1}, "clean_share must be 0 to 1"),
         ({"precision": "int8"}, "precision must be auto, fp32, bf16 or fp16"),
+        ({"metric": "mse"}, "metric must be psnr or ssim"),
         ({"l1": 0.0, "ssim": 0.0, "edge": 0.0}, "at least one loss term"),
+        ({"batch": 6, "accumulate": 4}, "batch .6. must be a multiple of accumulate"),
+        ({"batch": 6, "crop_set": 100}, "crop_set .100. must be a multiple of batch"),
+        ({"patience": 3}, "patience needs validate_every"),
+        ({"teacher_output": 1.0}, "teacher names a file exactly where"),
+        ({"teacher": "teacher.safetensors"}, "teacher names a file exactly where"),
     ],
 )
-def test_a_value_out_of_range_is_refused_with_the_range(
-    change: dict[str, float], message: str
+def test_a_value_that_cannot_be_used_is_refused_with_what_is_allowed(
+    change: dict[str, object], message: str
 ) -> None:
     with pytest.raises(ValueError, match=message):
         DistillConfig(**change)  # type: ignore[arg-type]
 
 
-def test_every_setting_says_what_it_is() -> None:
-    assert all(setting_help(setting.name) for setting in fields(DistillConfig))
+@pytest.mark.parametrize("change", [{"workers": -1}, {"save_every": 0}, {"max_minutes": -1.0}])
+def test_options_have_ranges_too(change: dict[str, float]) -> None:
+    with pytest.raises(ValueError, match="or more, not"):
+        RunOptions(data=Path("a"), out=Path("b"), **change)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("kind", [DistillConfig, TeacherConfig])
+def test_every_setting_says_what_it_is(kind: type[DistillConfig] | type[TeacherConfig]) -> None:
+    assert all(setting_help(setting.name, kind) for setting in fields(kind))
+
+
+def test_a_teacher_has_no_terms_of_distillation() -> None:
+    assert "teacher_output" not in TeacherConfig().loss_weights
+    assert "teacher_output" in DistillConfig().loss_weights

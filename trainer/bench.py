@@ -1,0 +1,423 @@
+"""How long a student takes for a frame, by picture size, device, precision and runtime.
+
+Every figure is uint8 image in to uint8 image out with strength 0, copies to and from the device
+included, in repeated calls after a warm-up. Beside them stands `reference`, the published network's
+shape (32 channels at full resolution, each picture's own statistics), in torch eager in fp32 at
+256x256 on the same device in the same run: ratios against it hold across machines, milliseconds do
+not.
+"""
+
+from __future__ import annotations
+
+import copy
+import importlib.util
+import json
+import os
+import platform
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from rich.console import Console
+from rich.table import Table
+
+from service.errors import BackendUnavailable
+from service.model.backends import (
+    Backend,
+    ImageBatch,
+    ImageGraph,
+    OpenVinoBackend,
+    TorchBackend,
+    create_backend,
+)
+from service.model.checkpoint import load_checkpoint
+from service.model.student import SIZES, StudentNetEnhanced, build_student
+from trainer.onnx_export import onnx_graph, onnx_session
+
+__all__ = [
+    "PICTURES",
+    "BenchReport",
+    "Timing",
+    "bench",
+    "bench_json",
+    "bench_table",
+    "measure",
+    "print_report",
+    "processor",
+    "runs_bf16",
+    "time_calls",
+]
+
+PICTURES = ((256, 256), (360, 640), (720, 1280))  # (height, width), px
+STUDENTS = ("nano", "small", "base")
+RUNTIMES = ("torch", "openvino", "onnxruntime")
+PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+_WARM_UPS = 3
+_FEWEST_CALLS = 7
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """Milliseconds a frame of repeated calls; `backend` is runtime and device in words."""
+
+    what: str
+    backend: str
+    height: int
+    width: int
+    median_ms: float
+    p95_ms: float
+    precision: str = "fp32"
+    batch: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class BenchReport:
+    """What was measured, the reference first, and on which machine."""
+
+    reference: Timing
+    timings: tuple[Timing, ...]
+    machine: dict[str, str | int]
+
+    def times_faster(self, timing: Timing) -> float:
+        """Than the reference at 256x256, whatever the timing's own size."""
+        return self.reference.median_ms / timing.median_ms
+
+
+def time_calls(
+    call: Callable[[], object],
+    *,
+    seconds: float,
+    synchronise: Callable[[], None] = lambda: None,
+) -> tuple[float, float]:
+    """Median and 95th percentile in ms of `call`, repeated for `seconds` after three warm-ups.
+
+    `synchronise` waits for the device, before each start and inside each time taken.
+    """
+    for _ in range(_WARM_UPS):
+        call()
+    times_ms: list[float] = []
+    until_s = time.perf_counter() + seconds
+    while len(times_ms) < _FEWEST_CALLS or time.perf_counter() < until_s:
+        synchronise()
+        started_s = time.perf_counter()
+        call()
+        synchronise()
+        times_ms.append((time.perf_counter() - started_s) * 1000)
+    return float(np.median(times_ms)), float(np.percentile(times_ms, 95))
+
+
+def measure(
+    backend: Backend,
+    what: str,
+    size: tuple[int, int],
+    *,
+    seconds: float,
+    precision: str = "fp32",
+    batch: int = 1,
+) -> Timing:
+    """Times a backend on noise of (height, width) px; milliseconds are for one frame of a batch."""
+    images = np.random.default_rng(0).integers(0, 256, (batch, *size, 3), np.uint8)
+    median_ms, p95_ms = time_calls(
+        lambda: backend.run(images, 0.0),
+        seconds=seconds,
+        synchronise=_synchroniser(backend.device),
+    )
+    where = f"{backend.name} {backend.device}"
+    return Timing(what, where, *size, median_ms / batch, p95_ms / batch, precision, batch)
+
+
+def bench(
+    students: Sequence[str] = STUDENTS,
+    *,
+    sizes: Sequence[tuple[int, int]] = PICTURES,
+    device: str = "auto",
+    precisions: Sequence[str] = (),
+    runtimes: Sequence[str] = (),
+    seconds: float = 2.0,
+    threads: int = 0,
+    batch: int = 1,
+    on_timing: Callable[[Timing], None] = lambda _: None,
+) -> BenchReport:
+    """Times students, folded, on every combination that this machine has of what was asked.
+
+    Args:
+        students: named sizes (random weights: they take as long as trained ones) or paths of
+            checkpoints.
+        sizes: (height, width) of pictures in px, rounded up to the student's size multiple.
+        device: auto (CUDA, then MPS, then the CPU), cpu, mps, cuda or cuda:N.
+        precisions: of fp32, bf16, fp16; none = fp32, and bf16 on CPUs that compute in it, and fp16
+            on a GPU. OpenVINO and ONNX Runtime run in fp32 on the CPU only.
+        runtimes: of torch, openvino, onnxruntime; none = those that are installed.
+        seconds: for each figure, 0 or more; at least seven calls are timed.
+        threads: of the CPU, the same for every runtime; 0 = as many as torch takes.
+        batch: pictures in a call, 1 or more.
+        on_timing: called with each figure as it is there.
+
+    Raises:
+        BackendUnavailable: the device, precision or runtime is not on this machine.
+        CheckpointError: a checkpoint cannot be read; the leaf says why.
+        ValueError: a word or number is not one of those above.
+    """
+    _require_sane(sizes, precisions, runtimes, seconds=seconds, threads=threads, batch=batch)
+    reference_network = build_student(SIZES["reference"]).eval()
+    # The service knows which devices there are, and has the words for those that there are not.
+    place = create_backend(reference_network, device=device, backend="torch").device
+    networks = {_label(student): _network(student) for student in students}
+    combinations = _combinations(place, precisions, runtimes)
+    with _torch_threads(threads) as threads:
+        reference = measure(
+            _TorchAt(reference_network, device=place, precision="fp32"),
+            "reference",
+            PICTURES[0],
+            seconds=seconds,
+        )
+        on_timing(reference)
+        timings = []
+        for runtime, precision in combinations:
+            for name, network in networks.items():
+                multiple = network.config.size_multiple
+                backend = _backend(runtime, network, place, precision, threads)
+                for height, width in sizes:
+                    padded = (height + -height % multiple, width + -width % multiple)
+                    timing = measure(
+                        backend, name, padded, seconds=seconds, precision=precision, batch=batch
+                    )
+                    timings.append(replace(timing, height=height, width=width))
+                    on_timing(timings[-1])
+        machine = _machine(place)
+    return BenchReport(reference, tuple(timings), machine)
+
+
+class _TorchAt:
+    """`TorchBackend` in a precision of one's choice."""
+
+    name = "torch"
+    lanes = 1
+
+    def __init__(self, network: StudentNetEnhanced, *, device: str, precision: str) -> None:
+        self.device = device
+        # Any: releases of torch differ in how they type `to`.
+        deployed: Any = copy.deepcopy(network).to(device=device, dtype=PRECISIONS[precision])
+        deployed.to(memory_format=torch.channels_last)
+        self._graph = ImageGraph(deployed, is_masking=False, precision=PRECISIONS[precision])
+
+    def run(self, images: ImageBatch, strength: float, *, lane: int | None = None) -> ImageBatch:
+        assert not lane
+        assert strength == 0, "the mask is not what is timed"
+        with torch.inference_mode():
+            on_device = torch.from_numpy(images).to(self.device)
+            sharpened: ImageBatch = self._graph(on_device, torch.tensor(0.0)).cpu().numpy()
+            return sharpened
+
+
+class _OnnxBackend:
+    """The exported file in ONNX Runtime on the CPU."""
+
+    name = "onnxruntime"
+    device = "cpu"
+    lanes = 1
+
+    def __init__(self, network: StudentNetEnhanced, *, threads: int) -> None:
+        self._session = onnx_session(onnx_graph(network).SerializeToString(), threads=threads)
+
+    def run(self, images: ImageBatch, strength: float, *, lane: int | None = None) -> ImageBatch:
+        assert not lane
+        assert strength == 0, "the mask is not what is timed"
+        sharpened: ImageBatch = self._session.run(None, {"images": images})[0]
+        return sharpened
+
+
+def _backend(
+    runtime: str, network: StudentNetEnhanced, device: str, precision: str, threads: int
+) -> Backend:
+    if runtime == "openvino":
+        return OpenVinoBackend(network, threads=threads)
+    if runtime == "onnxruntime":
+        return _OnnxBackend(network, threads=threads)
+    served = TorchBackend(network, device=device) if precision == _served(device) else None
+    return served or _TorchAt(network, device=device, precision=precision)
+
+
+def _served(device: str) -> str:
+    """The precision that the service's own backend takes there."""
+    return "fp16" if device.startswith("cuda") else "fp32"
+
+
+def runs_bf16() -> bool:
+    """Whether this CPU has instructions for bf16 (AVX-512 BF16 or AMX); others only emulate it."""
+    checks = (
+        getattr(torch.cpu, name, lambda: False)
+        for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+    )
+    return any(check() for check in checks)
+
+
+def _combinations(
+    device: str, precisions: Sequence[str], runtimes: Sequence[str]
+) -> list[tuple[str, str]]:
+    """(runtime, precision), as asked or all that there are."""
+    on_cpu = device == "cpu"
+    in_torch = ["fp32", *(["bf16"] if on_cpu and runs_bf16() else [])]
+    if device.startswith("cuda"):
+        in_torch += ["fp16", *(["bf16"] if torch.cuda.is_bf16_supported() else [])]
+    available = [("torch", precision) for precision in in_torch]
+    available += [
+        (runtime, "fp32") for runtime in RUNTIMES[1:] if on_cpu and _is_installed(runtime)
+    ]
+    chosen = [
+        (runtime, precision)
+        for runtime, precision in available
+        if (not runtimes or runtime in runtimes) and (not precisions or precision in precisions)
+    ]
+    for kind, asked, place in (("runtime", runtimes, 0), ("precision", precisions, 1)):
+        found = {combination[place] for combination in chosen}
+        for word in asked:
+            if word not in found:
+                there = ", ".join(f"{runtime} in {p}" for runtime, p in available)
+                raise BackendUnavailable(
+                    f"The {kind} {word} cannot be timed on {device} with what else was asked. "
+                    f"There are: {there}."
+                )
+    return chosen
+
+
+def _is_installed(runtime: str) -> bool:
+    needed = {"openvino": ("openvino",), "onnxruntime": ("onnxruntime", "onnx", "onnxscript")}
+    return all(importlib.util.find_spec(module) for module in needed[runtime])
+
+
+def _require_sane(
+    sizes: Sequence[tuple[int, int]],
+    precisions: Sequence[str],
+    runtimes: Sequence[str],
+    *,
+    seconds: float,
+    threads: int,
+    batch: int,
+) -> None:
+    for kind, words, known in (
+        ("precision", precisions, tuple(PRECISIONS)),
+        ("runtime", runtimes, RUNTIMES),
+    ):
+        for word in words:
+            if word not in known:
+                raise ValueError(f"{kind} must be one of {', '.join(known)}, not {word!r}")
+    for name, value, lowest in (
+        ("seconds", seconds, 0),
+        ("threads", threads, 0),
+        ("batch", batch, 1),
+        *(("a side in px", side, 1) for size in sizes for side in size),
+    ):
+        if value < lowest:
+            raise ValueError(f"{name} must be at least {lowest}, not {value:g}")
+
+
+def _network(student: str) -> StudentNetEnhanced:
+    """Folded, as it is served."""
+    if student in SIZES:
+        frozen = replace(SIZES[student], normalisation="frozen")
+        return build_student(frozen).eval().requires_grad_(requires_grad=False).folded()
+    if Path(student).suffix != ".safetensors":
+        raise ValueError(
+            f"student must be one of {', '.join(SIZES)} or a .safetensors checkpoint, "
+            f"not {student!r}"
+        )
+    return load_checkpoint(Path(student)).network.folded()
+
+
+def _label(student: str) -> str:
+    return student if student in SIZES else Path(student).stem
+
+
+def _synchroniser(device: str) -> Callable[[], None]:
+    if device.startswith("cuda"):
+        return lambda: torch.cuda.synchronize(device)
+    if device == "mps":
+        return torch.mps.synchronize
+    return lambda: None
+
+
+@contextmanager
+def _torch_threads(threads: int) -> Iterator[int]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads or before)
+    try:
+        yield torch.get_num_threads()
+    finally:
+        torch.set_num_threads(before)
+
+
+def _machine(device: str) -> dict[str, str | int]:
+    facts: dict[str, str | int] = {
+        "device": device,
+        "processor": processor(),
+        "cores": os.cpu_count() or 1,
+        "threads": torch.get_num_threads(),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+    }
+    if device.startswith("cuda"):
+        facts["gpu"] = torch.cuda.get_device_name(device)
+    return facts
+
+
+def processor() -> str:
+    """The CPU's name, as the system tells it."""
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()
+
+
+def bench_table(report: BenchReport) -> Table:
+    """One row a figure, the reference first."""
+    machine = report.machine
+    table = Table(
+        title=f"{machine.get('gpu', machine['processor'])}, torch {machine['torch']}, "
+        f"{machine['threads']} threads"
+    )
+    for name in ("student", "backend", "precision", "picture"):
+        table.add_column(name)
+    for name in ("median ms", "p95 ms", "FPS", "times faster"):
+        table.add_column(name, justify="right")
+    for timing in (report.reference, *report.timings):
+        table.add_row(
+            timing.what,
+            timing.backend,
+            timing.precision,
+            f"{timing.width}x{timing.height}" + (f" x{timing.batch}" * (timing.batch > 1)),
+            f"{timing.median_ms:.2f}",
+            f"{timing.p95_ms:.2f}",
+            f"{1000 / timing.median_ms:.1f}",
+            f"{report.times_faster(timing):.2f}",
+        )
+    return table
+
+
+def bench_json(report: BenchReport) -> dict[str, Any]:
+    """The report for programs; `times_faster` is against `reference`, whatever the size."""
+    rows = [
+        {
+            **asdict(timing),
+            "median_ms": round(timing.median_ms, 4),
+            "p95_ms": round(timing.p95_ms, 4),
+            "fps": round(1000 / timing.median_ms, 2),
+            "times_faster": round(report.times_faster(timing), 3),
+        }
+        for timing in (report.reference, *report.timings)
+    ]
+    return {"machine": report.machine, "reference": rows[0], "timings": rows[1:]}
+
+
+def print_report(report: BenchReport) -> None:
+    """The table, then the JSON as the last line of the standard output."""
+    Console(width=max(100, Console().width)).print(bench_table(report))
+    print(json.dumps(bench_json(report)))

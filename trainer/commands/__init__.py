@@ -1,0 +1,1 @@
+"""The subcommands of `clearcall-train`, by theme: arguments in, one call of the trainer, words out."""

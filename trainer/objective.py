@@ -1,0 +1,101 @@
+"""The loss of a step: the sum of the terms whose weight is not zero.
+
+A module, so that the learned adapters of the feature term train with the network, and so that one
+wrapper averages the gradients of all processes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from service.model.student import StudentNetEnhanced
+from trainer.feature_distillation import FeatureAdapters
+from trainer.lessons import Lesson
+from trainer.losses import crop_importance, output_distillation_loss, weighted_terms
+from trainer.perceptual import PerceptualLoss
+
+__all__ = ["Objective"]
+
+
+class Objective(nn.Module):
+    """Degraded and clean crops in, the weighted terms out; their sum is the loss.
+
+    Args:
+        network: pixels -> pixels; a student where the feature term is used.
+        weights: from a term's name to its weight; a term of weight 0 is never computed.
+        balance: see `crop_importance`.
+        precision: autocast's type for the network; the terms are computed in fp32.
+        perceptual: needed where its weight is above 0.
+        adapters: needed where the weight of `teacher_features` is above 0.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        weights: Mapping[str, float],
+        *,
+        balance: float = 0.0,
+        precision: torch.dtype = torch.float32,
+        perceptual: PerceptualLoss | None = None,
+        adapters: FeatureAdapters | None = None,
+    ) -> None:
+        super().__init__()
+        self.network = network
+        self.weights = dict(weights)
+        self.balance = balance
+        self.precision = precision
+        self.perceptual = perceptual
+        self.adapters = adapters
+
+    def forward(
+        self, degraded: Tensor, clean: Tensor, lesson: Lesson | None = None
+    ) -> tuple[dict[str, Tensor], Tensor]:
+        """Each term times its weight, averaged over the crops, and the sharpened pixels.
+
+        Args:
+            degraded: (N, 3, H, W) float RGB in [0, 1].
+            clean: the same.
+            lesson: the teacher's answer, where a term needs it.
+        """
+        with torch.autocast(
+            degraded.device.type, self.precision, enabled=self.precision is not torch.float32
+        ):
+            sharpened, features = self._run(degraded)
+        sharpened = sharpened.float()
+        terms = weighted_terms(
+            sharpened,
+            clean,
+            self.weights,
+            crop_importance(degraded, clean, balance=self.balance),
+            more={
+                "perceptual": lambda: self._perceived(sharpened, clean),
+                "teacher_output": lambda: output_distillation_loss(sharpened, _given(lesson).taught),
+                "teacher_features": lambda: self._matched(features, _given(lesson)),
+            },
+        )
+        return terms, sharpened
+
+    def _run(self, degraded: Tensor) -> tuple[Tensor, Tensor | None]:
+        if self.adapters is None:
+            return self.network(degraded), None
+        assert isinstance(self.network, StudentNetEnhanced), "only students have adapters"
+        return self.network.forward_with_features(degraded)
+
+    def _perceived(self, sharpened: Tensor, clean: Tensor) -> Tensor:
+        assert self.perceptual is not None, "made where its weight is above 0"
+        perceived: Tensor = self.perceptual(sharpened, clean)
+        return perceived
+
+    def _matched(self, features: Tensor | None, lesson: Lesson) -> Tensor:
+        assert self.adapters is not None, "made where their weight is above 0"
+        assert features is not None, "the student returns them where there are adapters"
+        matched: Tensor = self.adapters(features.float(), lesson.features)
+        return matched
+
+
+def _given(lesson: Lesson | None) -> Lesson:
+    assert lesson is not None, "the loop asks the teacher where a term needs it"
+    return lesson

@@ -1,0 +1,398 @@
+"""The state of a run and its step, of students and teachers alike.
+
+All that a run needs to go on where it stopped is in one state file, written atomically: on a CPU a
+resumed run ends with the very bits of an unbroken one, wherever it was stopped.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.data import Dataset
+
+from trainer.config import RunOptions, TrainingConfig
+from trainer.data import CropDataset, crop_batches
+from trainer.lessons import Lesson, Lessons
+from trainer.objective import Objective
+from trainer.processes import Processes
+from trainer.quality import psnr_db
+from trainer.run_log import RunLog
+from trainer.sources import Source
+from trainer.validation import Gains, ValidationSet
+
+__all__ = [
+    "DivergedError",
+    "Run",
+    "StateDamagedError",
+    "StateMismatchError",
+    "Task",
+    "learning_rate",
+]
+
+_EXAMPLES = 4
+
+
+class DivergedError(RuntimeError):
+    """The loss is not finite; the message names the terms."""
+
+
+class StateMismatchError(RuntimeError):
+    """The output folder holds a run with another config or other pictures."""
+
+
+class StateDamagedError(RuntimeError):
+    """The output folder's state cannot be read."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Task:
+    """What is trained.
+
+    Attributes:
+        title: for people.
+        objective: holds the network; all of its parameters that want a gradient are trained.
+        before_step: prepares the network for a step, such as freezing its statistics.
+        export: writes a network's averaged weights to a file: path, weights, step, metric (None
+            where there was no validation).
+        file_name: of the exported checkpoint.
+        lessons: where the objective asks the teacher.
+    """
+
+    title: str
+    objective: Objective
+    before_step: Callable[[nn.Module, int], None]
+    export: Callable[[Path, Mapping[str, Tensor], int, float | None], None]
+    file_name: str
+    lessons: Lessons | None = None
+
+
+def learning_rate(step: int, config: TrainingConfig) -> float:
+    """The rate of step `step` (from 0).
+
+    A linear rise, then half a cosine down to `last_rate` of the largest.
+    """
+    if step < config.warmup:
+        return config.rate * (step + 1) / config.warmup
+    progress = (step - config.warmup) / max(1, config.steps - config.warmup)
+    cosine = (1 + math.cos(math.pi * min(1.0, progress))) / 2
+    return config.rate * (config.last_rate + (1 - config.last_rate) * cosine)
+
+
+class Run:
+    """The state of a run: network, averaged weights, optimiser, step, best metric."""
+
+    def __init__(
+        self,
+        task: Task,
+        source: Source,
+        config: TrainingConfig,
+        options: RunOptions,
+        *,
+        device: torch.device,
+        processes: Processes | None = None,
+    ) -> None:
+        if config.batch % ((processes or Processes()).count * config.accumulate):
+            raise ValueError("batch must be a multiple of the number of processes x accumulate")
+        self.task, self.source, self.config, self.options = task, source, config, options
+        self.device = device
+        self.processes = processes or Processes()
+        self.network = task.objective.network
+        # Tensor cores want channels last; on a CPU the normalisation is ten times slower there.
+        self._memory_format = (
+            torch.channels_last if device.type == "cuda" else torch.contiguous_format
+        )
+        untyped: Any = task.objective  # releases of torch differ in how they type `to`
+        untyped.to(device=device, memory_format=self._memory_format)
+        self._objective = self.processes.wrap(task.objective, device)
+        self.averaged = {
+            name: tensor.detach().clone() for name, tensor in self.network.state_dict().items()
+        }
+        trained = [p for p in task.objective.parameters() if p.requires_grad]
+        self.optimiser = torch.optim.AdamW(
+            trained, lr=config.rate, weight_decay=config.weight_decay
+        )
+        self._scaler = torch.amp.GradScaler(
+            device.type, enabled=task.objective.precision is torch.float16
+        )
+        self._validation = (
+            ValidationSet(
+                options.validation, pictures=config.validation_pictures, crop_px=config.crop
+            )
+            if options.validation and config.validate_every
+            else None
+        )
+        if config.validate_every and self._validation is None:
+            raise ValueError("validate_every needs a folder of pictures: pass --validation")
+        self.step = 0
+        self.best_metric = -math.inf
+        self.validations_without_gain = 0
+        options.out.mkdir(parents=True, exist_ok=True)
+        if self._state_path.exists():
+            self._resume()
+
+    @property
+    def _state_path(self) -> Path:
+        return self.options.out / "state.pt"
+
+    @property
+    def is_patience_over(self) -> bool:
+        """Whether so many validations brought nothing that the run should end."""
+        return 0 < self.config.patience <= self.validations_without_gain
+
+    def batches(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """This process's share of each step's crops, from the present step on."""
+        if self.is_patience_over:
+            return iter(())
+        crops = CropDataset(
+            self.source,
+            crop_px=self.config.crop,
+            seed=self.config.seed,
+            clean_share=self.config.clean_share,
+            degrade_on_device=self.config.degrade_on == "device",
+        )
+        return iter(
+            crop_batches(
+                _Repeated(crops, self.config.crop_set) if self.config.crop_set else crops,
+                first_step=self.step,
+                last_step=self.config.steps,
+                batch_size=self.config.batch,
+                workers=self.options.workers,
+                rank=self.processes.rank,
+                world_size=self.processes.count,
+            )
+        )
+
+    def train_step(self, degraded: Tensor, clean: Tensor) -> tuple[dict[str, Tensor], Tensor]:
+        """One step on this process's crops (N, 3, H, W) uint8.
+
+        The weighted loss terms and the mean PSNR.
+        """
+        for group in self.optimiser.param_groups:
+            group["lr"] = learning_rate(self.step, self.config)
+        terms, psnr = self.compute_gradients(degraded, clean)
+        self._scaler.unscale_(self.optimiser)
+        nn.utils.clip_grad_norm_(self.task.objective.parameters(), self.config.clip)
+        self._scaler.step(self.optimiser)
+        self._scaler.update()
+        self.processes.average(
+            [buffer for buffer in self.network.buffers() if buffer.is_floating_point()]
+        )
+        self.step += 1
+        self._average()
+        return terms, psnr
+
+    def compute_gradients(
+        self, degraded: Tensor, clean: Tensor
+    ) -> tuple[dict[str, Tensor], Tensor]:
+        """Forward and backward of a step, part by part; gradients are scaled where fp16 needs it.
+
+        The parts' gradients add up to those of the whole batch.
+        """
+        self.task.before_step(self.network, self.step)
+        self.network.train()
+        self.optimiser.zero_grad(set_to_none=True)
+        parts = self.config.accumulate
+        sums: dict[str, Tensor] = {}
+        errors = []
+        numbers = self._numbers(len(degraded))
+        for at, rows in enumerate(torch.arange(len(degraded)).chunk(parts)):
+            part = slice(int(rows[0]), int(rows[-1]) + 1)
+            given, wanted = self._pixels(degraded[part], clean[part], numbers[part])
+            lesson = self._lesson(numbers[part], given)
+            is_last = at == parts - 1
+            with self._without_exchange(unless=is_last):
+                terms, sharpened = self._objective(given, wanted, lesson)
+                loss = torch.stack(list(terms.values())).sum() / parts
+                self._require_finite(loss, terms)
+                self._scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+            for name, term in terms.items():
+                sums[name] = sums.get(name, torch.zeros_like(term)) + term.detach() / parts
+            with torch.no_grad():
+                errors.append(psnr_db(sharpened.detach().clamp(0, 1), wanted))
+        return sums, torch.cat(errors).mean()
+
+    def _numbers(self, count: int) -> list[int]:
+        first = self.step * self.config.batch + self.processes.rank * count
+        period = self.config.crop_set or (first + count)
+        return [number % period for number in range(first, first + count)]
+
+    def _pixels(
+        self, degraded: Tensor, clean: Tensor, numbers: Sequence[int]
+    ) -> tuple[Tensor, Tensor]:
+        degraded, clean = (c.to(self.device, non_blocking=True) for c in (degraded, clean))
+        if self.config.degrade_on == "device" and not self.source.is_paired:
+            from trainer.device_degradation import degrade_batch
+
+            degraded = degrade_batch(
+                clean,
+                seed=self.config.seed,
+                first_number=numbers[0],
+                clean_share=self.config.clean_share,
+            )
+        given, wanted = (
+            (c.float() / 255).contiguous(memory_format=self._memory_format)
+            for c in (degraded, clean)
+        )
+        return given, wanted
+
+    def _lesson(self, numbers: Sequence[int], degraded: Tensor) -> Lesson | None:
+        lessons = self.task.lessons
+        return lessons.lesson(numbers, degraded) if lessons is not None else None
+
+    @contextmanager
+    def _without_exchange(self, *, unless: bool) -> Iterator[None]:
+        """Gradients are exchanged among the processes once, with the last part."""
+        if unless or self.processes.count == 1:
+            yield
+            return
+        wrapped: Any = self._objective
+        with wrapped.no_sync():
+            yield
+
+    def _require_finite(self, loss: Tensor, terms: dict[str, Tensor]) -> None:
+        if bool(torch.isfinite(loss)):
+            return
+        bad = [name for name, term in terms.items() if not bool(torch.isfinite(term))]
+        raise DivergedError(
+            f"step {self.step}: {', '.join(bad)} is not finite. Lower the rate; the last saved "
+            f"state is {self._state_path}."
+        )
+
+    @torch.no_grad()
+    def _average(self) -> None:
+        """The decay grows with the step, so that early averages forget the random start."""
+        decay = min(self.config.ema, (1 + self.step) / (10 + self.step))
+        for name, tensor in self.network.state_dict().items():
+            self.averaged[name].lerp_(tensor, 1 - decay)
+
+    def averaged_network(self) -> nn.Module:
+        """A copy of the network with the averaged weights, as it would be exported."""
+        network = copy.deepcopy(self.network)
+        network.load_state_dict(self.averaged)
+        self.task.before_step(network, self.step)
+        return network.eval()
+
+    def validate(self, log: RunLog) -> Gains:
+        """Measures the averaged weights and exports them if they are the best so far."""
+        assert self._validation is not None, "checked when the run began"
+        network = self.averaged_network()
+        gains = self._validation.gains(network, self.device, self.task.objective.precision)
+        metric = gains.metric(self.config.metric)
+        self.validations_without_gain += 1
+        if metric > self.best_metric:
+            self.best_metric, self.validations_without_gain = metric, 0
+            self._export(metric)
+        log.validation(
+            {
+                "step": self.step,
+                "metric": metric,
+                "untouched_psnr_db": gains.untouched_psnr_db,
+                **{f"gain_db {name}": value for name, value in gains.psnr_db.items()},
+                **{f"gain_ssim {name}": value for name, value in gains.ssim.items()},
+            }
+        )
+        log.pictures(self.step, _examples(network, self._validation, self.device))
+        return gains
+
+    def save(self) -> None:
+        """Writes the state; what was there stays until the new one is whole.
+
+        Raises:
+            OSError: the disk is full or the folder cannot be written; the old state is kept.
+        """
+        if not self.processes.is_first:
+            self.processes.wait()
+            return
+        state = {
+            "config": asdict(self.config),
+            "manifest_hash": self.source.manifest_hash,
+            "step": self.step,
+            "objective": self.task.objective.state_dict(),
+            "averaged": self.averaged,
+            "optimiser": self.optimiser.state_dict(),
+            "scaler": self._scaler.state_dict(),
+            "random": torch.get_rng_state(),
+            "best_metric": self.best_metric,
+            "validations_without_gain": self.validations_without_gain,
+        }
+        temporary = self._state_path.with_suffix(".tmp")
+        try:
+            torch.save(state, temporary)
+            os.replace(temporary, self._state_path)
+        except (OSError, RuntimeError) as exc:  # torch raises the latter when a disk is full
+            temporary.unlink(missing_ok=True)
+            raise OSError(
+                f"{self._state_path} cannot be written: {exc}. Make room and run again; "
+                "the state before is kept."
+            ) from exc
+        self.processes.wait()
+
+    def _resume(self) -> None:
+        try:
+            state = torch.load(self._state_path, map_location=self.device, weights_only=True)
+            config, manifest_hash = state["config"], state["manifest_hash"]
+        except Exception as exc:  # damaged files make torch fail in an open set of ways
+            raise StateDamagedError(
+                f"{self._state_path} is damaged and cannot be read. Put a copy back, or delete it "
+                "to start again; the exported checkpoint beside it is not touched until then."
+            ) from exc
+        if config != asdict(self.config):
+            changed = [k for k, v in asdict(self.config).items() if config.get(k) != v]
+            raise StateMismatchError(
+                f"{self._state_path} was trained with other settings ({', '.join(changed)}). "
+                "Use the same ones to go on, or another --out."
+            )
+        if manifest_hash != self.source.manifest_hash:
+            raise StateMismatchError(
+                f"{self._state_path} was trained on other pictures. "
+                "Use the same folder to go on, or another --out."
+            )
+        self.step = state["step"]
+        self.task.objective.load_state_dict(state["objective"])
+        self.averaged = state["averaged"]
+        self.optimiser.load_state_dict(state["optimiser"])
+        self._scaler.load_state_dict(state["scaler"])
+        self.best_metric = state["best_metric"]
+        self.validations_without_gain = state["validations_without_gain"]
+        torch.set_rng_state(state["random"].cpu())
+
+    def export(self) -> Path:
+        """Writes the averaged weights, unless a validation has written the best ones."""
+        if self.best_metric == -math.inf:
+            self._export(None)
+        return self.options.out / self.task.file_name
+
+    def _export(self, metric: float | None) -> None:
+        if self.processes.is_first:
+            path = self.options.out / self.task.file_name
+            self.task.export(path, self.averaged, self.step, metric)
+
+
+class _Repeated(Dataset[tuple[Tensor, Tensor]]):
+    """The first `count` crops, again and again."""
+
+    def __init__(self, crops: CropDataset, count: int) -> None:
+        self._crops = crops
+        self._count = count
+
+    def __getitem__(self, number: int) -> tuple[Tensor, Tensor]:
+        return self._crops[number % self._count]
+
+
+@torch.no_grad()
+def _examples(network: nn.Module, validation: ValidationSet, device: torch.device) -> Tensor:
+    """Rows of degraded, sharpened, clean, as one picture (3, H, W) in [0, 1]."""
+    degraded, clean = (s.to(device).float() / 255 for s in validation.examples(_EXAMPLES))
+    rows = torch.stack((degraded, network(degraded).float().clamp(0, 1), clean), dim=1)
+    count, columns, channels, height, width = rows.shape
+    placed = rows.permute(2, 0, 3, 1, 4).reshape(channels, count * height, columns * width)
+    return placed.cpu()

@@ -1,0 +1,366 @@
+"""Real video codecs at low delay, as video calls use them: clips in, packets and pictures out.
+
+H.264 by x264, VP9 by libvpx, AV1 by SVT-AV1, all through PyAV (FFmpeg) and tuned for calls: no
+frame waits for a later one, so there are no B-frames and no look-ahead. Clips are (T, H, W, 3)
+uint8 RGB. Reads video files; writes none.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Literal, cast, get_args
+
+import av
+import cv2
+import numpy as np
+from av.error import FFmpegError
+from av.video.codeccontext import VideoCodecContext
+from av.video.frame import VideoFrame
+from av.video.reformatter import ColorRange, Colorspace, Interpolation, VideoReformatter
+
+from trainer.operators import ImageArray
+
+__all__ = [
+    "LADDER",
+    "LADDER_SIZE_PX",
+    "Codec",
+    "EncodedClip",
+    "Rung",
+    "available_codecs",
+    "clip_from_picture",
+    "compress_video",
+    "encode_clip",
+    "read_clip",
+]
+
+Codec = Literal["h264", "vp9", "av1"]
+
+_ENCODERS: dict[Codec, str] = {"h264": "libx264", "vp9": "libvpx-vp9", "av1": "libsvtav1"}
+# FFmpeg's own "av1" decoder needs hardware.
+_DECODERS: dict[Codec, str] = {"h264": "h264", "vp9": "vp9", "av1": "libdav1d"}
+_HIGHEST_CRF: dict[Codec, int] = {"h264": 51, "vp9": 63, "av1": 63}
+_SMALLEST_SIDE_PX = 64  # SVT-AV1 refuses less
+_BUFFER_S = 0.5  # of rate control, about what WebRTC's encoders allow
+
+# Studio range, BT.601: what WebRTC makes of camera pictures. Bilinear chroma, as browsers draw it;
+# without the other flags flat colours come back up to 4 levels off instead of 1.
+_MATRIX = Colorspace.ITU601
+_INTERPOLATION = int(
+    Interpolation.BILINEAR
+    | Interpolation.ACCURATE_RND
+    | Interpolation.FULL_CHR_H_INT
+    | Interpolation.FULL_CHR_H_INP
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Rung:
+    """One step of the ladder on which codecs are compared."""
+
+    codec: Codec
+    bitrate_kbps: int
+
+
+LADDER_SIZE_PX = (360, 640)
+LADDER = tuple(
+    Rung(codec, bitrate_kbps)
+    for codec in cast(tuple[Codec, ...], ("h264", "vp9"))
+    for bitrate_kbps in (100, 150, 200, 300, 400)
+)
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedClip:
+    """A clip that went through a codec.
+
+    Attributes:
+        packets: one for each frame.
+        decoded: (T, H, W, 3) uint8 RGB, as the receiver sees it.
+        bitrate_kbps: that was achieved, over all frames, the first (key) frame included.
+    """
+
+    packets: tuple[bytes, ...]
+    decoded: ImageArray
+    bitrate_kbps: float
+
+
+@functools.cache
+def available_codecs() -> tuple[Codec, ...]:
+    """Those whose encoder and decoder the installed FFmpeg has."""
+    return tuple(
+        codec
+        for codec in get_args(Codec)
+        if _has(_ENCODERS[codec], "w") and _has(_DECODERS[codec], "r")
+    )
+
+
+def _has(name: str, mode: Literal["r", "w"]) -> bool:
+    try:
+        av.Codec(name, mode)
+    except ValueError:  # PyAV's UnknownCodecError is one
+        return False
+    return True
+
+
+def encode_clip(
+    frames: ImageArray,
+    *,
+    codec: Codec,
+    bitrate_kbps: float | None = None,
+    crf: int | None = None,
+    fps: int = 30,
+) -> EncodedClip:
+    """Encodes at low delay and decodes again.
+
+    Args:
+        frames: (T, H, W, 3) uint8 RGB of any size; odd or small ones are padded by repeating the
+            border, and cropped again afterwards.
+        bitrate_kbps: aim of the rate control (constant rate, half a second of buffer); or
+        crf: constant quality, 0 (best) to 51 (H.264) or 63 (VP9, AV1).
+
+    Raises:
+        ValueError: not exactly one of the two, out of range, no frames, or a codec that the
+            installed FFmpeg lacks.
+    """
+    _require_settings(frames, codec, bitrate_kbps, crf, fps)
+    height, width = frames.shape[1:3]
+    padded = _padded(frames)
+    encoder = _encoder(codec, padded.shape[1:3], bitrate_kbps, crf, fps)
+    packets = tuple(_encode(encoder, padded))
+    decoded = np.stack(list(_decode(codec, packets)))
+    if len(decoded) != len(frames):
+        raise RuntimeError(f"{codec} gave back {len(decoded)} of {len(frames)} frames")
+    size_bytes = sum(map(len, packets))
+    return EncodedClip(
+        packets=packets,
+        decoded=np.ascontiguousarray(decoded[:, :height, :width]),
+        bitrate_kbps=size_bytes * 8 * fps / len(frames) / 1000,
+    )
+
+
+def _require_settings(
+    frames: ImageArray, codec: Codec, bitrate_kbps: float | None, crf: int | None, fps: int
+) -> None:
+    if codec not in _ENCODERS:
+        raise ValueError(f"codec must be one of {', '.join(_ENCODERS)}, not {codec!r}")
+    if codec not in available_codecs():
+        raise ValueError(
+            f"the installed FFmpeg cannot encode and decode {codec}; it has "
+            f"{', '.join(available_codecs()) or 'none of them'}. Install PyAV's wheel: pip install av"
+        )
+    if frames.ndim != 4 or frames.shape[3] != 3 or 0 in frames.shape:
+        raise ValueError(f"frames must be (T, H, W, 3) and not empty, not {frames.shape}")
+    if (bitrate_kbps is None) == (crf is None):
+        raise ValueError("pass either bitrate_kbps or crf")
+    if bitrate_kbps is not None and not bitrate_kbps > 0:
+        raise ValueError(f"bitrate_kbps must be above 0, not {bitrate_kbps:g}")
+    if crf is not None and not 0 <= crf <= _HIGHEST_CRF[codec]:
+        raise ValueError(f"crf of {codec} must be 0 to {_HIGHEST_CRF[codec]}, not {crf}")
+    if fps < 1:
+        raise ValueError(f"fps must be at least 1, not {fps}")
+
+
+def _padded(frames: ImageArray) -> ImageArray:
+    """Even sides, since chroma has half the resolution, of at least the codecs' smallest."""
+    pads = [max(_SMALLEST_SIDE_PX, side + side % 2) - side for side in frames.shape[1:3]]
+    return np.pad(frames, ((0, 0), (0, pads[0]), (0, pads[1]), (0, 0)), mode="edge")
+
+
+def _encoder(
+    codec: Codec, size: tuple[int, ...], bitrate_kbps: float | None, crf: int | None, fps: int
+) -> VideoCodecContext:
+    # SVT-AV1 prints past FFmpeg's log; 1 leaves it its errors.
+    os.environ.setdefault("SVT_LOG", "1")
+    encoder = cast(VideoCodecContext, av.CodecContext.create(_ENCODERS[codec], "w"))
+    encoder.height, encoder.width = size
+    encoder.pix_fmt = "yuv420p"
+    encoder.colorspace, encoder.color_range = int(_MATRIX), int(ColorRange.MPEG)
+    encoder.framerate = Fraction(fps)
+    encoder.time_base = Fraction(1, fps)
+    encoder.thread_count = 1  # crops are small, and loader processes fill the cores already
+    encoder.gop_size = 3000  # calls send key frames only when one is asked for
+    options = _OPTIONS[codec].copy()
+    if crf is not None:
+        options["crf"] = str(crf)
+    else:
+        assert bitrate_kbps is not None, "checked by the caller"
+        rate = round(bitrate_kbps * 1000)
+        encoder.bit_rate = rate
+        if codec == "av1":
+            options["svtav1-params"] += ":rc=2"  # constant rate
+        else:
+            options |= {"maxrate": str(rate), "bufsize": str(round(rate * _BUFFER_S))}
+        if codec == "vp9":
+            options["minrate"] = str(rate)  # all three equal is how libvpx is told constant rate
+    encoder.options = options
+    return encoder
+
+
+_OPTIONS: dict[Codec, dict[str, str]] = {
+    "h264": {"preset": "veryfast", "tune": "zerolatency", "bf": "0"},
+    "vp9": {"deadline": "realtime", "cpu-used": "8", "lag-in-frames": "0", "aq-mode": "3"},
+    "av1": {"preset": "10", "svtav1-params": "rtc=1:pred-struct=1:lookahead=0:lp=1"},
+}
+
+
+def _encode(encoder: VideoCodecContext, frames: ImageArray) -> Iterator[bytes]:
+    converter = VideoReformatter()
+    for number, image in enumerate(frames):
+        picture = converter.reformat(
+            VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24"),
+            format="yuv420p",
+            src_color_range=ColorRange.JPEG,
+            dst_color_range=ColorRange.MPEG,
+            dst_colorspace=_MATRIX,
+            interpolation=_INTERPOLATION,
+            threads=1,
+        )
+        picture.pts = number
+        picture.time_base = encoder.time_base
+        yield from map(bytes, encoder.encode(picture))
+    yield from map(bytes, encoder.encode(None))
+
+
+def _decode(codec: Codec, packets: Iterable[bytes]) -> Iterator[ImageArray]:
+    decoder = cast(VideoCodecContext, av.CodecContext.create(_DECODERS[codec], "r"))
+    decoder.thread_count = 1
+    converter = VideoReformatter()
+    for packet in packets:
+        for frame in decoder.decode(av.Packet(packet)):
+            yield _rgb(converter, frame, _MATRIX, ColorRange.MPEG)
+    for frame in decoder.decode(None):
+        yield _rgb(converter, frame, _MATRIX, ColorRange.MPEG)
+
+
+def _rgb(
+    converter: VideoReformatter,
+    frame: VideoFrame,
+    matrix: Colorspace,
+    color_range: ColorRange,
+    size_px: tuple[int, int] | None = None,
+) -> ImageArray:
+    height, width = size_px or (None, None)
+    picture = converter.reformat(
+        frame,
+        width=width,
+        height=height,
+        format="rgb24",
+        src_colorspace=matrix,
+        src_color_range=color_range,
+        dst_color_range=ColorRange.JPEG,
+        interpolation=_INTERPOLATION,
+        threads=1,
+    )
+    return cast(ImageArray, picture.to_ndarray())
+
+
+def clip_from_picture(
+    image: ImageArray, rng: np.random.Generator, *, frames: int, clean_frame: int = -1
+) -> ImageArray:
+    """A clip (T, H, W, 3) uint8 RGB of a slow pan and zoom in which one frame is the picture.
+
+    The camera pans by up to 1.5 px a frame in any direction and zooms by up to 0.4 % a frame;
+    borders are reflected.
+
+    Args:
+        image: (H, W, 3) uint8 RGB.
+        frames: T, at least 1.
+        clean_frame: which one is exactly `image`; by default the last.
+    """
+    height, width = image.shape[:2]
+    speed_px, angle = rng.uniform(0, 1.5), rng.uniform(0, 2 * np.pi)
+    zoom = rng.uniform(-0.004, 0.004)
+    clip = np.empty((frames, *image.shape), np.uint8)
+    still = range(frames)[clean_frame]
+    for number in range(frames):
+        away = number - still
+        if away == 0:
+            clip[number] = image
+            continue
+        scale = 1 + zoom * away
+        centre = np.array(((width - 1) / 2, (height - 1) / 2))
+        pan = speed_px * away * np.array((np.cos(angle), np.sin(angle)))
+        shift = centre * (1 - scale) + pan
+        matrix = np.array(((scale, 0, shift[0]), (0, scale, shift[1])))
+        clip[number] = cv2.warpAffine(
+            image,
+            matrix,
+            (width, height),
+            flags=cv2.INTER_LANCZOS4,  # the softest part of the clip should be the codec
+            borderMode=cv2.BORDER_REFLECT_101,
+        )
+    return clip
+
+
+def compress_video(
+    image: ImageArray,
+    rng: np.random.Generator,
+    *,
+    codec: Codec,
+    crf: int,
+    frames: int = 4,
+) -> ImageArray:
+    """The picture (H, W, 3) uint8 RGB as the last frame of a short call through `codec`.
+
+    The frames before it show the same scene in slow motion, so that it is predicted from them as in
+    a call.
+
+    Raises:
+        ValueError: see `encode_clip`.
+    """
+    clip = clip_from_picture(image, rng, frames=frames)
+    return encode_clip(clip, codec=codec, crf=crf).decoded[-1].copy()
+
+
+def read_clip(
+    path: Path, *, max_frames: int, size_px: tuple[int, int] | None = None
+) -> ImageArray:
+    """The first frames of a video file, (T, H, W, 3) uint8 RGB, T at most `max_frames`.
+
+    Args:
+        size_px: (height, width) to scale to; None keeps the file's. The aspect is not kept.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it is not a video that FFmpeg can read, or holds no picture.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} does not exist. Pass a video file.")
+    if max_frames < 1:
+        raise ValueError(f"max_frames must be at least 1, not {max_frames}")
+    images: list[ImageArray] = []
+    try:
+        with av.open(str(path)) as container:
+            if not container.streams.video:
+                raise ValueError(f"{path} holds no video stream. Pass a video file.")
+            stream = container.streams.video[0]
+            converter = VideoReformatter()
+            for frame in container.decode(stream):
+                size = size_px or (images[0].shape[:2] if images else None)
+                images.append(_rgb(converter, frame, _matrix_of(frame), _range_of(frame), size))
+                if len(images) == max_frames:
+                    break
+    except FFmpegError as exc:
+        # What was decoded before the damage is still of use.
+        if not images:
+            raise ValueError(f"{path} cannot be read as a video: {exc.strerror}") from exc
+    if not images:
+        raise ValueError(f"{path} holds no picture. Pass another video file.")
+    return np.stack(images)
+
+
+def _matrix_of(frame: VideoFrame) -> Colorspace:
+    """The file's own, or where it says nothing what players assume: BT.709 from 720 lines on."""
+    if frame.colorspace == Colorspace.DEFAULT or frame.colorspace not in set(Colorspace):
+        return Colorspace.ITU709 if frame.height >= 720 else Colorspace.ITU601
+    return Colorspace(frame.colorspace)
+
+
+def _range_of(frame: VideoFrame) -> ColorRange:
+    is_full = frame.color_range == ColorRange.JPEG or frame.format.name.startswith("yuvj")
+    return ColorRange.JPEG if is_full else ColorRange.MPEG
