@@ -103,13 +103,11 @@ def loading_rates(
     cv2.setNumThreads(1)
     rates = []
     for is_on_device, count in itertools.product((False, True), workers):
-        dataset = CropDataset(
-            pictures, crop_px=crop_px, seed=_SEED, degrade_on_device=is_on_device
-        )
+        dataset = CropDataset(pictures, crop_px=crop_px, seed=_SEED, degrade_on_device=is_on_device)
         batches = crop_batches(
             dataset, first_step=0, last_step=1_000_000, batch_size=batch_size, workers=count
         )
-        made = (pair[0].to(device, non_blocking=True) for pair in batches)
+        made: Iterator[torch.Tensor] = (pair[0].to(device, non_blocking=True) for pair in batches)
         if is_on_device:
             made = _degraded(made, batch_size)
         place = str(device) if is_on_device else "loader"
@@ -122,9 +120,7 @@ def _degraded(batches: Iterator[torch.Tensor], batch_size: int) -> Iterator[torc
         yield degrade_batch(clean, seed=_SEED, first_number=step * batch_size)
 
 
-def _images_per_s(
-    batches: Iterator[torch.Tensor], device: torch.device, seconds: float
-) -> float:
+def _images_per_s(batches: Iterator[torch.Tensor], device: torch.device, seconds: float) -> float:
     """After a warm-up; the device's work is waited for at both ends."""
     for _ in itertools.islice(batches, _WARM_UP_BATCHES):
         pass

@@ -8,7 +8,7 @@ import torch
 
 from service.model.backends import Backend, OpenVinoBackend, TorchBackend
 from service.model.student import SIZES, build_student
-from trainer.bench import PICTURES, Timing, measure, time_calls
+from trainer.timing import PICTURES, Timing, measure, time_calls
 
 __all__ = ["PICTURES", "Timing", "measure", "model_timings", "time_calls"]
 

@@ -14,14 +14,12 @@ import importlib.util
 import json
 import os
 import platform
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from rich.console import Console
 from rich.table import Table
@@ -38,41 +36,21 @@ from service.model.backends import (
 from service.model.checkpoint import load_checkpoint
 from service.model.student import SIZES, StudentNetEnhanced, build_student
 from trainer.onnx_export import onnx_graph, onnx_session
+from trainer.timing import PICTURES, Timing, measure
 
 __all__ = [
-    "PICTURES",
     "BenchReport",
-    "Timing",
     "bench",
     "bench_json",
     "bench_table",
-    "measure",
     "print_report",
     "processor",
     "runs_bf16",
-    "time_calls",
 ]
 
-PICTURES = ((256, 256), (360, 640), (720, 1280))  # (height, width), px
 STUDENTS = ("nano", "small", "base")
 RUNTIMES = ("torch", "openvino", "onnxruntime")
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-_WARM_UPS = 3
-_FEWEST_CALLS = 7
-
-
-@dataclass(frozen=True, slots=True)
-class Timing:
-    """Milliseconds a frame of repeated calls; `backend` is runtime and device in words."""
-
-    what: str
-    backend: str
-    height: int
-    width: int
-    median_ms: float
-    p95_ms: float
-    precision: str = "fp32"
-    batch: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,49 +64,6 @@ class BenchReport:
     def times_faster(self, timing: Timing) -> float:
         """Than the reference at 256x256, whatever the timing's own size."""
         return self.reference.median_ms / timing.median_ms
-
-
-def time_calls(
-    call: Callable[[], object],
-    *,
-    seconds: float,
-    synchronise: Callable[[], None] = lambda: None,
-) -> tuple[float, float]:
-    """Median and 95th percentile in ms of `call`, repeated for `seconds` after three warm-ups.
-
-    `synchronise` waits for the device, before each start and inside each time taken.
-    """
-    for _ in range(_WARM_UPS):
-        call()
-    times_ms: list[float] = []
-    until_s = time.perf_counter() + seconds
-    while len(times_ms) < _FEWEST_CALLS or time.perf_counter() < until_s:
-        synchronise()
-        started_s = time.perf_counter()
-        call()
-        synchronise()
-        times_ms.append((time.perf_counter() - started_s) * 1000)
-    return float(np.median(times_ms)), float(np.percentile(times_ms, 95))
-
-
-def measure(
-    backend: Backend,
-    what: str,
-    size: tuple[int, int],
-    *,
-    seconds: float,
-    precision: str = "fp32",
-    batch: int = 1,
-) -> Timing:
-    """Times a backend on noise of (height, width) px; milliseconds are for one frame of a batch."""
-    images = np.random.default_rng(0).integers(0, 256, (batch, *size, 3), np.uint8)
-    median_ms, p95_ms = time_calls(
-        lambda: backend.run(images, 0.0),
-        seconds=seconds,
-        synchronise=_synchroniser(backend.device),
-    )
-    where = f"{backend.name} {backend.device}"
-    return Timing(what, where, *size, median_ms / batch, p95_ms / batch, precision, batch)
 
 
 def bench(
@@ -169,7 +104,7 @@ def bench(
     place = create_backend(reference_network, device=device, backend="torch").device
     networks = {_label(student): _network(student) for student in students}
     combinations = _combinations(place, precisions, runtimes)
-    with _torch_threads(threads) as threads:
+    with _torch_threads(threads) as used_threads:
         reference = measure(
             _TorchAt(reference_network, device=place, precision="fp32"),
             "reference",
@@ -181,7 +116,7 @@ def bench(
         for runtime, precision in combinations:
             for name, network in networks.items():
                 multiple = network.config.size_multiple
-                backend = _backend(runtime, network, place, precision, threads)
+                backend = _backend(runtime, network, place, precision, used_threads)
                 for height, width in sizes:
                     padded = (height + -height % multiple, width + -width % multiple)
                     timing = measure(
@@ -332,14 +267,6 @@ def _network(student: str) -> StudentNetEnhanced:
 
 def _label(student: str) -> str:
     return student if student in SIZES else Path(student).stem
-
-
-def _synchroniser(device: str) -> Callable[[], None]:
-    if device.startswith("cuda"):
-        return lambda: torch.cuda.synchronize(device)
-    if device == "mps":
-        return torch.mps.synchronize
-    return lambda: None
 
 
 @contextmanager

@@ -11,6 +11,8 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from trainer.mixture import Mixture
+
 __all__ = ["DistillConfig", "RunOptions", "TeacherConfig", "TrainingConfig", "setting_help"]
 
 _PRECISIONS = ("auto", "fp32", "bf16", "fp16")
@@ -48,6 +50,7 @@ class TrainingConfig:
     crop: int = _number(256, "side of a crop, px", 32, 2048)
     crop_set: int = _number(0, "distinct crops, used again and again; 0 = endlessly new ones")
     clean_share: float = _number(0.1, "share of crops left untouched", 0, 1)
+    mixture: str = _word("", "kind=share,... of the degraded crops; none = the default mixture")
     degrade_on: str = _word("loader", "who degrades the crops", _PLACES)
     rate: float = _number(2e-3, "largest learning rate", 0, 1)
     warmup: int = _number(500, "steps over which the rate rises from 0")
@@ -90,6 +93,7 @@ class TrainingConfig:
             raise ValueError(f"batch ({self.batch}) must be a multiple of accumulate")
         if self.crop_set % self.batch:
             raise ValueError(f"crop_set ({self.crop_set}) must be a multiple of batch")
+        Mixture.parse(self.mixture)
         if self.patience and not self.validate_every:
             raise ValueError("patience needs validate_every above 0")
         if not any(self.loss_weights.values()):

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
 
-from trainer.data import Degrade, is_flat
+from trainer.data import is_flat
 from trainer.pictures import ImageArray
 from trainer.sources import Source
 
-__all__ = ["CropPlan", "PlannedCrop"]
+__all__ = ["CropPlan", "Degrade", "PlannedCrop"]
+
+# An image and the only source of chance -> an image of the same size; the input is not changed.
+Degrade: TypeAlias = Callable[[ImageArray, np.random.Generator], ImageArray]
 
 _FLAT_TRIES = 4
 _MOST_CROPS = 250_000  # 10 GB of them, and as many as a reader of packs accepts

@@ -7,9 +7,8 @@ ones.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
 
 import cv2
 import numpy as np
@@ -18,13 +17,13 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from trainer.degradation import degrade_sample
+from trainer.mixture import DEFAULT_MIXTURE, Mixture
 from trainer.picture_set import PictureSet
 from trainer.pictures import ImageArray, find_pictures, read_picture
 from trainer.sources import Source, open_source
 
 __all__ = [
     "CropDataset",
-    "Degrade",
     "PictureSet",
     "Source",
     "crop_batches",
@@ -33,9 +32,6 @@ __all__ = [
     "open_source",
     "read_picture",
 ]
-
-# An image and the only source of chance -> an image of the same size; the input is not changed.
-Degrade: TypeAlias = Callable[[ImageArray, np.random.Generator], ImageArray]
 
 _FLAT_DEVIATION = 6.0
 _FLAT_TRIES = 4
@@ -59,16 +55,15 @@ class CropDataset(Dataset[tuple[Tensor, Tensor]]):
         crop_px: int,
         seed: int,
         clean_share: float = 0.1,
-        degrade: Degrade | None = None,
+        mixture: Mixture = DEFAULT_MIXTURE,
         degrade_on_device: bool = False,
     ) -> None:
         """Makes crops of a source.
 
         Args:
             source: pictures at least `crop_px` high and wide.
-            clean_share: share of the crops that stay as they are; `degrade` has its own idea of it.
-            degrade: what happens to clean crops without a partner; None = `degrade_sample`, whose
-                choice `device_degradation.degrade_batch` makes alike.
+            clean_share: share of the crops without a partner that stay as they are.
+            mixture: what happens to the others; `device_degradation.degrade_batch` chooses alike.
             degrade_on_device: leave such crops clean, also in the place of the degraded one: the
                 training loop degrades them where `needs_degradation` is true.
         """
@@ -76,7 +71,7 @@ class CropDataset(Dataset[tuple[Tensor, Tensor]]):
         self.crop_px = crop_px
         self.seed = seed
         self.clean_share = clean_share
-        self.degrade = degrade
+        self.mixture = mixture
         self.degrade_on_device = degrade_on_device
 
     @property
@@ -88,13 +83,17 @@ class CropDataset(Dataset[tuple[Tensor, Tensor]]):
         rng = np.random.default_rng((self.seed, number))
         degraded, clean = self._crop(rng)
         if degraded is None:
-            degraded = clean if self.degrade_on_device else self._degrade(clean, number, rng)
+            degraded = clean if self.degrade_on_device else self._degrade(clean, number)
         return _planes(degraded), _planes(clean)
 
-    def _degrade(self, clean: ImageArray, number: int, rng: np.random.Generator) -> ImageArray:
-        if self.degrade is not None:
-            return self.degrade(clean, rng)
-        return degrade_sample(clean, seed=self.seed, number=number, clean_share=self.clean_share)
+    def _degrade(self, clean: ImageArray, number: int) -> ImageArray:
+        return degrade_sample(
+            clean,
+            seed=self.seed,
+            number=number,
+            clean_share=self.clean_share,
+            mixture=self.mixture,
+        )
 
     def _crop(self, rng: np.random.Generator) -> tuple[ImageArray | None, ImageArray]:
         """A random crop, flip and quarter turn; flat ones are drawn again a few times."""
@@ -164,7 +163,8 @@ def crop_batches(
 
     Args:
         batch_size: over all processes.
-        workers: loader processes of each training process; 0 = none.
+        workers: loader processes of each training process; 0 = none. With any, OpenCV has a single
+            thread from now on, here too.
         rank: number of this training process, from 0.
         world_size: how many there are.
 
@@ -178,6 +178,9 @@ def crop_batches(
             f"a batch of {batch_size} cannot be shared by {world_size} processes. "
             f"Make the batch a multiple of {world_size}."
         )
+    if workers:
+        # A loader process is a fork of this one, and hangs if OpenCV has threads at that moment.
+        cv2.setNumThreads(1)
     return DataLoader(
         dataset,
         batch_sampler=_StepBatches(first_step, last_step, batch_size, rank, world_size),

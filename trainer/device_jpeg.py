@@ -75,7 +75,8 @@ def compress_jpeg_batch(
     if sizes is None:
         sizes = levels.new_tensor((height, width)).expand(len(levels), 2)
     tables = quantisation_tables(quality.float())
-    luma, chroma = _ycc(_extended(levels, 16)).split((1, 2), dim=1)
+    ycc = _ycc(_extended(levels, 16))
+    luma, chroma = ycc[:, :1], ycc[:, 1:]
     luma = _coded(luma, tables[:, :1])
     # Both ways where both are asked for: branches on the device's data would make the host wait.
     fine = _coded(chroma, tables[:, 1:])
@@ -141,7 +142,7 @@ def _halved(planes: Tensor, sizes: Tensor) -> Tensor:
 
 
 def _repeated(planes: Tensor, lengths: Tensor, *, dim: int) -> Tensor:
-    """What is beyond the first `lengths` (N,) rows or columns becomes a copy of the last of them."""
+    """Past the first `lengths` (N,) rows or columns come copies of the last of them."""
     positions = torch.arange(planes.shape[dim], device=planes.device)
     index = torch.minimum(positions, lengths[:, None].long() - 1)
     shape = [len(planes), 1, 1, 1]

@@ -88,7 +88,7 @@ def resampling_matrix(
 def _weights(
     resampler: Resampler, outputs: Tensor, before: Tensor, after: Tensor, length: int
 ) -> Tensor:
-    """Weights (M, T, length) of the outputs (M, T) whose lines go from `before` to `after` (M, 1)."""
+    """Weights (M, T, length) of outputs (M, T) of lines that go from `before` to `after` (M, 1)."""
     scale = before / after
     if resampler in _TAPS:
         return _interpolated(outputs, scale, before, length, _TAPS[resampler])
@@ -113,9 +113,7 @@ def _weights(
     return weights / weights.sum(dim=-1, keepdim=True)
 
 
-def _interpolated(
-    outputs: Tensor, scale: Tensor, before: Tensor, length: int, taps: int
-) -> Tensor:
+def _interpolated(outputs: Tensor, scale: Tensor, before: Tensor, length: int, taps: int) -> Tensor:
     """OpenCV's: so many taps around the centre whatever the factor, the border repeated."""
     centres = (outputs + 0.5) * scale - 0.5
     whole = torch.floor(centres)

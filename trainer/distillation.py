@@ -165,6 +165,7 @@ def _lessons(
         "seed": config.seed,
         "crop": config.crop,
         "clean_share": config.clean_share,
+        "mixture": config.mixture,
         "degrade_on": config.degrade_on,
         "precision": str(precision),
     }

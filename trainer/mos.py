@@ -22,7 +22,7 @@ from typing import Any, Literal, TypeVar
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from rich.table import Table
-from scipy import stats
+from scipy import stats  # type: ignore[import-untyped]
 
 from trainer.mos_page import RatingKey, RatingPage, write_rating_page
 
@@ -253,9 +253,7 @@ def _picture_opinions(grades: _Grades, reference: str) -> tuple[PictureOpinion, 
             method,
             picture,
             float(np.mean([given[method][picture] for given in grades.values()])),
-            float(
-                np.mean([_difference(g, method, picture, reference) for g in grades.values()])
-            ),
+            float(np.mean([_difference(g, method, picture, reference) for g in grades.values()])),
         )
         for method in sorted(first)
         for picture in sorted(first[method])

@@ -187,7 +187,7 @@ def onnx_session(encoded: bytes, *, threads: int = 0) -> Any:
         BackendUnavailable: onnxruntime is not installed.
     """
     try:
-        import onnxruntime
+        import onnxruntime  # type: ignore[import-untyped]
     except ImportError as exc:
         raise _missing(exc) from exc
     options = onnxruntime.SessionOptions()

@@ -81,7 +81,8 @@ def defocus_kernel(radius_px: float) -> FloatArray:
     is_inside = points[:, None] ** 2 + points[None, :] ** 2 <= radius_px**2
     size = 2 * half + 1
     covered = is_inside.reshape(size, _SAMPLES_PER_PX, size, _SAMPLES_PER_PX).mean(axis=(1, 3))
-    return (covered / covered.sum()).astype(np.float32)
+    kernel: FloatArray = (covered / covered.sum()).astype(np.float32)
+    return kernel
 
 
 def motion_kernel(length_px: float, angle_deg: float, bend_deg: float = 0.0) -> FloatArray:

@@ -18,8 +18,7 @@ from typing import IO, Literal
 import cv2
 
 from trainer.atomic import replacing
-from trainer.crop_plan import CropPlan, PlannedCrop
-from trainer.data import Degrade
+from trainer.crop_plan import CropPlan, Degrade, PlannedCrop
 from trainer.pack_file import (
     CROP_RANGE_PX,
     MANIFEST_NAME,

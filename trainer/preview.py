@@ -32,7 +32,9 @@ _LINE_PX = 14
 _CAPTION_LINES = 3
 _HEAD_PX = 30
 _PX_PER_LETTER = 5.7
-_TITLE = "Of each pair, left: clean; right: degraded. Beneath: PSNR, and the steps with their strengths."
+_TITLE = (
+    "Of each pair, left: clean; right: degraded. Beneath: PSNR, and the steps with their strengths."
+)
 _PAPER, _INK, _FAINT = (250, 250, 250), (32, 32, 36), (110, 110, 118)
 
 _log = logging.getLogger(__name__)

@@ -87,5 +87,5 @@ class Reference:
 
 def _gaussian(length: int) -> _Planes:
     offsets = np.arange(length) - (length - 1) / 2
-    weights = np.exp(-np.square(offsets) / (2 * _SIGMA_PX**2))
+    weights: npt.NDArray[np.float64] = np.exp(-np.square(offsets) / (2 * _SIGMA_PX**2))
     return (weights / weights.sum()).astype(np.float32)

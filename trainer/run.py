@@ -21,7 +21,9 @@ from torch.utils.data import Dataset
 
 from trainer.config import RunOptions, TrainingConfig
 from trainer.data import CropDataset, crop_batches
+from trainer.device_degradation import degrade_batch
 from trainer.lessons import Lesson, Lessons
+from trainer.mixture import Mixture
 from trainer.objective import Objective
 from trainer.processes import Processes
 from trainer.quality import psnr_db
@@ -105,6 +107,14 @@ class Run:
         self.task, self.source, self.config, self.options = task, source, config, options
         self.device = device
         self.processes = processes or Processes()
+        self._crops = CropDataset(
+            source,
+            crop_px=config.crop,
+            seed=config.seed,
+            clean_share=config.clean_share,
+            mixture=Mixture.parse(config.mixture),
+            degrade_on_device=config.degrade_on == "device",
+        )
         self.network = task.objective.network
         # Tensor cores want channels last; on a CPU the normalisation is ten times slower there.
         self._memory_format = (
@@ -152,16 +162,10 @@ class Run:
         """This process's share of each step's crops, from the present step on."""
         if self.is_patience_over:
             return iter(())
-        crops = CropDataset(
-            self.source,
-            crop_px=self.config.crop,
-            seed=self.config.seed,
-            clean_share=self.config.clean_share,
-            degrade_on_device=self.config.degrade_on == "device",
-        )
+        crop_set = self.config.crop_set
         return iter(
             crop_batches(
-                _Repeated(crops, self.config.crop_set) if self.config.crop_set else crops,
+                _Repeated(self._crops, crop_set) if crop_set else self._crops,
                 first_step=self.step,
                 last_step=self.config.steps,
                 batch_size=self.config.batch,
@@ -229,14 +233,13 @@ class Run:
         self, degraded: Tensor, clean: Tensor, numbers: Sequence[int]
     ) -> tuple[Tensor, Tensor]:
         degraded, clean = (c.to(self.device, non_blocking=True) for c in (degraded, clean))
-        if self.config.degrade_on == "device" and not self.source.is_paired:
-            from trainer.device_degradation import degrade_batch
-
+        if self._crops.needs_degradation:
             degraded = degrade_batch(
                 clean,
                 seed=self.config.seed,
                 first_number=numbers[0],
                 clean_share=self.config.clean_share,
+                mixture=Mixture.parse(self.config.mixture),
             )
         given, wanted = (
             (c.float() / 255).contiguous(memory_format=self._memory_format)

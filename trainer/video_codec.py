@@ -20,10 +20,10 @@ import cv2
 import numpy as np
 from av.error import FFmpegError
 from av.video.codeccontext import VideoCodecContext
-from av.video.frame import VideoFrame
-from av.video.reformatter import ColorRange, Colorspace, Interpolation, VideoReformatter
+from av.video.reformatter import VideoReformatter
 
 from trainer.operators import ImageArray
+from trainer.video_colour import CALL_MATRIX, CALL_RANGE, to_rgb, to_yuv
 
 __all__ = [
     "LADDER",
@@ -46,16 +46,6 @@ _DECODERS: dict[Codec, str] = {"h264": "h264", "vp9": "vp9", "av1": "libdav1d"}
 _HIGHEST_CRF: dict[Codec, int] = {"h264": 51, "vp9": 63, "av1": 63}
 _SMALLEST_SIDE_PX = 64  # SVT-AV1 refuses less
 _BUFFER_S = 0.5  # of rate control, about what WebRTC's encoders allow
-
-# Studio range, BT.601: what WebRTC makes of camera pictures. Bilinear chroma, as browsers draw it;
-# without the other flags flat colours come back up to 4 levels off instead of 1.
-_MATRIX = Colorspace.ITU601
-_INTERPOLATION = int(
-    Interpolation.BILINEAR
-    | Interpolation.ACCURATE_RND
-    | Interpolation.FULL_CHR_H_INT
-    | Interpolation.FULL_CHR_H_INP
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,11 +140,14 @@ def _require_settings(
         raise ValueError(f"codec must be one of {', '.join(_ENCODERS)}, not {codec!r}")
     if codec not in available_codecs():
         raise ValueError(
-            f"the installed FFmpeg cannot encode and decode {codec}; it has "
-            f"{', '.join(available_codecs()) or 'none of them'}. Install PyAV's wheel: pip install av"
+            f"the installed FFmpeg cannot encode and decode {codec}; it can "
+            f"{', '.join(available_codecs()) or 'none of them'}. PyAV's wheel can: pip install av"
         )
-    if frames.ndim != 4 or frames.shape[3] != 3 or 0 in frames.shape:
-        raise ValueError(f"frames must be (T, H, W, 3) and not empty, not {frames.shape}")
+    is_clip = frames.ndim == 4 and frames.shape[3] == 3 and frames.dtype == np.uint8
+    if not is_clip or 0 in frames.shape:
+        raise ValueError(
+            f"frames must be (T, H, W, 3) uint8 and not empty, not {frames.shape} {frames.dtype}"
+        )
     if (bitrate_kbps is None) == (crf is None):
         raise ValueError("pass either bitrate_kbps or crf")
     if bitrate_kbps is not None and not bitrate_kbps > 0:
@@ -179,7 +172,7 @@ def _encoder(
     encoder = cast(VideoCodecContext, av.CodecContext.create(_ENCODERS[codec], "w"))
     encoder.height, encoder.width = size
     encoder.pix_fmt = "yuv420p"
-    encoder.colorspace, encoder.color_range = int(_MATRIX), int(ColorRange.MPEG)
+    encoder.colorspace, encoder.color_range = int(CALL_MATRIX), int(CALL_RANGE)
     encoder.framerate = Fraction(fps)
     encoder.time_base = Fraction(1, fps)
     encoder.thread_count = 1  # crops are small, and loader processes fill the cores already
@@ -211,15 +204,7 @@ _OPTIONS: dict[Codec, dict[str, str]] = {
 def _encode(encoder: VideoCodecContext, frames: ImageArray) -> Iterator[bytes]:
     converter = VideoReformatter()
     for number, image in enumerate(frames):
-        picture = converter.reformat(
-            VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24"),
-            format="yuv420p",
-            src_color_range=ColorRange.JPEG,
-            dst_color_range=ColorRange.MPEG,
-            dst_colorspace=_MATRIX,
-            interpolation=_INTERPOLATION,
-            threads=1,
-        )
+        picture = to_yuv(converter, image)
         picture.pts = number
         picture.time_base = encoder.time_base
         yield from map(bytes, encoder.encode(picture))
@@ -232,31 +217,9 @@ def _decode(codec: Codec, packets: Iterable[bytes]) -> Iterator[ImageArray]:
     converter = VideoReformatter()
     for packet in packets:
         for frame in decoder.decode(av.Packet(packet)):
-            yield _rgb(converter, frame, _MATRIX, ColorRange.MPEG)
+            yield to_rgb(converter, frame, matrix=CALL_MATRIX, levels=CALL_RANGE)
     for frame in decoder.decode(None):
-        yield _rgb(converter, frame, _MATRIX, ColorRange.MPEG)
-
-
-def _rgb(
-    converter: VideoReformatter,
-    frame: VideoFrame,
-    matrix: Colorspace,
-    color_range: ColorRange,
-    size_px: tuple[int, int] | None = None,
-) -> ImageArray:
-    height, width = size_px or (None, None)
-    picture = converter.reformat(
-        frame,
-        width=width,
-        height=height,
-        format="rgb24",
-        src_colorspace=matrix,
-        src_color_range=color_range,
-        dst_color_range=ColorRange.JPEG,
-        interpolation=_INTERPOLATION,
-        threads=1,
-    )
-    return cast(ImageArray, picture.to_ndarray())
+        yield to_rgb(converter, frame, matrix=CALL_MATRIX, levels=CALL_RANGE)
 
 
 def clip_from_picture(
@@ -271,7 +234,12 @@ def clip_from_picture(
         image: (H, W, 3) uint8 RGB.
         frames: T, at least 1.
         clean_frame: which one is exactly `image`; by default the last.
+
+    Raises:
+        ValueError: there is no such frame.
     """
+    if not -frames <= clean_frame < frames:
+        raise ValueError(f"a clip of {frames} frames has no frame {clean_frame}")
     height, width = image.shape[:2]
     speed_px, angle = rng.uniform(0, 1.5), rng.uniform(0, 2 * np.pi)
     zoom = rng.uniform(-0.004, 0.004)
@@ -314,16 +282,16 @@ def compress_video(
         ValueError: see `encode_clip`.
     """
     clip = clip_from_picture(image, rng, frames=frames)
-    return encode_clip(clip, codec=codec, crf=crf).decoded[-1].copy()
+    decoded = encode_clip(clip, codec=codec, crf=crf).decoded
+    return np.ascontiguousarray(decoded[-1], dtype=np.uint8)
 
 
-def read_clip(
-    path: Path, *, max_frames: int, size_px: tuple[int, int] | None = None
-) -> ImageArray:
+def read_clip(path: Path, *, max_frames: int, size_px: tuple[int, int] | None = None) -> ImageArray:
     """The first frames of a video file, (T, H, W, 3) uint8 RGB, T at most `max_frames`.
 
     Args:
-        size_px: (height, width) to scale to; None keeps the file's. The aspect is not kept.
+        size_px: (height, width) to scale to; None keeps the file's. The aspect is not kept, and
+            pictures are as they are stored, not turned upright.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -342,7 +310,7 @@ def read_clip(
             converter = VideoReformatter()
             for frame in container.decode(stream):
                 size = size_px or (images[0].shape[:2] if images else None)
-                images.append(_rgb(converter, frame, _matrix_of(frame), _range_of(frame), size))
+                images.append(to_rgb(converter, frame, size_px=size))
                 if len(images) == max_frames:
                     break
     except FFmpegError as exc:
@@ -352,15 +320,3 @@ def read_clip(
     if not images:
         raise ValueError(f"{path} holds no picture. Pass another video file.")
     return np.stack(images)
-
-
-def _matrix_of(frame: VideoFrame) -> Colorspace:
-    """The file's own, or where it says nothing what players assume: BT.709 from 720 lines on."""
-    if frame.colorspace == Colorspace.DEFAULT or frame.colorspace not in set(Colorspace):
-        return Colorspace.ITU709 if frame.height >= 720 else Colorspace.ITU601
-    return Colorspace(frame.colorspace)
-
-
-def _range_of(frame: VideoFrame) -> ColorRange:
-    is_full = frame.color_range == ColorRange.JPEG or frame.format.name.startswith("yuvj")
-    return ColorRange.JPEG if is_full else ColorRange.MPEG

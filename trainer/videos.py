@@ -17,10 +17,11 @@ from typing import TYPE_CHECKING
 import av
 import numpy as np
 from av.container import InputContainer
-from av.video.reformatter import Interpolation
+from av.video.reformatter import VideoReformatter
 from av.video.stream import VideoStream
 
 from trainer.pictures import ImageArray, ImageUnreadable, require_few_pixels
+from trainer.video_colour import to_rgb
 
 if TYPE_CHECKING:
     from av import VideoFrame as DecodedFrame
@@ -40,14 +41,6 @@ VIDEO_EXTENSIONS = frozenset(
         ".mpeg", ".mpg", ".ts", ".webm", ".y4m",
     }
 )  # fmt: skip
-
-# Without the last three, colours come back up to 4 levels off.
-_INTERPOLATION = int(
-    Interpolation.BILINEAR
-    | Interpolation.ACCURATE_RND
-    | Interpolation.FULL_CHR_H_INT
-    | Interpolation.FULL_CHR_H_INP
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -256,5 +249,5 @@ def _frames_from(
 def _image(frame: DecodedFrame) -> ImageArray:
     """Upright RGB, by the frame's own colour matrix and range."""
     require_few_pixels(frame.height, frame.width)
-    image = frame.to_ndarray(format="rgb24", interpolation=_INTERPOLATION)
+    image = to_rgb(VideoReformatter(), frame)
     return np.ascontiguousarray(np.rot90(image, frame.rotation // 90), dtype=np.uint8)

@@ -1,83 +1,43 @@
-"""Pictures and crops: bad files skipped, every crop a function of seed and number."""
+"""Training crops: each a function of the source, the seed and its number, however they are made."""
 
 from __future__ import annotations
 
-import logging
-import shutil
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import torch
 
-from tests.service.pictures import sample
-from trainer.data import CropDataset, PictureSet, crop_batches, find_pictures, read_picture
-
-
-@pytest.fixture
-def folder(tmp_path: Path, samples: Path) -> Path:
-    (tmp_path / "inner").mkdir()
-    shutil.copy(samples / "museum.jpg", tmp_path / "inner" / "MUSEUM.JPG")
-    shutil.copy(samples / "colosseum.jpg", tmp_path / "colosseum.jpg")
-    (tmp_path / "notes.txt").write_text("not a picture")
-    return tmp_path
+from tests.trainer.datasets import patch, write_picture
+from trainer import data
+from trainer.data import CropDataset, crop_batches, is_flat, open_source
+from trainer.degradation import degrade_sample
+from trainer.picture_set import PictureSet
+from trainer.pictures import ImageArray
 
 
 def crops(pictures: PictureSet, seed: int = 0) -> CropDataset:
     return CropDataset(pictures, crop_px=64, seed=seed, clean_share=0.1)
 
 
-def test_pictures_are_found_in_subfolders_in_a_fixed_order(folder: Path) -> None:
-    found = [path.name for path in find_pictures(folder)]
-    assert found == ["colosseum.jpg", "MUSEUM.JPG"]
+def image_of(crop: torch.Tensor) -> ImageArray:
+    return crop.permute(1, 2, 0).numpy()
 
 
-def test_a_folder_without_pictures_says_so(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match="holds no pictures"):
-        find_pictures(tmp_path)
+@pytest.fixture
+def pairs(tmp_path: Path) -> PictureSet:
+    """Pairs whose degraded picture is the negative of the clean one, 64x80 and 80x64."""
+    for number, size in enumerate(((64, 80), (80, 64))):
+        clean = patch(number, *size)
+        write_picture(tmp_path / "sharp" / f"{number}.png", clean)
+        write_picture(tmp_path / "blurry" / f"{number}.png", 255 - clean)
+    return open_source(tmp_path, smallest_px=48, cache_bytes=0)
 
 
-def test_a_picture_is_read_as_rgb(samples: Path) -> None:
-    image = read_picture(samples / "colosseum.jpg")
-    assert image is not None
-    assert np.abs(image.astype(int) - sample("colosseum")).mean() < 1
-
-
-def test_damaged_and_small_files_are_named_and_left_out(
-    folder: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    (folder / "broken.jpg").write_bytes(b"\xff\xd8 no picture")
-    (folder / "empty.png").write_bytes(b"")
-    with caplog.at_level(logging.WARNING):
-        opened = PictureSet.open(folder, smallest_px=480, cache_bytes=0)
-    assert len(opened) == 2
-    assert "broken.jpg: not a picture" in caplog.text
-    assert "empty.png: not a picture" in caplog.text
-    with pytest.raises(FileNotFoundError, match="at least 5000 px"):
-        PictureSet.open(folder, smallest_px=5000, cache_bytes=0)
-
-
-def test_cached_and_uncached_pictures_are_the_same(folder: Path) -> None:
-    cached = PictureSet.open(folder, smallest_px=64, cache_bytes=10**8)
-    uncached = PictureSet.open(folder, smallest_px=64, cache_bytes=0)
-    assert cached.cache is not None
-    assert uncached.cache is None
-    assert cached.manifest_hash == uncached.manifest_hash
-    for index in range(2):
-        assert np.array_equal(cached.image(index), uncached.image(index))
-
-
-def test_the_manifest_changes_with_a_pictures_content(folder: Path, samples: Path) -> None:
-    before = PictureSet.open(folder, smallest_px=64, cache_bytes=0).manifest_hash
-    shutil.copy(samples / "museum.jpg", folder / "colosseum.jpg")
-    assert PictureSet.open(folder, smallest_px=64, cache_bytes=0).manifest_hash != before
-
-
-def test_a_picture_that_vanishes_is_named(folder: Path) -> None:
-    pictures = PictureSet.open(folder, smallest_px=64, cache_bytes=0)
-    shutil.copy(folder / "inner" / "MUSEUM.JPG", folder / "colosseum.jpg")
-    with pytest.raises(OSError, match=r"colosseum\.jpg changed or vanished"):
-        pictures.image(0)
+def test_the_names_that_others_import_are_here() -> None:
+    for name in ("CropDataset", "crop_batches", "find_pictures", "open_source", "read_picture"):
+        assert callable(getattr(data, name))
 
 
 def test_a_crop_depends_on_seed_and_number_alone(pictures: PictureSet) -> None:
@@ -92,6 +52,84 @@ def test_a_crop_depends_on_seed_and_number_alone(pictures: PictureSet) -> None:
     assert not torch.equal(first[0][1], other[0][1])
 
 
+def test_the_degradation_is_the_one_that_the_device_makes_of_that_number(
+    pictures: PictureSet,
+) -> None:
+    for number in range(6):
+        degraded, clean = crops(pictures, seed=4)[number]
+        expected = degrade_sample(image_of(clean), seed=4, number=number, clean_share=0.1)
+        assert np.array_equal(image_of(degraded), expected)
+
+
+def test_both_pictures_of_a_pair_are_cropped_flipped_and_turned_alike(pairs: PictureSet) -> None:
+    dataset = CropDataset(pairs, crop_px=48, seed=0)
+    seen = set()
+    for number in range(60):
+        degraded, clean = dataset[number]
+        assert torch.equal(degraded, 255 - clean)
+        seen.add(clean.numpy().tobytes())
+    assert len(seen) == 60
+
+
+def test_crops_are_turned_and_flipped_in_all_eight_ways(tmp_path: Path) -> None:
+    image = patch(0, 64, 64)
+    write_picture(tmp_path / "a.png", image)
+    source = open_source(tmp_path, smallest_px=64, cache_bytes=10**6)
+    dataset = CropDataset(source, crop_px=64, seed=0, degrade_on_device=True)
+    ways = {
+        np.rot90(side, turns).tobytes() for side in (image, image[:, ::-1]) for turns in range(4)
+    }
+    assert {image_of(dataset[number][1]).tobytes() for number in range(100)} == ways
+
+
+def test_changing_a_crop_does_not_change_the_picture(tmp_path: Path) -> None:
+    write_picture(tmp_path / "a.png", patch(0, 64, 64))
+    source = open_source(tmp_path, smallest_px=64, cache_bytes=10**6)
+
+    def blacken(image: ImageArray, _: np.random.Generator) -> ImageArray:
+        image[:] = 0
+        return image
+
+    dataset = CropDataset(source, crop_px=64, seed=0, degrade=blacken)
+    for number in range(16):
+        dataset[number]
+    assert np.array_equal(source.image(0), patch(0, 64, 64))
+
+
+def test_another_degradation_takes_the_place_of_the_usual_one(pictures: PictureSet) -> None:
+    def noise(image: ImageArray, rng: np.random.Generator) -> ImageArray:
+        return image ^ rng.integers(0, 2, image.shape, dtype=np.uint8)
+
+    dataset = CropDataset(pictures, crop_px=64, seed=0, degrade=noise)
+    degraded, clean = dataset[3]
+    assert 0 < (degraded.int() - clean.int()).abs().max() <= 1
+    assert torch.equal(degraded, dataset[3][0])
+
+
+def test_crops_for_the_device_come_clean_in_both_places(
+    pictures: PictureSet, pairs: PictureSet
+) -> None:
+    dataset = CropDataset(pictures, crop_px=64, seed=0, degrade_on_device=True)
+    degraded, clean = dataset[2]
+    assert dataset.needs_degradation
+    assert torch.equal(degraded, clean)
+    assert torch.equal(clean, crops(pictures)[2][1])
+    paired = CropDataset(pairs, crop_px=48, seed=0, degrade_on_device=True)
+    assert not paired.needs_degradation
+    assert torch.equal(paired[0][0], 255 - paired[0][1])
+
+
+def test_a_picture_smaller_than_a_crop_is_told(pictures: PictureSet) -> None:
+    dataset = CropDataset(pictures, crop_px=1000, seed=0)
+    with pytest.raises(ValueError, match="smaller than a crop of 1000 px"):
+        dataset[0]
+
+
+def test_flat_crops_are_told_from_detailed_ones() -> None:
+    assert is_flat(np.full((64, 64, 3), 90, np.uint8))
+    assert not is_flat(patch(0, 64, 64))
+
+
 @pytest.mark.parametrize("workers", [0, 2])
 def test_batches_start_where_the_run_goes_on_whatever_the_workers(
     pictures: PictureSet, workers: int
@@ -104,3 +142,56 @@ def test_batches_start_where_the_run_goes_on_whatever_the_workers(
             expected = dataset[step * 2 + place]
             assert torch.equal(degraded[place], expected[0])
             assert torch.equal(clean[place], expected[1])
+
+
+@pytest.mark.timeout(30)
+def test_workers_start_also_after_opencv_has_used_several_threads(pictures: PictureSet) -> None:
+    threads = cv2.getNumThreads()
+    try:
+        cv2.setNumThreads(2)
+        cv2.GaussianBlur(np.zeros((1000, 1000, 3), np.uint8), (0, 0), 2)
+        loader = crop_batches(crops(pictures), first_step=0, last_step=1, batch_size=2, workers=1)
+        assert len(list(loader)) == 1
+    finally:
+        cv2.setNumThreads(threads)
+
+
+@pytest.mark.parametrize("world_size", [2, 3, 6])
+def test_processes_share_the_batch_of_a_single_one(pictures: PictureSet, world_size: int) -> None:
+    def batches(rank: int, world_size: int) -> list[tuple[torch.Tensor, torch.Tensor]]:
+        loader = crop_batches(
+            crops(pictures),
+            first_step=1,
+            last_step=3,
+            batch_size=6,
+            workers=0,
+            rank=rank,
+            world_size=world_size,
+        )
+        return [(degraded, clean) for degraded, clean in loader]
+
+    single = batches(0, 1)
+    shared = [batches(rank, world_size) for rank in range(world_size)]
+    for step in range(2):
+        for member in range(2):
+            parts = [rank[step][member] for rank in shared]
+            assert [len(part) for part in parts] == [6 // world_size] * world_size
+            assert torch.equal(torch.cat(parts), single[step][member])
+
+
+def test_a_batch_that_cannot_be_shared_evenly_is_refused(pictures: PictureSet) -> None:
+    def batches(rank: int, world_size: int) -> None:
+        crop_batches(
+            crops(pictures),
+            first_step=0,
+            last_step=1,
+            batch_size=8,
+            workers=0,
+            rank=rank,
+            world_size=world_size,
+        )
+
+    with pytest.raises(ValueError, match="a batch of 8 cannot be shared by 3 processes"):
+        batches(0, 3)
+    with pytest.raises(ValueError, match="rank must be 0 to 1, not 2"):
+        batches(2, 2)

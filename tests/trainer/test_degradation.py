@@ -1,21 +1,22 @@
-"""Degradations: sizes kept, seeds obeyed, strengths as announced."""
+"""Fixed protocols that stay what they are, and random degradations that obey their seeds."""
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 import pytest
+from PIL import Image
 
-from service.codec import ImageArray
 from tests.service.pictures import sample
 from trainer.degradation import (
     PROTOCOLS,
+    Mixture,
     add_sensor_noise,
-    blur_gaussian,
     compress_jpeg,
     degrade_at_random,
-    rescale,
+    degrade_sample,
 )
-from trainer.quality import image_psnr_db
+from trainer.operators import ImageArray
 
 
 def rng(seed: int = 0) -> np.random.Generator:
@@ -47,58 +48,56 @@ def test_only_untouched_leaves_a_picture_alone() -> None:
     assert unchanged == {"untouched"}
 
 
+def _by_pillow(image: ImageArray, factor: int) -> ImageArray:
+    height, width = image.shape[:2]
+    small = Image.fromarray(image).resize(
+        (width // factor, height // factor), Image.Resampling.BICUBIC
+    )
+    return np.array(small.resize((width, height), Image.Resampling.BICUBIC))
+
+
+def _by_opencv(image: ImageArray, factor: float) -> ImageArray:
+    height, width = image.shape[:2]
+    small_size = (round(width / factor), round(height / factor))
+    small = cv2.resize(image, small_size, interpolation=cv2.INTER_CUBIC)
+    large = cv2.resize(small, (width, height), interpolation=cv2.INTER_CUBIC)
+    return np.asarray(large, dtype=np.uint8)
+
+
+def _blurred(image: ImageArray, sigma_px: float) -> ImageArray:
+    blurred = cv2.GaussianBlur(image.astype(np.float32), (0, 0), sigma_px)
+    return np.clip(np.rint(blurred), 0, 255).astype(np.uint8)
+
+
+def _by_webcam(image: ImageArray) -> ImageArray:
+    noisy = add_sensor_noise(_blurred(image, 1.0), rng(3), read=4.0)
+    return compress_jpeg(_by_opencv(noisy, 1.5), quality=45)
+
+
+def test_the_protocols_are_for_good_what_their_names_say() -> None:
+    image = np.ascontiguousarray(sample("woman-with-hat")[:192, :160])
+    expected = {
+        "bicubic x2": _by_pillow(image, 2),
+        "bicubic x4": _by_pillow(image, 4),
+        "bicubic x2 aliased": _by_opencv(image, 2),
+        "bicubic x4 aliased": _by_opencv(image, 4),
+        "gaussian 1.0": _blurred(image, 1.0),
+        "gaussian 2.0": _blurred(image, 2.0),
+        "webcam": _by_webcam(image),
+        "untouched": image,
+    }
+    assert set(expected) == set(PROTOCOLS)
+    for name, degraded in expected.items():
+        assert np.array_equal(PROTOCOLS[name](image, rng(3)), degraded), name
+
+
 def test_the_image_itself_is_never_changed() -> None:
     image = sample("museum")[:64, :64].copy()
     before = image.copy()
     for seed in range(50):
-        degrade_at_random(image, rng(seed))
+        degraded = degrade_at_random(image, rng(seed))
+        assert not np.shares_memory(degraded, image)
     assert np.array_equal(image, before)
-
-
-def test_a_wider_blur_removes_more() -> None:
-    image = sample("colosseum")
-    kept = [image_psnr_db(blur_gaussian(image, sigma_px=s), image) for s in (0.5, 1.0, 2.0)]
-    assert kept == sorted(kept, reverse=True)
-
-
-def test_blur_of_an_impulse_is_the_gaussian() -> None:
-    image = np.zeros((15, 15, 3), np.uint8)
-    image[7, 7] = 255
-    blurred = blur_gaussian(image, sigma_px=1.0)
-    expected = 255 / (2 * np.pi) * np.exp(-(np.array([0, 1, 2]) ** 2) / 2)
-    assert blurred[7, 7:10, 0].tolist() == pytest.approx(expected, abs=1.2)
-
-
-@pytest.mark.parametrize(("read", "shot"), [(4.0, 0.0), (0.5, 8.0)])
-def test_noise_has_the_deviation_that_was_asked_for(read: float, shot: float) -> None:
-    grey = np.full((256, 256, 3), 128, np.uint8)
-    noise = add_sensor_noise(grey, rng(), read=read, shot=shot).astype(float) - 128
-    expected = np.sqrt(read**2 + shot**2 * 128 / 255 + 1 / 12)
-    assert noise.std() == pytest.approx(expected, rel=0.02)
-    assert abs(noise.mean()) < 0.1
-
-
-def test_jpeg_of_lower_quality_is_worse() -> None:
-    image = sample("woman-with-hat")
-    kept = [image_psnr_db(compress_jpeg(image, quality=q), image) for q in (95, 60, 20)]
-    assert kept == sorted(kept, reverse=True)
-
-
-def test_jpeg_keeps_the_colour_order() -> None:
-    red = np.zeros((32, 32, 3), np.uint8)
-    red[..., 0] = 200
-    assert compress_jpeg(red, quality=90)[16, 16, 0] > 190
-
-
-def test_rescale_hands_the_small_picture_to_what_comes_between() -> None:
-    seen = []
-
-    def between(small: ImageArray) -> ImageArray:
-        seen.append(small.shape)
-        return small
-
-    rescale(sample("museum")[:90, :60], factor=3, between=between)
-    assert seen == [(30, 20, 3)]
 
 
 def test_random_degradations_depend_on_the_generator_alone() -> None:
@@ -115,3 +114,24 @@ def test_the_announced_share_stays_clean() -> None:
     ]
     assert 0.22 < np.mean(clean) < 0.4
     assert np.array_equal(degrade_at_random(image, rng(), clean_share=1), image)
+
+
+def test_the_mixture_decides_what_is_drawn() -> None:
+    image = np.full((32, 32, 3), 100, np.uint8)
+    only_noise, only_blur = Mixture({"noise": 1}), Mixture({"gaussian": 1})
+    for seed in range(10):
+        noisy = degrade_at_random(image, rng(seed), clean_share=0, mixture=only_noise)
+        blurred = degrade_at_random(image, rng(seed), clean_share=0, mixture=only_blur)
+        assert noisy.std() > 0
+        assert blurred.std() == 0
+
+
+def test_a_sample_depends_on_seed_and_number_alone() -> None:
+    image = sample("man-in-profile")[:64, :64]
+    first, again = (degrade_sample(image, seed=4, number=n, clean_share=0) for n in (7, 7))
+    assert np.array_equal(first, again)
+    others = [
+        degrade_sample(image, seed=seed, number=number, clean_share=0)
+        for seed, number in ((4, 8), (5, 7))
+    ]
+    assert not any(np.array_equal(first, other) for other in others)

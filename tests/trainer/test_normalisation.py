@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import numpy as np
+import cv2
 import pytest
 import torch
 from torch import Tensor, nn
@@ -20,11 +20,10 @@ from service.model.checkpoint import load_checkpoint
 from service.model.sharpener import bundled_checkpoint
 from service.model.student import StudentConfig, StudentNetEnhanced, build_student
 from tests.service.pictures import sample
-from trainer.degradation import blur_gaussian
 
 LARGEST_FOLDING_ERROR = 1e-4  # in pixels, whose range is [0, 1]
 LARGEST_TILE_ERROR = 1e-5
-# Half a level of 255: rounded to a picture, nothing but a value on a level's edge can change.
+# Levels of 255. Below half a level, only a value at a level's edge is rounded differently.
 LARGEST_HALF_ERROR = {torch.float16: 0.5 / 255, torch.bfloat16: 2 / 255}
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
 
@@ -57,7 +56,7 @@ def strong() -> StudentNetEnhanced:
 
 def photograph(height: int, width: int, *, name: str = "colosseum") -> Tensor:
     """Blurred, so that a trained student has something to correct; (1, 3, H, W) in [0, 1]."""
-    image = blur_gaussian(np.ascontiguousarray(sample(name)[:height, :width]), sigma_px=1.0)
+    image = cv2.GaussianBlur(sample(name)[:height, :width], (0, 0), sigmaX=1.0)
     return torch.from_numpy(image).permute(2, 0, 1)[None].float() / 255
 
 
@@ -69,11 +68,10 @@ def textbook_normalisation(network: StudentNetEnhanced) -> Iterator[None]:
         y = F.conv2d(x, layer.kernel, padding=1)
         spread = torch.sqrt(layer.running_variance + 1e-5)
         scaled = (y - layer.running_mean[:, None, None]) / spread[:, None, None]
-        return scaled * layer.scale[:, None, None] + layer.shift[:, None, None]
+        shifted: Tensor = scaled * layer.scale[:, None, None] + layer.shift[:, None, None]
+        return shifted
 
-    layers: list[Any] = [
-        layer for block in network.blocks for layer in (block.first, block.second)
-    ]
+    layers: list[Any] = [layer for block in network.blocks for layer in (block.first, block.second)]
     for layer in layers:
         layer.forward = forward.__get__(layer)
     try:

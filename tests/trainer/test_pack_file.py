@@ -82,7 +82,7 @@ def test_crops_are_read_whether_held_in_memory_or_not(whole: Path, cache_bytes: 
 
 
 def test_a_pack_written_by_another_zip_program_is_read(whole: Path, tmp_path: Path) -> None:
-    again = changed(whole, tmp_path, lambda members: None)
+    again = changed(whole, tmp_path, lambda _: None)
     assert opened(again).manifest_hash == opened(whole).manifest_hash
 
 
@@ -107,7 +107,10 @@ def test_a_missing_pack_is_told(tmp_path: Path) -> None:
 
 
 def test_an_archive_without_a_manifest_is_foreign(whole: Path, tmp_path: Path) -> None:
-    path = changed(whole, tmp_path, lambda members: members.pop("manifest.json") and None)
+    def drop(members: Members) -> None:
+        del members["manifest.json"]
+
+    path = changed(whole, tmp_path, drop)
     with pytest.raises(PackForeign, match=r"a zip archive without manifest\.json"):
         opened(path)
 

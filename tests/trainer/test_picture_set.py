@@ -76,7 +76,7 @@ def test_pictures_are_the_same_whether_held_partly_held_or_read_again(folder: Pa
     )
     assert held.cache is not None
     assert held.cache.numel() == 3 * PATCH_BYTES
-    assert held.cache.is_shared()
+    assert held.cache.untyped_storage().is_shared()
     assert partly.offsets == (0, PATCH_BYTES, -1)
     assert unheld.cache is None
     assert held.manifest_hash == partly.manifest_hash == unheld.manifest_hash

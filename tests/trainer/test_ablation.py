@@ -1,0 +1,62 @@
+"""Ablation: which variants there are, and a table of what each gains."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from trainer.ablation import ablate, ablation_table, variants
+from trainer.config import DistillConfig, RunOptions
+from trainer.picture_set import PictureSet
+
+
+def names(**changes: object) -> list[str]:
+    return list(variants(DistillConfig(**changes)))  # type: ignore[arg-type]
+
+
+def test_each_term_is_switched_off_once() -> None:
+    assert names() == ["all terms", "without l1", "without ssim", "without edge"]
+
+
+def test_the_last_term_stays() -> None:
+    assert names(ssim=0.0, edge=0.0) == ["all terms"]
+
+
+def test_the_teacher_is_switched_off_with_all_of_its_terms() -> None:
+    found = variants(DistillConfig(teacher="t", teacher_output=1.0, teacher_features=0.1))
+    assert list(found)[4:] == [
+        "without teacher_output",
+        "without teacher_features",
+        "without the teacher",
+    ]
+    assert found["without the teacher"].teacher == ""
+    assert names(teacher="t", teacher_output=1.0)[4:] == ["without the teacher"]
+
+
+def test_an_ablation_needs_pictures_to_measure_on(tmp_path: Path, pictures: PictureSet) -> None:
+    with pytest.raises(ValueError, match="pass --validation"):
+        ablate(pictures, DistillConfig(), RunOptions(data=tmp_path, out=tmp_path))
+
+
+def test_every_variant_is_trained_and_measured(
+    tmp_path: Path, pictures: PictureSet, samples: Path
+) -> None:
+    config = DistillConfig(
+        size="nano", steps=2, batch=2, crop=64, warmup=1, edge=0.0, validation_pictures=2
+    )
+    options = RunOptions(
+        data=samples, out=tmp_path, validation=samples, device="cpu", workers=0, threads=1
+    )
+    begun: list[str] = []
+    rows = ablate(
+        pictures, config, options, on_variant=lambda name, _at, _count: begun.append(name)
+    )
+    assert begun == [row.variant for row in rows] == ["all terms", "without l1", "without ssim"]
+    assert all((tmp_path / name.replace(" ", "-") / "student.safetensors").exists() for name in begun)
+    console = Console(width=200, record=True)
+    console.print(ablation_table(rows))
+    printed = console.export_text()
+    assert "without ssim" in printed
+    assert "webcam" in printed

@@ -1,0 +1,44 @@
+"""Atomic writing: a file is the old one or the new one, whole."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from trainer.atomic import replacing, write_bytes
+
+
+def test_a_file_is_written_into_folders_that_were_not_there(tmp_path: Path) -> None:
+    write_bytes(tmp_path / "a" / "b" / "file.bin", b"new")
+    assert (tmp_path / "a" / "b" / "file.bin").read_bytes() == b"new"
+    assert (tmp_path / "a" / "b" / "file.bin").stat().st_mode & 0o777 == 0o644
+
+
+def test_the_old_file_stays_until_the_new_one_is_whole(tmp_path: Path) -> None:
+    path = tmp_path / "file.bin"
+    write_bytes(path, b"old")
+    with replacing(path) as temporary:
+        temporary.write_bytes(b"new")
+        assert path.read_bytes() == b"old"
+        assert temporary.parent == path.parent
+    assert path.read_bytes() == b"new"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("error", [OSError("No space left"), KeyboardInterrupt()])
+def test_what_fails_half_way_leaves_the_old_file_and_nothing_else(
+    tmp_path: Path, error: BaseException
+) -> None:
+    path = tmp_path / "file.bin"
+    write_bytes(path, b"old")
+
+    def write_half() -> None:
+        with replacing(path) as temporary:
+            temporary.write_bytes(b"ne")
+            raise error
+
+    with pytest.raises(type(error)):
+        write_half()
+    assert path.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [path]

@@ -1,0 +1,93 @@
+"""`preview` and `pack`: what the degradations do to pictures, and crops in one file."""
+
+from __future__ import annotations
+
+import argparse
+from functools import partial
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import Progress
+
+from trainer.data import find_pictures
+from trainer.degradation import degrade_at_random
+from trainer.mixture import Mixture
+from trainer.pack import write_pack
+from trainer.preview import write_preview
+
+__all__ = ["add_picture_commands"]
+
+Commands = argparse._SubParsersAction  # argparse has no public name for it
+
+
+def add_picture_commands(commands: Commands[argparse.ArgumentParser]) -> None:
+    """Adds the commands of this module."""
+    _add_preview(commands)
+    _add_pack(commands)
+
+
+def _add_preview(commands: Commands[argparse.ArgumentParser]) -> None:
+    command = commands.add_parser(
+        "preview",
+        help="a contact sheet of clean and degraded pairs, per kind of degradation",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    command.set_defaults(run=_preview)
+    command.add_argument("--data", type=Path, required=True, help="folder of sharp pictures")
+    command.add_argument("--out", type=Path, required=True, help="PNG to write")
+    command.add_argument("--seed", type=int, default=0, help="of pictures and degradations")
+
+
+def _preview(arguments: argparse.Namespace, _: Console) -> int:
+    print(write_preview(find_pictures(arguments.data), arguments.out, seed=arguments.seed))
+    return 0
+
+
+def _add_pack(commands: Commands[argparse.ArgumentParser]) -> None:
+    command = commands.add_parser(
+        "pack",
+        help="write a compact crop set in one file, with hashes, licences and sources",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    command.set_defaults(run=_pack)
+    command.add_argument("--data", type=Path, required=True, help="what distill takes")
+    command.add_argument("--out", type=Path, required=True, help="file to write")
+    command.add_argument("--crop", type=int, default=256, help="side of a crop, px")
+    command.add_argument("--crops-per-picture", type=int, default=4, help="at most")
+    command.add_argument("--seed", type=int, default=0, help="of crops and degradations")
+    command.add_argument("--encoding", choices=("jpeg", "png", "webp"), default="jpeg")
+    command.add_argument("--quality", type=int, default=95, help="of JPEG and WebP, 1 to 100")
+    command.add_argument("--max-mib", type=float, default=0, help="stop at this size; 0 = none")
+    command.add_argument(
+        "--degrade",
+        metavar="KIND=SHARE,...",
+        help="also keep degraded crops, made by this mixture (codec=1: by video codecs); default: "
+        "sharp crops alone, degraded during training",
+    )
+    command.add_argument("--clean-share", type=float, default=0.1, help="of degraded crops")
+
+
+def _pack(arguments: argparse.Namespace, console: Console) -> int:
+    mixture = Mixture.parse(arguments.degrade) if arguments.degrade else None
+    degrade = (
+        partial(degrade_at_random, clean_share=arguments.clean_share, mixture=mixture)
+        if mixture
+        else None
+    )
+    with Progress(console=console, transient=True) as bar:
+        task = bar.add_task("pack", total=None)
+        summary = write_pack(
+            arguments.data,
+            arguments.out,
+            crop_px=arguments.crop,
+            crops_per_picture=arguments.crops_per_picture,
+            seed=arguments.seed,
+            degrade=degrade,
+            degradation=arguments.degrade or "mixture",
+            encoding=arguments.encoding,
+            quality=arguments.quality,
+            max_mib=arguments.max_mib,
+            progress=lambda done, total: bar.update(task, completed=done, total=total),
+        )
+    print(summary.describe())
+    return 0
