@@ -11,7 +11,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 SHARED := $(VENV)/.installed-service
 DEVELOPER := $(VENV)/.installed-developer
 
-.PHONY: serve test check format bench train help
+.PHONY: serve test check format bench train train-smoke help
 
 help:
 	@echo "make serve   start the service on http://127.0.0.1:8000"
@@ -19,6 +19,7 @@ help:
 	@echo "make check   lint, format and type check"
 	@echo "make format  mend what make check finds, where that is mechanical"
 	@echo "make bench   measure speed; writes benchmarks/RESULTS.md"
+	@echo "make train-smoke   teacher, student, report and export on ten pictures, to see that it works"
 	@echo "make train   train a student: make train DATA=folder OUT=runs/mine"
 
 $(BIN)/python:
@@ -61,3 +62,13 @@ bench: $(DEVELOPER)
 
 train: $(DEVELOPER)
 	$(BIN)/clearcall-train distill --data $(DATA) --out $(OUT)
+
+train-smoke: $(DEVELOPER)
+	rm -rf runs/smoke
+	$(BIN)/clearcall-train teacher examples/smoke-teacher.toml
+	$(BIN)/clearcall-train distill examples/smoke-student.toml
+	$(BIN)/clearcall-train evaluate --checkpoint runs/smoke/student/student.safetensors \
+		--teacher runs/smoke/teacher/teacher.safetensors --data examples/pictures --region crop \
+		--log runs/smoke/student/log.jsonl --html runs/smoke/report.html --json runs/smoke/report.json
+	$(BIN)/clearcall-train export --checkpoint runs/smoke/student/student.safetensors --out runs/smoke/
+	$(BIN)/clearcall-train export --checkpoint runs/smoke/student/student.safetensors --out runs/smoke/ --onnx

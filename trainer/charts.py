@@ -178,13 +178,14 @@ class _Axis:
 
 
 def ticks(low: float, high: float) -> list[float]:
-    """Four to eight round numbers within `low` to `high`, evenly spaced: 1, 2 or 5 times 10^n.
+    """Three to six round numbers within `low` to `high`, evenly spaced: 1, 2 or 5 times 10^n.
 
     At least two, even where only one round number lies within.
     """
     rough = (high - low) / 5
     magnitude = 10.0 ** math.floor(math.log10(rough))
-    step = next(factor * magnitude for factor in (1, 2, 5, 10) if factor * magnitude >= rough)
+    least = rough * (1 - 1e-9)
+    step = next(factor * magnitude for factor in (1, 2, 5, 10) if factor * magnitude >= least)
     first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
     marks = [number * step for number in range(first, last + 1)]
     return marks if len(marks) > 1 else [first * step, (first + 1) * step]

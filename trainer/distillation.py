@@ -62,7 +62,9 @@ def distill_task(
         perceptual=perceptual_loss(config, options),
         adapters=_adapters(student, teacher, config),
     )
-    named = replace(config, init=init.model_id if init else "", teacher=teacher.teacher_id if teacher else "")
+    named = replace(
+        config, init=init.model_id if init else "", teacher=teacher.teacher_id if teacher else ""
+    )
     lessons = (
         _lessons(teacher, source, named, options, device=device, precision=precision)
         if teacher
@@ -175,4 +177,6 @@ def _lessons(
 def _require_fitting_crop(teacher: NAFNet, crop_px: int) -> None:
     multiple = teacher.config.size_multiple
     if crop_px % multiple:
-        raise ValueError(f"crop must be a multiple of {multiple} px for this teacher, not {crop_px}")
+        raise ValueError(
+            f"crop must be a multiple of {multiple} px for this teacher, not {crop_px}"
+        )

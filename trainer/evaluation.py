@@ -21,7 +21,6 @@ from service.model.sharpener import Sharpener
 from trainer.categories import picture_categories
 from trainer.degradation import PROTOCOLS
 from trainer.methods import ImageArray, Method, standard_methods
-from trainer.perceptual_metric import PerceptualMetric
 from trainer.pictures import ImageUnreadable, find_pictures, load_picture
 from trainer.reference import Reference
 from trainer.speed import run_timed
@@ -41,6 +40,8 @@ __all__ = [
 ]
 
 Region = Literal["crop", "whole"]
+# Of an image from its original, both (H, W, 3) uint8 RGB.
+Distance = Callable[[ImageArray, ImageArray], float]
 
 CROP_PX = 256
 SEED = 20261123
@@ -82,7 +83,7 @@ def evaluate(
     limit: int = 0,
     on_picture: Callable[[int, int], None] = lambda _done, _total: None,
     extra_methods: Mapping[str, Method] | None = None,
-    lpips: PerceptualMetric | None = None,
+    lpips: Distance | None = None,
 ) -> list[Quality]:
     """Measures every picture of `folder` under every protocol.
 
@@ -96,7 +97,8 @@ def evaluate(
         limit: measure so many pictures, spread evenly over the folder; 0 = all.
         on_picture: called with the number of pictures done and in all.
         extra_methods: measured beside `trainer.methods.standard_methods`, such as a teacher.
-        lpips: measure this too; it costs far more time than PSNR and SSIM.
+        lpips: `PerceptualMetric.distance`, to measure this too; it costs far more time than PSNR
+            and SSIM.
 
     Raises:
         FileNotFoundError: the folder holds no picture.
@@ -158,7 +160,7 @@ def _measure(
     name: str,
     region: Region,
     clean: ImageArray,
-    lpips: PerceptualMetric | None,
+    lpips: Distance | None,
 ) -> Iterator[Quality]:
     reference = Reference(clean)
     for protocol in PROTOCOLS:
@@ -173,7 +175,7 @@ def _measure(
             protocol=protocol,
             psnr_db={method: reference.psnr_db(image) for method, image in results.items()},
             ssim={method: reference.ssim(image) for method, image in results.items()},
-            lpips={method: lpips.distance(image, clean) for method, image in results.items()}
+            lpips={method: lpips(image, clean) for method, image in results.items()}
             if lpips
             else {},
             time_ms=times_ms,

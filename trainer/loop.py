@@ -105,5 +105,5 @@ def _stop_signals() -> Iterator[threading.Event]:
     try:
         yield stop
     finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
+        for caught, handler in previous.items():
+            signal.signal(caught, handler)

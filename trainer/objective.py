@@ -72,7 +72,9 @@ class Objective(nn.Module):
             crop_importance(degraded, clean, balance=self.balance),
             more={
                 "perceptual": lambda: self._perceived(sharpened, clean),
-                "teacher_output": lambda: output_distillation_loss(sharpened, _given(lesson).taught),
+                "teacher_output": lambda: output_distillation_loss(
+                    sharpened, _given(lesson).taught
+                ),
                 "teacher_features": lambda: self._matched(features, _given(lesson)),
             },
         )

@@ -61,7 +61,9 @@ class RunLog:
     ) -> None:
         self._path = folder / "log.jsonl"
         self._is_writing = is_writing
-        self._board: Any = _board(folder / "tensorboard") if is_writing and has_tensorboard else None
+        self._board: Any = (
+            _board(folder / "tensorboard") if is_writing and has_tensorboard else None
+        )
         self._bar = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
@@ -127,4 +129,5 @@ def _board(folder: Path) -> Any:
             "TensorBoard is not installed. Install it (pip install tensorboard) or leave out "
             "--tensorboard."
         ) from exc
-    return SummaryWriter(str(folder))  # type: ignore[no-untyped-call]
+    writer: Any = SummaryWriter  # releases of torch differ in how they type it
+    return writer(str(folder))

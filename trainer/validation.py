@@ -118,7 +118,9 @@ def _ssim(first: Tensor, second: Tensor) -> Tensor:
     return ssim_map(first, second).mean(dim=(1, 2, 3))
 
 
-def _centre_crop(path: Path, crop_px: int) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]] | None:
+def _centre_crop(
+    path: Path, crop_px: int
+) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]] | None:
     image = read_picture(path)
     if image is None or min(image.shape[:2]) < crop_px:
         return None

@@ -14,7 +14,9 @@ from service.model.sharpener import Sharpener
 from tests.service.live import serve
 from tests.service.pictures import sample
 from trainer.degradation import PROTOCOLS
+from trainer.methods import standard_methods
 from trainer.quality import image_psnr_db, image_ssim
+from trainer.reference import Reference
 
 NAMES = ("colosseum", "man-in-profile", "museum", "neon-frames", "woman-with-hat")
 
@@ -50,6 +52,19 @@ def test_photographs_come_closer_to_their_originals(
         gains_ssim.append(image_ssim(sharpened, clean) - image_ssim(image, clean))
     assert np.mean(gains_db) > gain_db
     assert np.mean(gains_ssim) > 0
+
+
+@pytest.mark.parametrize(
+    "protocol", ["bicubic x2", "bicubic x4", "gaussian 1.0", "gaussian 2.0", "webcam"]
+)
+def test_the_student_beats_what_needs_no_training(sharpener: Sharpener, protocol: str) -> None:
+    means_db = dict.fromkeys(("unsharp", "cas", "student"), 0.0)
+    methods = standard_methods(sharpener)
+    for name in NAMES:
+        image, reference = degraded(name, protocol), Reference(sample(name))
+        for method in means_db:
+            means_db[method] += reference.psnr_db(methods[method](image)) / len(NAMES)
+    assert means_db["student"] > max(means_db["unsharp"], means_db["cas"]) + 0.2
 
 
 @pytest.mark.parametrize("name", NAMES)

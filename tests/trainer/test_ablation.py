@@ -54,7 +54,9 @@ def test_every_variant_is_trained_and_measured(
         pictures, config, options, on_variant=lambda name, _at, _count: begun.append(name)
     )
     assert begun == [row.variant for row in rows] == ["all terms", "without l1", "without ssim"]
-    assert all((tmp_path / name.replace(" ", "-") / "student.safetensors").exists() for name in begun)
+    assert all(
+        (tmp_path / name.replace(" ", "-") / "student.safetensors").exists() for name in begun
+    )
     console = Console(width=200, record=True)
     console.print(ablation_table(rows))
     printed = console.export_text()

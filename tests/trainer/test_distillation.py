@@ -363,7 +363,7 @@ def test_a_teachers_layer_that_is_not_there_is_named(
     config = replace(
         CONFIG, teacher=str(teacher), teacher_features=1.0, teacher_layers="encoders.9"
     )
-    with pytest.raises(ValueError, match="teacher_layers must be from encoders.0"):
+    with pytest.raises(ValueError, match=r"teacher_layers must be from encoders\.0"):
         distill(pictures, config, options(tmp_path))
 
 

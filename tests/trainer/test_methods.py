@@ -9,9 +9,7 @@ import pytest
 import torch
 
 from service.model.backends import unsharp_mask
-from service.model.sharpener import Sharpener
-from tests.trainer.students import identity_checkpoint
-from tests.trainer.test_evaluation import Brightening
+from tests.trainer.evaluations import brightening_sharpener
 from trainer.methods import (
     METHOD_NOTES,
     ImageArray,
@@ -94,8 +92,10 @@ def test_a_sharpness_out_of_range_is_refused(sharpness: float) -> None:
 
 
 def test_the_methods_are_named_noted_and_take_extra_ones() -> None:
-    sharpener = Sharpener(identity_checkpoint(), Brightening())
-    methods = standard_methods(sharpener, strength=0.5, extra={"teacher": lambda image: 255 - image})
+    sharpener = brightening_sharpener()
+    methods = standard_methods(
+        sharpener, strength=0.5, extra={"teacher": lambda image: 255 - image}
+    )
     assert list(methods) == ["input", "unsharp", "cas", "student", "teacher"]
     assert METHOD_NOTES.keys() == methods.keys() - {"teacher"}
     image = np.full((4, 4, 3), 100, np.uint8)

@@ -118,7 +118,6 @@ def test_a_batch_that_cannot_be_shared_out_is_refused(
     tmp_path: Path, samples: Path, pictures: PictureSet
 ) -> None:
 
-
     chosen = options(tmp_path, samples)
     task, config = distill_task(pictures, replace(CONFIG, batch=3), chosen, device=CPU)
     with pytest.raises(ValueError, match="batch must be a multiple"):

@@ -82,5 +82,5 @@ def test_a_file_that_is_not_toml_is_refused(tmp_path: Path, content: bytes) -> N
 
 
 def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
-    with pytest.raises(SettingsError, match="none.toml cannot be read"):
+    with pytest.raises(SettingsError, match=r"none\.toml cannot be read"):
         read_settings(DistillConfig, tmp_path / "none.toml")

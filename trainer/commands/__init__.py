@@ -1,1 +1,4 @@
-"""The subcommands of `clearcall-train`, by theme: arguments in, one call of the trainer, words out."""
+"""The subcommands of `clearcall-train`, by theme.
+
+Arguments in, one call of the trainer, words out.
+"""

@@ -1,0 +1,53 @@
+"""`export`: a run's checkpoint for the service's volume, or as ONNX."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from rich.console import Console
+
+from trainer.export import export_checkpoint
+from trainer.onnx_export import export_onnx
+
+__all__ = ["add_export_commands"]
+
+Commands = argparse._SubParsersAction  # argparse has no public name for it
+
+
+def add_export_commands(commands: Commands[argparse.ArgumentParser]) -> None:
+    """Adds the command of this module."""
+    command = commands.add_parser(
+        "export",
+        help="write a checkpoint for the service, or as ONNX, and compare it with its source",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    command.set_defaults(run=_export)
+    command.add_argument("--checkpoint", type=Path, required=True, help="a run's checkpoint")
+    command.add_argument(
+        "--out", type=Path, required=True, help="file to write, or a folder: named by its id there"
+    )
+    command.add_argument("--onnx", action="store_true", help="ONNX, uint8 pictures of any size")
+    command.add_argument("--opset", type=int, default=18, help="of ONNX, 18 to 23")
+    command.add_argument(
+        "--strength", type=float, help="of ONNX's unsharp mask; default: the checkpoint's"
+    )
+
+
+def _export(arguments: argparse.Namespace, console: Console) -> int:
+    if arguments.onnx:
+        exported = export_onnx(
+            arguments.checkpoint,
+            arguments.out,
+            opset=arguments.opset,
+            strength=arguments.strength,
+        )
+    else:
+        exported = export_checkpoint(arguments.checkpoint, arguments.out)
+    console.print(
+        f"{exported.model_id}: differs from its source by {exported.largest_difference} "
+        "of 255 at most",
+        markup=False,
+    )
+    print(exported.path)
+    return 0

@@ -1,0 +1,364 @@
+"""`evaluate`, `bench` and `mos`: how good, how fast, and what people say."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import Progress
+
+from service.model.sharpener import STRENGTH_RANGE, Sharpener, bundled_checkpoint
+from trainer.atomic import write_bytes
+from trainer.bench import STUDENTS, bench, print_report
+from trainer.cases import choose_cases, render_cases
+from trainer.clip_evaluation import ClipQuality, evaluate_clips, load_clips
+from trainer.evaluation import Quality, Region, best_strength, evaluate
+from trainer.export import rewrite_facts
+from trainer.methods import Method, standard_methods
+from trainer.mos import opinion_json, opinion_table, summarise_ratings
+from trainer.mos_page import write_rating_page
+from trainer.perceptual_metric import PerceptualMetric
+from trainer.picture_grid import write_grids
+from trainer.report import (
+    SSIM_NOTE,
+    clip_table,
+    header_scores,
+    report_json,
+    report_table,
+    worst_table,
+)
+from trainer.report_html import write_html_report
+from trainer.teacher_file import load_teacher
+from trainer.teacher_method import teacher_method
+from trainer.timing import Timing
+
+__all__ = ["add_measuring_commands"]
+
+Commands = argparse._SubParsersAction  # argparse has no public name for it
+
+_STRENGTH_STEPS = (0.0, 0.05, 0.1, 0.15, 0.2, 0.3)
+
+
+def add_measuring_commands(commands: Commands[argparse.ArgumentParser]) -> None:
+    """Adds the commands of this module."""
+    _add_evaluate(commands)
+    _add_bench(commands)
+    _add_mos(commands)
+
+
+def _add_evaluate(commands: Commands[argparse.ArgumentParser]) -> None:
+    command = commands.add_parser(
+        "evaluate",
+        help="measure a checkpoint under fixed degradations; write the report card",
+        description="Input, unsharp mask, CAS, student and, where given, teacher side by side. "
+        + SSIM_NOTE
+        + ".",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    command.set_defaults(run=_evaluate)
+    command.add_argument("--checkpoint", type=Path, default=bundled_checkpoint(), help="the file")
+    command.add_argument("--data", type=Path, required=True, help="folder of sharp pictures")
+    command.add_argument("--region", choices=("crop", "whole", "both"), default="both")
+    command.add_argument("--strength", type=float, help="of the unsharp mask; default: the file's")
+    command.add_argument("--limit", type=int, default=0, help="pictures; 0 = all")
+    command.add_argument("--teacher", type=Path, help="measure this NAFNet too")
+    command.add_argument(
+        "--teacher-window",
+        type=int,
+        default=0,
+        help="its attention averages over a window of so many px (TLC); 0 = over the picture",
+    )
+    command.add_argument("--clips", type=Path, help="videos to measure through the codec ladder")
+    command.add_argument("--clip-frames", type=int, default=60, help="of each video, at most")
+    command.add_argument("--lpips-weights", type=Path, help="measure LPIPS too, with this file")
+    command.add_argument("--json", type=Path, help="write the full report here")
+    command.add_argument("--html", type=Path, help="write the report card here, one file")
+    command.add_argument("--grids", type=Path, help="write PNG grids of examples to this folder")
+    command.add_argument("--log", type=Path, help="a run's log.jsonl, for the report's curves")
+    command.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps")
+    command.add_argument("--backend", default="auto", help="auto, torch or openvino")
+    command.add_argument("--threads", type=int, default=0, help="CPU threads; 0 = all")
+    command.add_argument(
+        "--find-strength",
+        action="store_true",
+        help="measure several strengths and write the best one into the checkpoint's header first",
+    )
+    command.add_argument(
+        "--write-scores",
+        action="store_true",
+        help="write the centre crops' scores into the checkpoint's header",
+    )
+
+
+def _evaluate(arguments: argparse.Namespace, console: Console) -> int:
+    _require_strength(arguments.strength)
+    sharpener = _load(arguments)
+    if arguments.find_strength:
+        sharpener = _with_best_strength(arguments, sharpener, console)
+    extra = _teacher_methods(arguments)
+    measured = _measured(arguments, sharpener, extra, console)
+    clips = _measured_clips(arguments, sharpener, extra, console)
+    _print(arguments, sharpener, measured, clips)
+    _write(arguments, sharpener, extra, measured, clips)
+    if arguments.write_scores:
+        scores = header_scores(measured, "crop")
+        rewrite_facts(arguments.checkpoint, sharpener.checkpoint, scores=scores)
+    return 0
+
+
+def _with_best_strength(
+    arguments: argparse.Namespace, sharpener: Sharpener, console: Console
+) -> Sharpener:
+    best, means = best_strength(
+        sharpener, arguments.data, strengths=_STRENGTH_STEPS, limit=arguments.limit
+    )
+    for strength, psnr in means.items():
+        console.print(f"strength {strength:g}: {psnr:.3f} dB")
+    rewrite_facts(arguments.checkpoint, sharpener.checkpoint, default_strength=best)
+    return _load(arguments)
+
+
+def _teacher_methods(arguments: argparse.Namespace) -> dict[str, Method]:
+    if arguments.teacher is None:
+        return {}
+    teacher = load_teacher(arguments.teacher)
+    method = teacher_method(
+        teacher.network, window_px=arguments.teacher_window, device=arguments.device
+    )
+    return {"teacher": method}
+
+
+def _regions(arguments: argparse.Namespace) -> tuple[Region, ...]:
+    return ("crop", "whole") if arguments.region == "both" else (arguments.region,)
+
+
+def _measured(
+    arguments: argparse.Namespace,
+    sharpener: Sharpener,
+    extra: dict[str, Method],
+    console: Console,
+) -> list[Quality]:
+    weights = arguments.lpips_weights
+    lpips = PerceptualMetric.load(weights).distance if weights else None
+    with Progress(console=console, transient=True) as bar:
+        task = bar.add_task("evaluate", total=None)
+        return evaluate(
+            sharpener,
+            arguments.data,
+            regions=_regions(arguments),
+            strength=arguments.strength,
+            limit=arguments.limit,
+            on_picture=lambda done, total: bar.update(task, completed=done, total=total),
+            extra_methods=extra,
+            lpips=lpips,
+        )
+
+
+def _measured_clips(
+    arguments: argparse.Namespace,
+    sharpener: Sharpener,
+    extra: dict[str, Method],
+    console: Console,
+) -> list[ClipQuality]:
+    if arguments.clips is None:
+        return []
+    clips = load_clips(arguments.clips, max_frames=arguments.clip_frames)
+    with Progress(console=console, transient=True) as bar:
+        task = bar.add_task("clips", total=None)
+        return evaluate_clips(
+            sharpener,
+            clips,
+            strength=arguments.strength,
+            extra_methods=extra,
+            on_rung=lambda done, total: bar.update(task, completed=done, total=total),
+        )
+
+
+def _print(
+    arguments: argparse.Namespace,
+    sharpener: Sharpener,
+    measured: Sequence[Quality],
+    clips: Sequence[ClipQuality],
+) -> None:
+    output = Console(width=max(150, Console().width))
+    for region in _regions(arguments):
+        output.print(report_table(measured, region))
+        output.print(worst_table(measured, region))
+    if clips:
+        output.print(clip_table(clips))
+    strength = _strength(arguments, sharpener)
+    output.print(f"{sharpener.checkpoint.model_id}, strength {strength:g}. {SSIM_NOTE}.")
+
+
+def _write(
+    arguments: argparse.Namespace,
+    sharpener: Sharpener,
+    extra: dict[str, Method],
+    measured: Sequence[Quality],
+    clips: Sequence[ClipQuality],
+) -> None:
+    model_id, strength = sharpener.checkpoint.model_id, _strength(arguments, sharpener)
+    command = _command()
+    if arguments.json:
+        report = report_json(
+            measured, model_id=model_id, strength=strength, clips=clips, command=command
+        )
+        write_bytes(arguments.json, (json.dumps(report, indent=1) + "\n").encode())
+    if not (arguments.html or arguments.grids):
+        return
+    methods = standard_methods(sharpener, strength=arguments.strength, extra=extra)
+    cases = render_cases(arguments.data, choose_cases(measured), methods)
+    if arguments.grids:
+        arguments.grids.mkdir(parents=True, exist_ok=True)
+        write_grids(arguments.grids, cases)
+    if arguments.html:
+        write_html_report(
+            arguments.html,
+            measured,
+            model_id=model_id,
+            strength=strength,
+            cases=cases,
+            clips=clips,
+            log_path=arguments.log,
+            command=command,
+        )
+
+
+def _command() -> str:
+    """How this was called, as it can be called again; folders by their last names."""
+    words = [Path(word).name if word.startswith("/") else word for word in sys.argv[1:]]
+    return shlex.join(["clearcall-train", *words])
+
+
+def _strength(arguments: argparse.Namespace, sharpener: Sharpener) -> float:
+    return sharpener.default_strength if arguments.strength is None else arguments.strength
+
+
+def _load(arguments: argparse.Namespace) -> Sharpener:
+    return Sharpener.load(
+        arguments.checkpoint,
+        device=arguments.device,
+        backend=arguments.backend,
+        threads=arguments.threads,
+    )
+
+
+def _require_strength(strength: float | None) -> None:
+    low, high = STRENGTH_RANGE
+    if strength is not None and not low <= strength <= high:
+        raise ValueError(f"--strength must be {low:g} to {high:g}, not {strength:g}")
+
+
+def _add_bench(commands: Commands[argparse.ArgumentParser]) -> None:
+    command = commands.add_parser(
+        "bench",
+        help="milliseconds per frame; JSON as the last line",
+        description="Times students on this machine beside the published network's shape.",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    command.set_defaults(run=_bench)
+    command.add_argument(
+        "--students", nargs="+", default=list(STUDENTS), help="named sizes or checkpoints"
+    )
+    command.add_argument(
+        "--sizes",
+        nargs="+",
+        type=_size,
+        default=[(256, 256), (360, 640), (720, 1280)],
+        metavar="WxH",
+        help="of the pictures (default: 256x256 640x360 1280x720)",
+    )
+    command.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps")
+    command.add_argument("--precisions", nargs="+", default=[], help="fp32, bf16, fp16")
+    command.add_argument(
+        "--backends", nargs="+", default=[], help="torch, openvino, onnxruntime; none = all"
+    )
+    command.add_argument("--seconds", type=float, default=2.0, help="for each figure")
+    command.add_argument("--threads", type=int, default=0, help="CPU threads; 0 = torch's choice")
+    command.add_argument("--batch", type=int, default=1, help="pictures in a call")
+
+
+def _size(text: str) -> tuple[int, int]:
+    """`WxH` -> (height, width)."""
+    width, _, height = text.partition("x")
+    try:
+        return int(height), int(width)
+    except ValueError as exc:
+        raise argparse.ArgumentTypeError(f"{text!r} is not WIDTHxHEIGHT") from exc
+
+
+def _bench(arguments: argparse.Namespace, console: Console) -> int:
+    def show(timing: Timing) -> None:
+        console.print(
+            f"{timing.what} {timing.backend} {timing.width}x{timing.height}: "
+            f"{timing.median_ms:.2f} ms"
+        )
+
+    report = bench(
+        arguments.students,
+        sizes=arguments.sizes,
+        device=arguments.device,
+        precisions=arguments.precisions,
+        runtimes=arguments.backends,
+        seconds=arguments.seconds,
+        threads=arguments.threads,
+        batch=arguments.batch,
+        on_timing=show,
+    )
+    print_report(report)
+    return 0
+
+
+def _add_mos(commands: Commands[argparse.ArgumentParser]) -> None:
+    command = commands.add_parser("mos", help="people's opinion: a blind rating page, and scores")
+    actions = command.add_subparsers(required=True, metavar="ACTION")
+    page = actions.add_parser(
+        "page",
+        help="write a rating page for FOLDER/<method>/<picture>",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    page.set_defaults(run=_mos_page)
+    page.add_argument("folder", type=Path, help="one subfolder a method, one of them `clean`")
+    page.add_argument("--out", type=Path, required=True, help="folder to make")
+    page.add_argument("--title", default="Picture quality", help="shown to the raters")
+    page.add_argument("--practice", type=int, default=3, help="pictures that do not count")
+    page.add_argument("--seed", type=int, default=0, help="of the anonymous names")
+    table = actions.add_parser("table", help="mean opinion scores from ratings files")
+    table.set_defaults(run=_mos_table)
+    table.add_argument("ratings", type=Path, nargs="+", help="files that the page saved")
+    table.add_argument("--key", type=Path, required=True, help="the page's key")
+    table.add_argument("--json", type=Path, help="write the scores here too")
+    table.add_argument(
+        "--reject",
+        action="store_true",
+        help="leave out raters who often grade the hidden reference below good",
+    )
+
+
+def _mos_page(arguments: argparse.Namespace, console: Console) -> int:
+    page = write_rating_page(
+        arguments.folder,
+        arguments.out,
+        seed=arguments.seed,
+        title=arguments.title,
+        practice=arguments.practice,
+    )
+    for name, reason in page.left_out.items():
+        console.print(f"left out {name}: {reason}", markup=False)
+    console.print(f"{len(page.pictures)} pictures x {', '.join(page.methods)}", markup=False)
+    console.print(f"keep to yourself: {page.key}", markup=False)
+    print(page.page)
+    return 0
+
+
+def _mos_table(arguments: argparse.Namespace, _: Console) -> int:
+    summary = summarise_ratings(arguments.ratings, arguments.key, is_rejecting=arguments.reject)
+    Console(width=max(120, Console().width)).print(opinion_table(summary))
+    if arguments.json:
+        write_bytes(arguments.json, (json.dumps(opinion_json(summary), indent=1) + "\n").encode())
+    return 0
