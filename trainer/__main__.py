@@ -44,10 +44,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = parser.parse_args(argv)
     console = Console(stderr=True)
     logging.basicConfig(
-        level=logging.INFO,
         format="%(message)s",
         handlers=[RichHandler(console=console, show_path=False)],
     )
+    logging.getLogger("trainer").setLevel(logging.INFO)
     cv2.setNumThreads(1)
     try:
         return int(arguments.run(arguments, console))

@@ -88,4 +88,4 @@ class Reference:
 def _gaussian(length: int) -> _Planes:
     offsets = np.arange(length) - (length - 1) / 2
     weights: npt.NDArray[np.float64] = np.exp(-np.square(offsets) / (2 * _SIGMA_PX**2))
-    return (weights / weights.sum()).astype(np.float32)
+    return np.asarray(weights / weights.sum(), dtype=np.float32)

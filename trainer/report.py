@@ -36,6 +36,7 @@ __all__ = [
     "header_scores",
     "report_json",
     "report_table",
+    "speed_table",
     "worst_table",
 ]
 
@@ -216,6 +217,20 @@ def worst_table(measured: Sequence[Quality], region: Region, method: str = "stud
     for protocol, group in grouped(in_region, lambda q: q.protocol).items():
         lowest = [f"{row['change_db']:+.2f} {row['picture']}" for row in worst_json(group, method)]
         table.add_row(protocol, escape(", ".join(lowest)))
+    return table
+
+
+def speed_table(measured: Sequence[Quality]) -> Table:
+    """Median and 95th percentile of one call, and the rate that follows, by region and method."""
+    table = Table(title="time of one call, measured while evaluating")
+    for name in ("pictures", "method"):
+        table.add_column(name)
+    for name in ("median ms", "p95 ms", "FPS"):
+        table.add_column(name, justify="right")
+    for region, group in grouped(measured, lambda q: q.region).items():
+        for method, speed in speeds(group).items():
+            cells = (f"{speed.median_ms:.2f}", f"{speed.p95_ms:.2f}", f"{speed.fps:.0f}")
+            table.add_row(region, method, *cells)
     return table
 
 

@@ -13,7 +13,14 @@ from rich.table import Table
 
 from tests.trainer.evaluations import rung
 from trainer.evaluation import SEED, Quality
-from trainer.report import clip_table, header_scores, report_json, report_table, worst_table
+from trainer.report import (
+    clip_table,
+    header_scores,
+    report_json,
+    report_table,
+    speed_table,
+    worst_table,
+)
 
 
 def quality(picture: str, student_db: float, student_ssim: float) -> Quality:
@@ -115,6 +122,11 @@ def test_names_are_no_markup() -> None:
 
 def test_the_worst_are_listed_by_name() -> None:
     assert "-1.00 b, +2.00 a" in text_of(worst_table(MEASURED, "crop"))
+
+
+def test_times_are_listed_by_method() -> None:
+    rows = [line.split() for line in text_of(speed_table(MEASURED)).splitlines()]
+    assert ["│", "crop", "│", "student", "│", "4.00", "│", "4.00", "│", "250", "│"] in rows
 
 
 def test_the_ladder_is_a_table_with_bd_rates() -> None:

@@ -23,8 +23,6 @@ __all__ = ["add_training_commands"]
 
 Commands = argparse._SubParsersAction  # argparse has no public name for it
 
-_log = logging.getLogger(__name__)
-
 _OPTION_HELP = {
     "data": "folder of sharp pictures, of blurry/sharp pairs or of videos, a video, or a pack",
     "out": "folder of state, log and checkpoint",
@@ -109,7 +107,7 @@ def _begin(
     if is_first:
         console.print(as_toml(config, options), markup=False, highlight=False)
     else:
-        logging.getLogger().setLevel(logging.WARNING)
+        logging.getLogger("trainer").setLevel(logging.WARNING)
     source = open_source(
         options.data, smallest_px=smallest_px, cache_bytes=int(options.cache_gb * 1e9)
     )
