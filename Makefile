@@ -44,9 +44,7 @@ serve: $(SHARED)
 test: $(DEVELOPER)
 	@command -v chromium >/dev/null || command -v chromium-browser >/dev/null || \
 		echo "The page's test needs Chromium: apt-get install chromium"
-	@# Training gets a process of its own, as in use: OpenVINO's threads have no business in it.
-	$(BIN)/python -m pytest tests/trainer
-	$(BIN)/python -m pytest tests/contract tests/service
+	$(BIN)/python -m pytest
 
 check: $(DEVELOPER)
 	$(BIN)/ruff check .

@@ -12,6 +12,7 @@ runs in.
 from __future__ import annotations
 
 import copy
+import functools
 import importlib.util
 import warnings
 from typing import Any, Protocol
@@ -141,14 +142,11 @@ class OpenVinoBackend:
     device = "cpu"
 
     def __init__(self, network: StudentNetEnhanced, *, threads: int = 0) -> None:
-        try:
-            import openvino
-        except ImportError as exc:
+        if importlib.util.find_spec("openvino") is None:
             raise BackendUnavailable(
                 "OpenVINO is not installed. Install it (pip install openvino) or choose "
                 "the torch backend."
-            ) from exc
-        self._core = openvino.Core()
+            )
         options: dict[str, Any] = {
             "INFERENCE_PRECISION_HINT": "f32",
             # Two processes that pin their threads pin them to the same cores.
@@ -161,9 +159,9 @@ class OpenVinoBackend:
             for is_masking in (False, True)
         }
         self._whole = {
-            is_masking: self._core.compile_model(
-                model, "CPU", options | {"PERFORMANCE_HINT": "LATENCY"}
-            ).create_infer_request()
+            is_masking: _openvino_core()
+            .compile_model(model, "CPU", options | {"PERFORMANCE_HINT": "LATENCY"})
+            .create_infer_request()
             for is_masking, model in models.items()
         }
         self.threads = int(
@@ -177,7 +175,9 @@ class OpenVinoBackend:
     def _lane_requests(self, model: Any, options: dict[str, Any]) -> list[Any]:
         if self.lanes == 1:
             return []
-        compiled = self._core.compile_model(model, "CPU", options | {"NUM_STREAMS": self.lanes})
+        compiled = _openvino_core().compile_model(
+            model, "CPU", options | {"NUM_STREAMS": self.lanes}
+        )
         return [compiled.create_infer_request() for _ in range(self.lanes)]
 
     @staticmethod
@@ -214,6 +214,18 @@ class OpenVinoBackend:
         results = request.infer(inputs, share_inputs=True)
         sharpened: ImageBatch = results[0]
         return sharpened
+
+
+@functools.cache
+def _openvino_core() -> Any:
+    """OpenVINO's entrance, one for the process and kept for good.
+
+    Its CPU plugin gives the thread that loads it a signal stack, and frees it when the Core goes
+    but may leave it in use: with two of them, the next signal could end the process.
+    """
+    import openvino
+
+    return openvino.Core()
 
 
 def create_backend(

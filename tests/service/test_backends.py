@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 
@@ -91,6 +92,26 @@ def test_lanes_at_work_together_give_the_picture_that_the_whole_machine_gives() 
         assert np.abs(one.astype(int) - other).max() <= 1
 
 
+_SIGNAL_AFTER_BACKENDS = """
+import os, signal, warnings
+from service.model.backends import OpenVinoBackend
+from tests.service.test_backends import network
+
+backends = [OpenVinoBackend(network(), threads=1) for _ in range(2)]
+backends.pop(0)
+backends.clear()
+signal.signal(signal.SIGUSR1, lambda *_: print("felt"))
+os.kill(os.getpid(), signal.SIGUSR1)
+"""
+
+
+def test_signals_are_felt_after_backends_have_come_and_gone() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", _SIGNAL_AFTER_BACKENDS], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout) == (0, "felt\n"), done.stderr
+
+
 def test_unsharp_mask_by_hand() -> None:
     pixels = torch.zeros(1, 3, 3, 3)
     pixels[:, :, 1, 1] = 1
@@ -120,7 +141,7 @@ def test_auto_takes_torch_where_openvino_is_not_installed(monkeypatch: pytest.Mo
 def test_openvino_asked_for_but_not_installed_says_what_to_do(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setitem(sys.modules, "openvino", None)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
     with pytest.raises(BackendUnavailable, match="pip install openvino"):
         create_backend(network(), device="cpu", backend="openvino")
 

@@ -42,7 +42,7 @@ def test_a_settings_file_is_changed_by_set_and_by_flags(
     settings = tmp_path / "run.toml"
     settings.write_text(
         f'data = "{samples}"\nout = "{tmp_path / "run"}"\nsize = "nano"\nsteps = 9\nbatch = 2\n'
-        'crop = 96\nworkers = 0\nrate = 0.5\n'
+        "crop = 96\nworkers = 0\nrate = 0.5\n"
     )
     assert main(["distill", str(settings), "--set", "steps=1", "--set=rate=0.1", "--crop=64"]) == 0
     facts = load_checkpoint(tmp_path / "run" / "student.safetensors").facts

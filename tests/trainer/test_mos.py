@@ -3,62 +3,35 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-from collections.abc import Iterator
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image, ImageFilter
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from PIL import Image
 from rich.console import Console
 
-from tests.service.pictures import sample
+from tests.trainer.studies import METHODS, PICTURES, by_method, image_of, key_of, write_results
 from trainer import mos_page
 from trainer.mos import (
-    OpinionSummary,
     RatingsInvalidError,
     opinion_json,
     opinion_table,
     summarise_ratings,
     write_rating_page,
 )
-from trainer.mos_page import RatingKey, RatingPage
-
-METHODS = ("clean", "input", "student")
-PICTURES = ("colosseum", "museum", "neon-frames")
-BLUR_PX = {"clean": 0.0, "input": 2.5, "student": 1.0}
+from trainer.mos_page import RatingPage
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Three methods, three pictures of different sizes; the references as JPEG, the rest as PNG."""
-    root = tmp_path / "results"
-    for method in METHODS:
-        (root / method).mkdir(parents=True)
-        for index, picture in enumerate(PICTURES):
-            image = Image.fromarray(sample(picture)[:90, : 120 + 2 * index])
-            suffix = ".jpg" if method == "clean" else ".png"
-            blurred = image.filter(ImageFilter.GaussianBlur(BLUR_PX[method]))
-            blurred.save(root / method / f"{picture}{suffix}")
-    return root
+    return write_results(tmp_path / "results")
 
 
 @pytest.fixture
 def page(folder: Path, tmp_path: Path) -> RatingPage:
     return write_rating_page(folder, tmp_path / "page", seed=1, practice=2, pause_ms=0)
-
-
-def key_of(page: RatingPage) -> RatingKey:
-    return RatingKey.model_validate_json(page.key.read_text())
-
-
-def image_of(path: Path) -> Any:
-    with Image.open(path) as file:
-        return np.array(file.convert("RGB"))
 
 
 # The page
@@ -237,10 +210,6 @@ def files(page: RatingPage, tmp_path: Path) -> list[Path]:
     ]
 
 
-def by_method(summary: OpinionSummary) -> dict[str, Any]:
-    return {opinion.method: opinion for opinion in summary.methods}
-
-
 def test_mos_and_its_interval_are_those_computed_by_hand(
     page: RatingPage, files: list[Path]
 ) -> None:
@@ -351,176 +320,6 @@ def test_the_table_and_the_json_hold_the_scores(page: RatingPage, files: list[Pa
     assert content["methods"][1]["method"] == "student"
     assert content["methods"][1]["mos"] == pytest.approx(13 / 3)
     assert opinion_table(summary).row_count == 3
-
-
-# In a browser
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    path = os.environ.get("CLEARCALL_CHROMIUM") or shutil.which("chromium")
-    if path is None:
-        pytest.fail(
-            "Chromium is not installed. Install it with `apt-get install chromium`, or name its "
-            "executable in CLEARCALL_CHROMIUM."
-        )
-    flags = ["--headless=new", "--no-sandbox", "--disable-gpu", "--no-first-run"]
-    with (
-        sync_playwright() as playwright,
-        playwright.chromium.launch(executable_path=path, args=flags) as running,
-    ):
-        yield running
-
-
-@pytest.fixture
-def tab(browser: Browser) -> Iterator[Page]:
-    """A tab; on leaving, its console must hold no error."""
-    context = browser.new_context(viewport={"width": 1000, "height": 700})
-    opened = context.new_page()
-    errors: list[str] = []
-    opened.on("console", lambda said: errors.append(said.text))
-    opened.on("pageerror", lambda error: errors.append(str(error)))
-    yield opened
-    context.close()
-    assert errors == []
-
-
-def shown(tab: Page) -> str:
-    """The anonymous name of the picture that waits for its grade."""
-    expect(tab.locator("#hint")).to_contain_text("Press 1 to 5")
-    return Path(tab.locator("#picture").get_attribute("src") or "").stem
-
-
-def rate(tab: Page, page: RatingPage, grades: dict[str, int], *, at_most: int = 1000) -> list[str]:
-    """By keyboard; the names in the order in which they came, practice included."""
-    stimuli = key_of(page).stimuli
-    order: list[str] = []
-    while tab.locator("#rating").is_visible() and len(order) < at_most:
-        order.append(shown(tab))
-        tab.keyboard.press(str(grades[stimuli[order[-1]].method]))
-        tab.keyboard.press("Space")
-    return order
-
-
-def save(tab: Page, path: Path) -> Path:
-    with tab.expect_download() as download:
-        tab.keyboard.press("Enter")
-    download.value.save_as(path)
-    return path
-
-
-def test_a_rater_gets_from_start_to_scores_by_keyboard(
-    tab: Page, page: RatingPage, tmp_path: Path
-) -> None:
-    tab.goto(page.page.as_uri())
-    expect(tab.locator("#welcome")).to_contain_text("You will see 9 pictures")
-    tab.keyboard.press("Enter")
-    first = shown(tab)
-    expect(tab.locator("#position")).to_have_text("Practice 1 of 2")
-    tab.keyboard.press("ArrowRight")  # nothing without a grade
-    assert shown(tab) == first
-    order = rate(tab, page, {"clean": 5, "student": 4, "input": 2})
-    assert sorted(order[2:]) == sorted(key_of(page).stimuli)
-    scenes = [key_of(page).stimuli[name].picture for name in order[2:]]
-    assert all(one != other for one, other in pairwise(scenes))
-    expect(tab.locator("#done")).to_contain_text("All 9 pictures are rated")
-    saved = save(tab, tmp_path / "saved.json")
-    content = json.loads(saved.read_text())
-    assert [rating["stimulus"] for rating in content["ratings"]] == order[2:]
-    assert all(rating["whole"] for rating in content["ratings"])
-    expect(tab.locator("#done [data-session]")).to_have_text(content["session"])
-    opinions = by_method(summarise_ratings([saved], page.key, is_rejecting=True))
-    assert {name: opinion.mos for name, opinion in opinions.items()} == {
-        "clean": 5,
-        "student": 4,
-        "input": 2,
-    }
-    tab.keyboard.press("n")
-    expect(tab.locator("#welcome [data-session]")).not_to_have_text(content["session"])
-
-
-def test_reload_undo_and_looking_back_lose_nothing(tab: Page, page: RatingPage) -> None:
-    tab.goto(page.page.as_uri())
-    tab.keyboard.press("Enter")
-    seen = []
-    for grade in "3542":
-        seen.append(shown(tab))
-        tab.keyboard.press(grade)
-        tab.keyboard.press("ArrowRight")
-    seen.append(shown(tab))
-    tab.reload()
-    assert shown(tab) == seen[4]
-    expect(tab.locator("#position")).to_have_text("Picture 3 of 9")
-    tab.keyboard.press("ArrowLeft")
-    expect(tab.locator("#hint")).to_contain_text("2, Poor")
-    tab.keyboard.press("4")
-    expect(tab.locator("[aria-pressed=true]")).to_have_text("4 Good")
-    tab.keyboard.press("u")
-    assert shown(tab) == seen[3]
-    tab.keyboard.press("u")  # nothing left to take back here: the picture before
-    assert shown(tab) == seen[2]
-    expect(tab.locator("#progress")).to_have_js_property("value", 0)
-    tab.keyboard.press("Backspace")
-    assert shown(tab) == seen[1]
-    expect(tab.locator("#position")).to_have_text("Practice 2 of 2")
-
-
-def test_a_session_s_order_is_its_own_and_comes_again(browser: Browser, page: RatingPage) -> None:
-    def order_of(session: str) -> list[str]:
-        context = browser.new_context()
-        tab = context.new_page()
-        tab.goto(f"{page.page.as_uri()}#session={session}")
-        tab.keyboard.press("Enter")
-        order = rate(tab, page, dict.fromkeys(METHODS, 3), at_most=5)
-        context.close()
-        return order
-
-    first = order_of("AAAA-2222")
-    assert order_of("AAAA-2222") == first
-    assert order_of("BBBB-3333") != first
-
-
-def test_pictures_are_shown_pixel_for_pixel_and_what_does_not_fit_is_recorded(
-    browser: Browser, page: RatingPage, tmp_path: Path
-) -> None:
-    context = browser.new_context(viewport={"width": 400, "height": 220}, device_scale_factor=1.25)
-    tab = context.new_page()
-    tab.goto(page.page.as_uri())
-    tab.keyboard.press("Enter")
-    name = Path(_wait_for_picture(tab)).stem
-    height, width = image_of(page.page.parent / "pictures" / f"{name}.png").shape[:2]
-    box = tab.locator("#picture").bounding_box()
-    assert box is not None
-    assert (box["width"], box["height"]) == pytest.approx((width / 1.25, height / 1.25), abs=0.6)
-    expect(tab.locator("#hint")).to_contain_text("Larger than the window")
-    while tab.locator("#rating").is_visible():
-        _wait_for_picture(tab)
-        tab.keyboard.press("5")
-        tab.keyboard.press("Space")
-    saved = json.loads(save(tab, tmp_path / "saved.json").read_text())
-    context.close()
-    assert saved["window"] == {"width": 400, "height": 220, "pixel_ratio": 1.25}
-    assert not any(rating["whole"] for rating in saved["ratings"])
-
-
-def _wait_for_picture(tab: Page) -> str:
-    expect(tab.locator("#hint")).to_contain_text("Larger than")
-    return tab.locator("#picture").get_attribute("src") or ""
-
-
-def test_a_missing_picture_is_said_and_can_be_tried_again(tab: Page, page: RatingPage) -> None:
-    pictures = page.page.parent / "pictures"
-    pictures.rename(page.page.parent / "elsewhere")
-    context = tab.context
-    other = context.new_page()  # whose failed requests are errors of its console, as they should
-    other.goto(page.page.as_uri())
-    other.keyboard.press("Enter")
-    expect(other.locator("#broken")).to_contain_text("could not be loaded")
-    other.keyboard.press("5")
-    expect(other.locator("#next")).to_be_disabled()
-    (page.page.parent / "elsewhere").rename(pictures)
-    other.locator("#again").press("Enter")
-    assert shown(other)
 
 
 def _between(text: str, start: str, end: str) -> str:

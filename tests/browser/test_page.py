@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import base64
-import os
 import re
-import shutil
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -15,7 +13,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Locator, Page, expect
 from websockets.sync.client import connect
 
 from service.app import create_app
@@ -24,6 +22,7 @@ from service.frames import Result, pack_result, parse_frame
 from service.model.sharpener import Sharpener, bundled_checkpoint
 from service.server import Server, bind, server_config, url_of
 from service.settings import Settings
+from tests.browser.launching import OTHER_HOST, Launch
 from tests.service.doubles import FakeSharpener
 from tests.service.live import eventually
 from tests.service.pictures import difference
@@ -32,19 +31,6 @@ _SAMPLES = Path(__file__).parents[1] / "samples"
 _CAMERA_PX = (360, 640)
 _CAMERA_FRAMES = 12
 _WAIT_MS = 15_000
-_OTHER_HOST = "video.example.org"  # resolves to this machine, but no browser takes it for localhost
-
-_FLAGS = [
-    "--headless=new",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    f"--host-resolver-rules=MAP {_OTHER_HOST} 127.0.0.1",
-]
 _ALLOW_CAMERA = "--use-fake-ui-for-media-stream"
 _DROP = """([encoded, name]) => {
     const bytes = Uint8Array.from(atob(encoded), (letter) => letter.charCodeAt(0));
@@ -61,9 +47,6 @@ _PASTE = """([encoded, name]) => {
     clipboardData.items.add(new File([bytes], name, { type: "image/jpeg" }));
     document.dispatchEvent(new ClipboardEvent("paste", { bubbles: true, clipboardData }));
 }"""
-
-
-Launch = Callable[..., Browser]
 
 
 @pytest.fixture(scope="module")
@@ -88,27 +71,6 @@ def camera_flags(picture: ImageArray, tmp_path_factory: pytest.TempPathFactory) 
     film = tmp_path_factory.mktemp("camera") / "pan.y4m"
     film.write_bytes(_film(picture))
     return ["--use-fake-device-for-media-stream", f"--use-file-for-fake-video-capture={film}"]
-
-
-@pytest.fixture(scope="module")
-def chromium() -> str:
-    """The browser's path."""
-    path = os.environ.get("CLEARCALL_CHROMIUM") or shutil.which("chromium")
-    if path is None:
-        pytest.fail(
-            "Chromium is not installed. Install it with `apt-get install chromium`, or name its "
-            "executable in CLEARCALL_CHROMIUM."
-        )
-    return path
-
-
-@pytest.fixture(scope="module")
-def launch(chromium: str) -> Iterator[Launch]:
-    """Starts browsers with further flags, each with a temporary profile of its own."""
-    with sync_playwright() as playwright:
-        yield lambda *flags: playwright.chromium.launch(
-            executable_path=chromium, args=[*_FLAGS, *flags]
-        )
 
 
 @pytest.fixture(scope="module")
@@ -305,7 +267,7 @@ def test_insecure_address_is_explained_and_pictures_work_there(
     browser: Browser, url: str, picture_file: bytes
 ) -> None:
     with _page(browser, may_log="Cross-Origin-Opener-Policy") as page:
-        elsewhere = url.replace("127.0.0.1", _OTHER_HOST)
+        elsewhere = url.replace("127.0.0.1", OTHER_HOST)
         page.goto(elsewhere)
         page.locator("#start").click()
         expect(page.locator("#notice")).to_contain_text("HTTPS")
