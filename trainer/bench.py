@@ -26,10 +26,10 @@ from rich.table import Table
 
 from service.errors import BackendUnavailable
 from service.model.backends import (
-    Backend,
     ImageBatch,
     ImageGraph,
     OpenVinoBackend,
+    Runner,
     TorchBackend,
     create_backend,
 )
@@ -169,7 +169,7 @@ class _OnnxBackend:
 
 def _backend(
     runtime: str, network: StudentNetEnhanced, device: str, precision: str, threads: int
-) -> Backend:
+) -> Runner:
     if runtime == "openvino":
         return OpenVinoBackend(network, threads=threads)
     if runtime == "onnxruntime":

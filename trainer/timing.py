@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from service.model.backends import Backend
+from service.model.backends import Runner
 
 __all__ = ["PICTURES", "Timing", "measure", "synchroniser", "time_calls"]
 
@@ -57,7 +57,7 @@ def time_calls(
 
 
 def measure(
-    backend: Backend,
+    backend: Runner,
     what: str,
     size: tuple[int, int],
     *,

@@ -14,6 +14,7 @@ from __future__ import annotations
 import copy
 import functools
 import importlib.util
+import threading
 import warnings
 from typing import Any, Protocol
 
@@ -28,20 +29,23 @@ from service.model.student import StudentNetEnhanced
 
 __all__ = [
     "Backend",
+    "FeatureGraph",
     "ImageGraph",
     "OpenVinoBackend",
+    "Runner",
     "TorchBackend",
     "create_backend",
     "unsharp_mask",
 ]
 
-_TRACED_SIZE_PX = 64
+_TRACED_POSITIONS = 32
 _LANES = 2
 
 ImageBatch = npt.NDArray[np.uint8]
+FloatArray = npt.NDArray[np.float32]
 
 
-class Backend(Protocol):
+class Runner(Protocol):
     """One loaded network.
 
     `lanes` calls may be in progress at once, each with another lane, on its share of the machine.
@@ -54,6 +58,18 @@ class Backend(Protocol):
 
     def run(self, images: ImageBatch, strength: float, *, lane: int | None = None) -> ImageBatch:
         """(N, H, W, 3) uint8 RGB -> the same; H and W multiples of the network's size multiple."""
+        ...
+
+
+class Backend(Runner, Protocol):
+    """A runner that can also do its work in tiles."""
+
+    def features(self, images: ImageBatch) -> FloatArray:
+        """The student's features (N, C, H / r, W / r) of such images."""
+        ...
+
+    def run_tile(self, images: ImageBatch, strength: float, pooled: FloatArray) -> ImageBatch:
+        """As `run`, for tiles of pictures whose features have the mean `pooled` (N, C, 1, 1)."""
         ...
 
 
@@ -89,14 +105,36 @@ class ImageGraph(nn.Module):
         self.is_masking = is_masking
         self.precision = precision
 
-    def forward(self, images: Tensor, strength: Tensor) -> Tensor:
-        """(N, H, W, 3) uint8 RGB and a scalar -> (N, H, W, 3) uint8 RGB."""
+    def forward(self, images: Tensor, strength: Tensor, pooled: Tensor | None = None) -> Tensor:
+        """(N, H, W, 3) uint8 RGB and a scalar -> (N, H, W, 3) uint8 RGB.
+
+        `pooled` (N, C, 1, 1) comes with tiles, see `StudentNetEnhanced.correction`.
+        """
         pixels = images.permute(0, 3, 1, 2).float() / 255
-        sharpened = pixels + self.network.correction(pixels.to(self.precision)).float()
+        if pooled is not None:
+            pooled = pooled.to(self.precision)
+        correction = self.network.correction(pixels.to(self.precision), pooled)
+        sharpened = pixels + correction.float()
         if self.is_masking:
             sharpened = unsharp_mask(sharpened, strength)
         levels = torch.round(sharpened.clamp(0, 1) * 255)
         return levels.to(torch.uint8).permute(0, 2, 3, 1)
+
+
+class FeatureGraph(nn.Module):
+    """From uint8 images to the student's features, for what a picture's tiles share."""
+
+    def __init__(
+        self, network: StudentNetEnhanced, *, precision: torch.dtype = torch.float32
+    ) -> None:
+        super().__init__()
+        self.network = network
+        self.precision = precision
+
+    def forward(self, images: Tensor) -> Tensor:
+        """(N, H, W, 3) uint8 RGB -> (N, C, H / r, W / r) fp32."""
+        pixels = images.permute(0, 3, 1, 2).float() / 255
+        return self.network.features(pixels.to(self.precision)).float()
 
 
 class TorchBackend:
@@ -118,21 +156,37 @@ class TorchBackend:
             is_masking: ImageGraph(deployed, is_masking=is_masking, precision=precision)
             for is_masking in (False, True)
         }
+        self._features = FeatureGraph(deployed, precision=precision)
 
     def run(self, images: ImageBatch, strength: float, *, lane: int | None = None) -> ImageBatch:
         assert not lane, "there is one lane"
+        return self._run(images, strength, None)
+
+    def run_tile(self, images: ImageBatch, strength: float, pooled: FloatArray) -> ImageBatch:
+        return self._run(images, strength, torch.from_numpy(pooled).to(self._device))
+
+    def features(self, images: ImageBatch) -> FloatArray:
         with torch.inference_mode():
-            writable = np.require(images, requirements=["C", "W"])
-            on_device = torch.from_numpy(writable).to(self._device)
-            result = self._graphs[strength > 0](on_device, torch.tensor(strength))
+            features: FloatArray = self._features(self._on_device(images)).cpu().numpy()
+            return features
+
+    def _run(self, images: ImageBatch, strength: float, pooled: Tensor | None) -> ImageBatch:
+        with torch.inference_mode():
+            graph = self._graphs[strength > 0]
+            result = graph(self._on_device(images), torch.tensor(strength), pooled)
             sharpened: ImageBatch = result.contiguous().cpu().numpy()
             return sharpened
+
+    def _on_device(self, images: ImageBatch) -> Tensor:
+        writable = np.require(images, requirements=["C", "W"])
+        return torch.from_numpy(writable).to(self._device)
 
 
 class OpenVinoBackend:
     """OpenVINO on the CPU in fp32, for every picture size with one compiled graph.
 
     One graph that uses every core for one picture, and one whose lanes have half of the cores each.
+    Tiles have graphs of their own, made when the first large picture comes.
 
     The graph is handed to OpenVINO's PyTorch frontend itself: its `convert_model` reports each use
     to its vendor unless the user opted out, and Clearcall tells nobody anything.
@@ -147,73 +201,97 @@ class OpenVinoBackend:
                 "OpenVINO is not installed. Install it (pip install openvino) or choose "
                 "the torch backend."
             )
-        options: dict[str, Any] = {
+        self._network = network
+        self._options: dict[str, Any] = {
             "INFERENCE_PRECISION_HINT": "f32",
             # Two processes that pin their threads pin them to the same cores.
             "ENABLE_CPU_PINNING": False,
         }
         if threads:
-            options["INFERENCE_NUM_THREADS"] = threads
+            self._options["INFERENCE_NUM_THREADS"] = threads
         models = {
             is_masking: self._read(ImageGraph(network, is_masking=is_masking))
             for is_masking in (False, True)
         }
-        self._whole = {
-            is_masking: _openvino_core()
-            .compile_model(model, "CPU", options | {"PERFORMANCE_HINT": "LATENCY"})
-            .create_infer_request()
-            for is_masking, model in models.items()
-        }
+        self._whole = {is_masking: self._request(model) for is_masking, model in models.items()}
         self.threads = int(
             self._whole[False].get_compiled_model().get_property("INFERENCE_NUM_THREADS")
         )
         self.lanes = _LANES if self.threads >= _LANES else 1
         self._shared = {
-            is_masking: self._lane_requests(model, options) for is_masking, model in models.items()
+            is_masking: self._lane_requests(model) for is_masking, model in models.items()
         }
+        self._tiled: dict[str, Any] = {}
+        self._tiling = threading.Lock()
 
-    def _lane_requests(self, model: Any, options: dict[str, Any]) -> list[Any]:
+    def _request(self, model: Any) -> Any:
+        options = self._options | {"PERFORMANCE_HINT": "LATENCY"}
+        return _openvino_core().compile_model(model, "CPU", options).create_infer_request()
+
+    def _lane_requests(self, model: Any) -> list[Any]:
         if self.lanes == 1:
             return []
-        compiled = _openvino_core().compile_model(
-            model, "CPU", options | {"NUM_STREAMS": self.lanes}
-        )
+        options = self._options | {"NUM_STREAMS": self.lanes}
+        compiled = _openvino_core().compile_model(model, "CPU", options)
         return [compiled.create_infer_request() for _ in range(self.lanes)]
 
-    @staticmethod
-    def _read(graph: ImageGraph) -> Any:
+    def _read(self, graph: ImageGraph | FeatureGraph, *, is_tile: bool = False) -> Any:
         from openvino import PartialShape
         from openvino.frontend import FrontEndManager
         from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
 
-        example = (
-            torch.zeros(1, _TRACED_SIZE_PX, _TRACED_SIZE_PX, 3, dtype=torch.uint8),
-            torch.tensor(0.5),
-        )
+        side_px = _TRACED_POSITIONS * self._network.config.unshuffle
+        images = torch.zeros(1, side_px, side_px, 3, dtype=torch.uint8)
+        example: tuple[Tensor, ...] = (images,)
+        shapes = [PartialShape([-1, -1, -1, 3])]
+        if isinstance(graph, ImageGraph):
+            example += (torch.tensor(0.5),)
+            shapes.append(PartialShape([]))
+        if is_tile:
+            channels = self._network.config.channels
+            example += (torch.zeros(1, channels, 1, 1),)
+            shapes.append(PartialShape([-1, channels, 1, 1]))
         with warnings.catch_warnings(), torch.no_grad():
             # Tracing warns about Python branches on the config, which are constant.
             warnings.simplefilter("ignore")
             decoder = TorchScriptPythonDecoder(graph.eval(), example_input=example)
         frontend = FrontEndManager().load_by_framework("pytorch")
         model = frontend.convert(frontend.load(decoder))
-        shapes = {model.inputs[0]: PartialShape([-1, -1, -1, 3])}
-        if graph.is_masking:
-            shapes[model.inputs[1]] = PartialShape([])
-        model.reshape(shapes)
+        model.reshape(dict(zip(model.inputs, shapes, strict=True)))
         return model
 
     def run(self, images: ImageBatch, strength: float, *, lane: int | None = None) -> ImageBatch:
         is_masking = strength > 0
-        inputs: dict[int, Any] = {0: np.ascontiguousarray(images)}
-        if is_masking:
-            inputs[1] = np.float32(strength)
         if lane is None or self.lanes == 1:
             request = self._whole[is_masking]
         else:
             request = self._shared[is_masking][lane]
-        results = request.infer(inputs, share_inputs=True)
-        sharpened: ImageBatch = results[0]
+        sharpened: ImageBatch = _infer(request, images, np.float32(strength))
         return sharpened
+
+    def run_tile(self, images: ImageBatch, strength: float, pooled: FloatArray) -> ImageBatch:
+        is_masking = strength > 0
+        name = "masked tile" if is_masking else "tile"
+        with self._tiling:
+            if name not in self._tiled:
+                graph = ImageGraph(self._network, is_masking=is_masking)
+                self._tiled[name] = self._request(self._read(graph, is_tile=True))
+            request = self._tiled[name]
+            sharpened: ImageBatch = _infer(request, images, np.float32(strength), pooled)
+            return sharpened
+
+    def features(self, images: ImageBatch) -> FloatArray:
+        with self._tiling:
+            if "features" not in self._tiled:
+                self._tiled["features"] = self._request(self._read(FeatureGraph(self._network)))
+            features: FloatArray = _infer(self._tiled["features"], images)
+            return features
+
+
+def _infer(request: Any, images: ImageBatch, *more: Any) -> Any:
+    """The only output, an array of its own."""
+    inputs = (np.ascontiguousarray(images), *more)
+    return request.infer(dict(enumerate(inputs)), share_inputs=True)[0]
 
 
 @functools.cache

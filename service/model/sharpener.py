@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from importlib import resources
 from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -20,11 +21,13 @@ from service.model.checkpoint import Checkpoint, load_checkpoint
 __all__ = ["STRENGTH_RANGE", "Sharpener", "bundled_checkpoint"]
 
 STRENGTH_RANGE = (0.0, 2.0)
+_WHOLE_PX = 2560 * 1600  # larger pictures go through in tiles
 _TILE_PX = 1536
 # The sides of pictures that are tried before the first real one, (height, width).
 _WARM_UP_SIZES = ((256, 256), (360, 640))
 
 ImageArray = npt.NDArray[np.uint8]
+_Span: TypeAlias = tuple[slice, slice]
 
 
 def bundled_checkpoint() -> Path:
@@ -103,29 +106,62 @@ class Sharpener:
         if not low <= strength <= high:
             raise ValueError(f"strength must be {low:g} to {high:g}, not {strength}")
         height, width = image.shape[:2]
-        if max(height, width) <= _TILE_PX + 2 * self._overlap_px:
-            return self._run(image, strength, lane)
+        if height * width <= _WHOLE_PX:
+            return self._whole(image, strength, lane)
+        return self._tiled(image, strength)
+
+    def _whole(self, image: ImageArray, strength: float, lane: int | None) -> ImageArray:
+        height, width = image.shape[:2]
+        padded = self._padded(image)
+        sharpened: ImageArray = self._backend.run(padded[None], strength, lane=lane)[0]
+        return sharpened[:height, :width]
+
+    def _tiled(self, image: ImageArray, strength: float) -> ImageArray:
+        """As if the picture went through whole: tiles overlap by what a pixel's correction sees.
+
+        What attention takes from the whole picture, the mean of its features, is collected in a
+        first pass.
+        """
+        height, width = image.shape[:2]
+        tiles = [
+            (rows, columns)
+            for rows in _spans(height, self._overlap_px, self._multiple)
+            for columns in _spans(width, self._overlap_px, self._multiple)
+        ]
+        pooled = self._pooled(image, tiles)
         sharpened = np.empty_like(image, order="C")
-        for rows, inner_rows in _spans(height, self._overlap_px, self._multiple):
-            for columns, inner_columns in _spans(width, self._overlap_px, self._multiple):
-                tile = self._run(image[rows, columns], strength, lane)
-                top, left = inner_rows.start - rows.start, inner_columns.start - columns.start
-                sharpened[inner_rows, inner_columns] = tile[
-                    top : top + inner_rows.stop - inner_rows.start,
-                    left : left + inner_columns.stop - inner_columns.start,
-                ]
+        for (rows, inner_rows), (columns, inner_columns) in tiles:
+            padded = self._padded(image[rows, columns])
+            tile = self._backend.run_tile(padded[None], strength, pooled)[0]
+            inner = _within(inner_rows, rows), _within(inner_columns, columns)
+            sharpened[inner_rows, inner_columns] = tile[inner]
         return sharpened
 
-    def _run(self, image: ImageArray, strength: float, lane: int | None) -> ImageArray:
+    def _pooled(
+        self, image: ImageArray, tiles: list[tuple[_Span, _Span]]
+    ) -> npt.NDArray[np.float32]:
+        """The mean of the whole picture's features, (1, C, 1, 1)."""
+        total, count = np.zeros(1), 0
+        for (rows, inner_rows), (columns, inner_columns) in tiles:
+            features = self._backend.features(self._padded(image[rows, columns])[None])[0]
+            inner = (
+                _within(inner_rows, rows, self._multiple),
+                _within(inner_columns, columns, self._multiple),
+            )
+            kept = features[:, inner[0], inner[1]]
+            total = total + kept.sum(axis=(1, 2), dtype=np.float64)
+            count += kept[0].size
+        return (total / count).astype(np.float32)[None, :, None, None]
+
+    def _padded(self, image: ImageArray) -> ImageArray:
+        """Reflected at the right and below up to the size multiple."""
         height, width = image.shape[:2]
         extra = (-height % self._multiple, -width % self._multiple)
-        if any(extra):
-            mode = "reflect" if height > extra[0] and width > extra[1] else "edge"
-            image = np.pad(image, ((0, extra[0]), (0, extra[1]), (0, 0)), mode=mode)  # type: ignore[call-overload]
-        sharpened: ImageArray = self._backend.run(image[None], strength, lane=lane)[
-            0, :height, :width
-        ]
-        return sharpened
+        if not any(extra):
+            return image
+        mode = "reflect" if height > extra[0] and width > extra[1] else "edge"
+        padded: ImageArray = np.pad(image, ((0, extra[0]), (0, extra[1]), (0, 0)), mode=mode)  # type: ignore[call-overload]
+        return padded
 
     def warm_up(self) -> None:
         """Runs the common sizes with and without the mask.
@@ -145,7 +181,7 @@ class Sharpener:
         return {**facts, "parameters": parameters}
 
 
-def _spans(length: int, overlap_px: int, multiple: int) -> Iterator[tuple[slice, slice]]:
+def _spans(length: int, overlap_px: int, multiple: int) -> Iterator[_Span]:
     """Splits 0..length: (what a tile reads, what it writes), the former wider by the overlap.
 
     Tiles start at multiples of the network's size multiple, so that they are unshuffled as the
@@ -156,3 +192,8 @@ def _spans(length: int, overlap_px: int, multiple: int) -> Iterator[tuple[slice,
     for start in range(0, length, step):
         stop = min(start + step, length)
         yield slice(max(0, start - overlap_px), min(length, stop + overlap_px)), slice(start, stop)
+
+
+def _within(inner: slice, outer: slice, unit: int = 1) -> slice:
+    """Where `inner` lies in `outer`, in units of so many px, the last one begun counts."""
+    return slice((inner.start - outer.start) // unit, -(-(inner.stop - outer.start) // unit))

@@ -173,8 +173,10 @@ class _ChannelAttention(nn.Module):
         self.excite = nn.Conv2d(narrow, config.channels, 1)
         self.negative_slope = config.negative_slope
 
-    def forward(self, x: Tensor) -> Tensor:
-        pooled = x.mean(dim=(2, 3), keepdim=True)
+    def forward(self, x: Tensor, pooled: Tensor | None = None) -> Tensor:
+        """`pooled` (N, C, 1, 1) is the whole picture's mean where `x` is a part of it."""
+        if pooled is None:
+            pooled = x.mean(dim=(2, 3), keepdim=True)
         gate = self.excite(F.leaky_relu(self.squeeze(pooled), self.negative_slope))
         return x * torch.sigmoid(gate)
 
@@ -226,9 +228,14 @@ class StudentNetEnhanced(nn.Module):
             x = block(x)
         return x
 
-    def correction(self, pixels: Tensor) -> Tensor:
-        """What `forward` adds to its input, (N, 3, H, W)."""
-        return self._correction_from(self.features(pixels))
+    def correction(self, pixels: Tensor, pooled: Tensor | None = None) -> Tensor:
+        """What `forward` adds to its input, (N, 3, H, W).
+
+        Args:
+            pooled: (N, channels, 1, 1), the mean of the whole picture's `features`, where `pixels`
+                are a tile of it; None = their own.
+        """
+        return self._correction_from(self.features(pixels), pooled)
 
     def forward_with_features(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
         """The sharpened pixels and the features that they were made from, for distillation."""
@@ -238,8 +245,8 @@ class StudentNetEnhanced(nn.Module):
     def forward(self, pixels: Tensor) -> Tensor:
         return pixels + self.correction(pixels)
 
-    def _correction_from(self, features: Tensor) -> Tensor:
-        x = self.spatial_attention(self.channel_attention(features))
+    def _correction_from(self, features: Tensor, pooled: Tensor | None = None) -> Tensor:
+        x = self.spatial_attention(self.channel_attention(features, pooled))
         coarse = self.tail(x)
         fine = coarse + self.refinement(F.leaky_relu(coarse, self.config.negative_slope))
         return F.pixel_shuffle(fine, self.config.unshuffle)

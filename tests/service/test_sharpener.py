@@ -35,6 +35,16 @@ class Recorder:
         self.strengths.append(strength)
         return np.minimum(images, 254) + np.uint8(1)
 
+    def run_tile(
+        self, images: npt.NDArray[np.uint8], strength: float, pooled: npt.NDArray[np.float32]
+    ) -> npt.NDArray[np.uint8]:
+        assert pooled.shape == (1, 8, 1, 1)
+        return self.run(images, strength)
+
+    def features(self, images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+        count, height, width = images.shape[:3]
+        return np.zeros((count, 8, height // 4, width // 4), np.float32)
+
 
 def checkpoint(unshuffle: int = 4) -> Checkpoint:
     config = StudentConfig(channels=8, unshuffle=unshuffle, blocks=1)
@@ -104,6 +114,7 @@ def test_large_pictures_go_through_in_tiles_that_cover_all_of_them(
     monkeypatch: pytest.MonkeyPatch, sharpener: Sharpener, recorder: Recorder
 ) -> None:
     monkeypatch.setattr(module, "_TILE_PX", 64)
+    monkeypatch.setattr(module, "_WHOLE_PX", 0)
     image = sample("colosseum")[:333, :517]
     assert np.array_equal(sharpener.sharpen(image), np.minimum(image, 254) + 1)
     largest = 72 + 2 * sharpener._overlap_px
@@ -111,18 +122,27 @@ def test_large_pictures_go_through_in_tiles_that_cover_all_of_them(
     assert max(max(given.shape[1:3]) for given in recorder.images) <= largest
 
 
-@pytest.mark.parametrize("unshuffle", [1, 2, 3, 4])
-def test_tiles_and_whole_picture_agree_within_one_level_without_global_attention(
-    monkeypatch: pytest.MonkeyPatch, unshuffle: int
+@pytest.mark.parametrize(
+    ("backend", "unshuffle", "strength"),
+    [
+        ("torch", 1, 1.0),
+        ("torch", 2, 0.0),
+        ("torch", 3, 1.0),
+        ("torch", 4, 1.0),
+        ("openvino", 2, 1.0),
+        ("openvino", 3, 0.0),
+    ],
+)
+def test_tiles_and_whole_picture_agree_within_one_level(
+    monkeypatch: pytest.MonkeyPatch, unshuffle: int, backend: str, strength: float
 ) -> None:
-    """The channel attention's average over the picture is all that may differ; here it is off."""
     torch.manual_seed(0)
     config = StudentConfig(8, unshuffle, blocks=2, normalisation="frozen")
     network = build_student(config).eval()
     with torch.no_grad():
         for parameter in network.parameters():
             parameter.add_(torch.randn_like(parameter) * 0.05)
-        network.channel_attention.excite.weight.zero_()
+        network.channel_attention.excite.weight.mul_(20)  # it sees much in the picture's mean
     facts = Facts(
         config=config.to_json(),
         name="tiny",
@@ -133,12 +153,13 @@ def test_tiles_and_whole_picture_agree_within_one_level_without_global_attention
     )
     sharpener = Sharpener(
         Checkpoint(network=network, facts=facts, model_id="tiny-0"),
-        create_backend(network, device="cpu", backend="torch"),
+        create_backend(network, device="cpu", backend=backend),
     )
-    image = sample("colosseum")[:240, :400]
-    whole = sharpener.sharpen(image, strength=1.0)
+    image = sample("colosseum")[:241, :399]
+    whole = sharpener.sharpen(image, strength=strength)
     monkeypatch.setattr(module, "_TILE_PX", 96)
-    tiled = sharpener.sharpen(image, strength=1.0)
+    monkeypatch.setattr(module, "_WHOLE_PX", 0)
+    tiled = sharpener.sharpen(image, strength=strength)
     assert np.abs(whole.astype(int) - image).max() > 8
     assert np.abs(whole.astype(int) - tiled).max() <= 1
 

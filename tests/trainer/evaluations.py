@@ -29,6 +29,14 @@ class Brightening:
         brighter = images.astype(np.int16) + round(10 * strength)
         return np.clip(brighter, 0, 255).astype(np.uint8)
 
+    def run_tile(
+        self, images: npt.NDArray[np.uint8], strength: float, pooled: npt.NDArray[np.float32]
+    ) -> npt.NDArray[np.uint8]:
+        raise AssertionError(f"{images.shape} {strength} {pooled}: the pictures here are small")
+
+    def features(self, images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+        raise AssertionError(f"{images.shape}: the pictures here are small")
+
 
 def brightening_sharpener() -> Sharpener:
     return Sharpener(identity_checkpoint(), Brightening())
