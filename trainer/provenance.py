@@ -11,11 +11,11 @@ import logging
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["Provenance", "read_provenance"]
+__all__ = ["UNKNOWN", "Provenance", "read_provenance"]
 
 _MANIFEST = "manifest.csv"
 _LEVELS_UP = 2
-_UNKNOWN = "unknown"
+UNKNOWN = "unknown"
 
 _log = logging.getLogger(__name__)
 
@@ -24,9 +24,9 @@ _log = logging.getLogger(__name__)
 class Provenance:
     """What is known about one picture's origin; `unknown` where nothing is."""
 
-    category: str = _UNKNOWN
-    licence: str = _UNKNOWN
-    source: str = _UNKNOWN
+    category: str = UNKNOWN
+    licence: str = UNKNOWN
+    source: str = UNKNOWN
 
 
 def read_provenance(path: Path) -> dict[Path, Provenance]:
@@ -58,11 +58,11 @@ def _read(manifest: Path) -> dict[Path, Provenance]:
 
 def _row(row: dict[str, str | None]) -> Provenance:
     def word(column: str) -> str:
-        return (row.get(column) or "").strip() or _UNKNOWN
+        return (row.get(column) or "").strip() or UNKNOWN
 
     source, inner = word("source"), word("path")
     return Provenance(
         category=word("category"),
         licence=word("licence"),
-        source=source if inner == _UNKNOWN else f"{source}: {inner}",
+        source=source if inner == UNKNOWN else f"{source}: {inner}",
     )

@@ -30,7 +30,6 @@ __all__ = [
     "VIDEO_EXTENSIONS",
     "VideoFrame",
     "find_videos",
-    "read_clips",
     "sample_frames",
     "video_size",
 ]
@@ -110,29 +109,6 @@ def sample_frames(
     with _open(path) as (container, stream):
         stream.thread_type = "AUTO"
         yield from _decode(container, stream, wanted, timeline)
-
-
-def read_clips(path: Path, *, count: int, length: int) -> Iterator[ImageArray]:
-    """Runs of neighbouring frames, spread evenly over the file.
-
-    Args:
-        count: the most clips.
-        length: frames a clip; a file with fewer has no clip.
-
-    Returns:
-        Clips, each (length, H, W, 3) uint8 RGB.
-
-    Raises:
-        ImageUnreadable: see `sample_frames`.
-    """
-    run: list[tuple[VideoFrame, ImageArray]] = []
-    for frame, image in sample_frames(path, count=count * length, run_length=length):
-        if run and (frame.number != run[-1][0].number + 1 or image.shape != run[-1][1].shape):
-            run.clear()
-        run.append((frame, image))
-        if len(run) == length:
-            yield np.stack([image for _, image in run])
-            run.clear()
 
 
 def _spread(total: int, *, count: int, run_length: int) -> list[int]:

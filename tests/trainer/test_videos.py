@@ -10,7 +10,7 @@ import pytest
 from tests.trainer.datasets import patch, write_video
 from trainer import videos
 from trainer.pictures import ImageArray, ImageUnreadable
-from trainer.videos import find_videos, read_clips, sample_frames, video_size
+from trainer.videos import find_videos, sample_frames, video_size
 
 FRAMES = [np.roll(patch(0, 64, 80), 3 * number, axis=1) for number in range(23)]
 
@@ -50,15 +50,6 @@ def test_runs_of_neighbours_are_spread_evenly(request: pytest.FixtureRequest, ki
     path = request.getfixturevalue(kind)
     numbers = [frame.number for frame, _ in sample_frames(path, count=9, run_length=3)]
     assert numbers == [2, 3, 4, 10, 11, 12, 18, 19, 20]
-
-
-def test_clips_are_neighbouring_frames(video: Path) -> None:
-    clips = list(read_clips(video, count=2, length=4))
-    assert [clip.shape for clip in clips] == [(4, 64, 80, 3)] * 2
-    for clip, start in zip(clips, (3, 15), strict=True):
-        for place in range(4):
-            assert is_near(clip[place], FRAMES[start + place])
-    assert list(read_clips(video, count=2, length=24)) == []
 
 
 def test_no_more_is_decoded_than_the_chosen_frames_need(
