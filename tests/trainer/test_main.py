@@ -135,6 +135,7 @@ def test_evaluate_prints_tables_writes_json_and_scores(
     for column in ("input", "unsharp", "cas", "student", *PROTOCOLS):
         assert column in printed
     assert json.loads(report.read_text())["means"]["crop"].keys() == PROTOCOLS.keys()
+    assert json.loads(report.read_text())["model"] == load_checkpoint(checkpoint).model_id
     facts = load_checkpoint(checkpoint).facts
     assert facts.scores.keys() == PROTOCOLS.keys()
     assert facts.default_strength in (0.0, 0.05, 0.1, 0.15, 0.2, 0.3)
@@ -173,6 +174,7 @@ def test_evaluate_prints_tables_writes_json_and_scores(
         (["mos", "table", "none.json", "--key", "none.key.json"], "none"),
         (["evaluate", "--data", "nowhere"], "holds no pictures"),
         (["evaluate", "--data", "x", "--checkpoint", "none"], "no such file"),
+        (["evaluate", "--data", "x", "--write-scores", "--region=whole"], "--region crop or both"),
         (["evaluate", "--data", "x", "--strength", "9"], "--strength must be 0 to 2"),
     ],
 )

@@ -97,17 +97,20 @@ def _add_evaluate(commands: Commands[argparse.ArgumentParser]) -> None:
 
 def _evaluate(arguments: argparse.Namespace, console: Console) -> int:
     _require_strength(arguments.strength)
+    if arguments.write_scores and "crop" not in _regions(arguments):
+        raise ValueError("--write-scores writes the crops' scores: measure --region crop or both")
     sharpener = _load(arguments)
     if arguments.find_strength:
         sharpener = _with_best_strength(arguments, sharpener, console)
     extra = _teacher_methods(arguments)
     measured = _measured(arguments, sharpener, extra, console)
     clips = _measured_clips(arguments, sharpener, extra, console)
-    _print(arguments, sharpener, measured, clips)
-    _write(arguments, sharpener, extra, measured, clips)
     if arguments.write_scores:
         scores = header_scores(measured, "crop")
         rewrite_facts(arguments.checkpoint, sharpener.checkpoint, scores=scores)
+        sharpener = _load(arguments)  # its id is another one now
+    _print(arguments, sharpener, measured, clips)
+    _write(arguments, sharpener, extra, measured, clips)
     return 0
 
 
