@@ -12,15 +12,14 @@ from torch import Tensor, nn
 from service.model.checkpoint import Checkpoint, load_checkpoint
 from service.model.student import SIZES, StudentNetEnhanced, build_student
 from trainer.config import DistillConfig, RunOptions, TrainingConfig
-from trainer.device import choose_device, choose_precision
+from trainer.device import choose_precision
 from trainer.export import export_student
 from trainer.feature_distillation import FeatureAdapters
 from trainer.lessons import CachedLessons, Lessons, LiveLessons
-from trainer.loop import train
+from trainer.loop import train_task
 from trainer.nafnet import NAFNet
 from trainer.objective import Objective
 from trainer.perceptual import PerceptualLoss
-from trainer.processes import joined_processes
 from trainer.run import Task
 from trainer.sources import Source
 from trainer.teacher_file import LoadedTeacher, load_teacher
@@ -36,11 +35,9 @@ def distill(source: Source, config: DistillConfig, options: RunOptions) -> Path:
     Returns:
         The exported checkpoint, `<out>/student.safetensors`.
     """
-    device_type = choose_device(options.device).type
-    with joined_processes(device_type) as processes:
-        device = choose_device(options.device, local_rank=processes.local_rank)
-        task, config = distill_task(source, config, options, device=device)
-        return train(task, source, config, options, device=device, processes=processes)
+    return train_task(
+        lambda device: distill_task(source, config, options, device=device), source, options
+    )
 
 
 def distill_task(
@@ -76,7 +73,7 @@ def distill_task(
         if _is_frozen(network, config, step):
             network.freeze_normalisation()
 
-    def export(path: Path, weights: Mapping[str, Tensor], step: int, _: float | None) -> None:
+    def export(path: Path, weights: Mapping[str, Tensor], step: int) -> None:
         export_student(
             path,
             weights=weights,

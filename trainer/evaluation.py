@@ -21,7 +21,7 @@ from service.model.sharpener import Sharpener
 from trainer.categories import picture_categories
 from trainer.degradation import PROTOCOLS
 from trainer.methods import ImageArray, Method, standard_methods
-from trainer.pictures import ImageUnreadable, find_pictures, load_picture
+from trainer.pictures import ImageUnreadable, centre_crop, choose_pictures, load_picture
 from trainer.reference import Reference
 from trainer.speed import run_timed
 
@@ -105,7 +105,7 @@ def evaluate(
         ValueError: an extra method has a name that is taken, or does not keep the picture's size.
     """
     methods = standard_methods(sharpener, strength=strength, extra=extra_methods)
-    paths = _chosen(folder, limit)
+    paths = choose_pictures(folder, limit)
     names = {path: path.relative_to(folder).as_posix() for path in paths}
     categories = picture_categories(folder, names.values())
     seen: set[tuple[int, ...]] = set()
@@ -128,11 +128,6 @@ def evaluate(
     return measured
 
 
-def _chosen(folder: Path, limit: int) -> list[Path]:
-    paths = find_pictures(folder)
-    return paths[:: max(1, len(paths) // limit)][:limit] if limit else paths
-
-
 def _cuts(path: Path, regions: Sequence[Region]) -> Iterator[tuple[Region, ImageArray]]:
     """The parts of a picture that are measured; none if it cannot be read."""
     try:
@@ -143,16 +138,11 @@ def _cuts(path: Path, regions: Sequence[Region]) -> Iterator[tuple[Region, Image
     height, width = image.shape[:2]
     if "crop" in regions:
         if min(height, width) >= CROP_PX:
-            yield "crop", _centre_crop(image)
+            yield "crop", centre_crop(image, CROP_PX)
         elif "whole" not in regions:
             _log.warning("skipped %s: smaller than %d px", path, CROP_PX)
     if "whole" in regions:
         yield "whole", image
-
-
-def _centre_crop(image: ImageArray) -> ImageArray:
-    top, left = (image.shape[0] - CROP_PX) // 2, (image.shape[1] - CROP_PX) // 2
-    return np.ascontiguousarray(image[top : top + CROP_PX, left : left + CROP_PX])
 
 
 def _measure(
@@ -233,7 +223,7 @@ def best_strength(
         FileNotFoundError: no picture is large enough.
     """
     values: dict[float, list[float]] = {strength: [] for strength in strengths}
-    for path in _chosen(folder, limit):
+    for path in choose_pictures(folder, limit):
         name = path.relative_to(folder).as_posix()
         for _, clean in _cuts(path, ("crop",)):
             reference = Reference(clean)

@@ -117,11 +117,9 @@ class CachedLessons:
         missing = [at for at, place in enumerate(places) if not self._is_kept[place]]
         if missing:
             self._keep([places[at] for at in missing], self._live.lesson([], degraded[missing]))
-        shapes = self._shapes()
-        arrays = {name: self._array(name, shapes[name]) for name in ("taught", *self._live.layers)}
         read = {
-            name: torch.from_numpy(array[places].astype(np.float32)).to(degraded.device)
-            for name, array in arrays.items()
+            name: torch.from_numpy(self._array(name)[places].astype(np.float32)).to(degraded.device)
+            for name in ("taught", *self._live.layers)
         }
         taught = read.pop("taught") / _LEVELS
         return Lesson(taught, read)
@@ -133,18 +131,15 @@ class CachedLessons:
             json.dumps({name: list(stack.shape[1:]) for name, stack in stacks.items()}),
         )
         for name, stack in stacks.items():
-            array = self._array(name, tuple(stack.shape[1:]))
+            array = self._array(name)
             values = stack.float().cpu()
             levels = (values * _LEVELS).round() if name == "taught" else values
             array[places] = levels.numpy().astype(array.dtype)
         self._is_kept[places] = 1
 
-    def _shapes(self) -> dict[str, tuple[int, ...]]:
-        shapes = json.loads((self._folder / "shapes.json").read_text())
-        return {name: tuple(shape) for name, shape in shapes.items()}
-
-    def _array(self, name: str, shape: tuple[int, ...]) -> npt.NDArray[Any]:
+    def _array(self, name: str) -> npt.NDArray[Any]:
         if name not in self._kept:
+            shape = json.loads((self._folder / "shapes.json").read_text())[name]
             kind: type[np.generic] = np.uint16 if name == "taught" else np.float16
             path = self._folder / f"{name}.{np.dtype(kind).name}"
             self._kept[name] = _mapped(path, kind, (self._crop_set, *shape))

@@ -7,7 +7,7 @@ import math
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -16,14 +16,31 @@ from typing import Any
 import torch
 
 from trainer.config import RunOptions, TrainingConfig
-from trainer.processes import Processes
+from trainer.device import choose_device
+from trainer.processes import ALONE, Processes, joined_processes
 from trainer.run import Run, Task, learning_rate
 from trainer.run_log import Meter, RunLog
 from trainer.sources import Source
 
-__all__ = ["train"]
+__all__ = ["train", "train_task"]
 
 _log = logging.getLogger(__name__)
+
+
+def train_task(
+    make_task: Callable[[torch.device], tuple[Task, TrainingConfig]],
+    source: Source,
+    options: RunOptions,
+) -> Path:
+    """Makes a task on the device that the options name and trains it, in every process there is.
+
+    Args:
+        make_task: from the device to the task and the config of its run.
+    """
+    with joined_processes(choose_device(options.device).type) as processes:
+        device = choose_device(options.device, local_rank=processes.local_rank)
+        task, config = make_task(device)
+        return train(task, source, config, options, device=device, processes=processes)
 
 
 def train(
@@ -33,7 +50,7 @@ def train(
     options: RunOptions,
     *,
     device: torch.device,
-    processes: Processes | None = None,
+    processes: Processes = ALONE,
 ) -> Path:
     """Trains until `config.steps`, until it stops getting better, or until the time is up.
 
@@ -51,7 +68,6 @@ def train(
     """
     if options.threads:
         torch.set_num_threads(options.threads)
-    processes = processes or Processes()
     run = Run(task, source, config, options, device=device, processes=processes)
     deadline_s = _now_s() + options.max_minutes * 60 if options.max_minutes else math.inf
     meter = Meter(config.batch)

@@ -27,6 +27,8 @@ __all__ = [
     "PICTURE_EXTENSIONS",
     "ImageArray",
     "ImageUnreadable",
+    "centre_crop",
+    "choose_pictures",
     "decode_picture",
     "find_pictures",
     "load_picture",
@@ -74,6 +76,22 @@ def find_pictures(folder: Path) -> list[Path]:
             "Pass a folder of sharp pictures."
         )
     return paths
+
+
+def choose_pictures(folder: Path, limit: int) -> list[Path]:
+    """So many of the picture files below `folder`, spread evenly over them; 0 = all.
+
+    Raises:
+        FileNotFoundError: see `find_pictures`.
+    """
+    paths = find_pictures(folder)
+    return paths[:: max(1, len(paths) // limit)][:limit] if limit else paths
+
+
+def centre_crop(image: ImageArray, side_px: int) -> ImageArray:
+    """The square in the middle of an image (H, W, 3) that is at least so high and wide."""
+    top, left = (image.shape[0] - side_px) // 2, (image.shape[1] - side_px) // 2
+    return np.ascontiguousarray(image[top : top + side_px, left : left + side_px])
 
 
 def read_picture(path: Path) -> ImageArray | None:

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
-__all__ = ["Processes", "joined_processes"]
+__all__ = ["ALONE", "Processes", "joined_processes"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,12 +68,15 @@ class Processes:
             distributed.barrier()
 
 
+ALONE = Processes()
+
+
 @contextmanager
 def joined_processes(device_type: str) -> Iterator[Processes]:
     """Joins the group that `torchrun` announces in the environment; alone without one."""
     count = int(os.environ.get("WORLD_SIZE", "1"))
     if count == 1:
-        yield Processes()
+        yield ALONE
         return
     distributed.init_process_group("nccl" if device_type == "cuda" else "gloo")
     try:

@@ -25,7 +25,7 @@ from trainer.device_degradation import degrade_batch
 from trainer.lessons import Lesson, Lessons
 from trainer.mixture import Mixture
 from trainer.objective import Objective
-from trainer.processes import Processes
+from trainer.processes import ALONE, Processes
 from trainer.quality import psnr_db
 from trainer.run_log import RunLog
 from trainer.sources import Source
@@ -63,8 +63,7 @@ class Task:
         title: for people.
         objective: holds the network; all of its parameters that want a gradient are trained.
         before_step: prepares the network for a step, such as freezing its statistics.
-        export: writes a network's averaged weights to a file: path, weights, step, metric (None
-            where there was no validation).
+        export: writes a network's averaged weights to a file: path, weights, step.
         file_name: of the exported checkpoint.
         lessons: where the objective asks the teacher.
     """
@@ -72,7 +71,7 @@ class Task:
     title: str
     objective: Objective
     before_step: Callable[[nn.Module, int], None]
-    export: Callable[[Path, Mapping[str, Tensor], int, float | None], None]
+    export: Callable[[Path, Mapping[str, Tensor], int], None]
     file_name: str
     lessons: Lessons | None = None
 
@@ -100,13 +99,13 @@ class Run:
         options: RunOptions,
         *,
         device: torch.device,
-        processes: Processes | None = None,
+        processes: Processes = ALONE,
     ) -> None:
-        if config.batch % ((processes or Processes()).count * config.accumulate):
+        if config.batch % (processes.count * config.accumulate):
             raise ValueError("batch must be a multiple of the number of processes x accumulate")
         self.task, self.source, self.config, self.options = task, source, config, options
         self.device = device
-        self.processes = processes or Processes()
+        self.processes = processes
         self._crops = CropDataset(
             source,
             crop_px=config.crop,
@@ -239,7 +238,7 @@ class Run:
                 seed=self.config.seed,
                 first_number=numbers[0],
                 clean_share=self.config.clean_share,
-                mixture=Mixture.parse(self.config.mixture),
+                mixture=self._crops.mixture,
             )
         given, wanted = (
             (c.float() / 255).contiguous(memory_format=self._memory_format)
@@ -293,7 +292,7 @@ class Run:
         self.validations_without_gain += 1
         if metric > self.best_metric:
             self.best_metric, self.validations_without_gain = metric, 0
-            self._export(metric)
+            self._export()
         log.validation(
             {
                 "step": self.step,
@@ -371,13 +370,13 @@ class Run:
     def export(self) -> Path:
         """Writes the averaged weights, unless a validation has written the best ones."""
         if self.best_metric == -math.inf:
-            self._export(None)
+            self._export()
         return self.options.out / self.task.file_name
 
-    def _export(self, metric: float | None) -> None:
+    def _export(self) -> None:
         if self.processes.is_first:
             path = self.options.out / self.task.file_name
-            self.task.export(path, self.averaged, self.step, metric)
+            self.task.export(path, self.averaged, self.step)
 
 
 class _Repeated(Dataset[tuple[Tensor, Tensor]]):

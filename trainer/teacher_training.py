@@ -11,13 +11,12 @@ import torch
 from torch import Tensor, nn
 
 from trainer.config import RunOptions, TeacherConfig
-from trainer.device import choose_device, choose_precision
+from trainer.device import choose_precision
 from trainer.distillation import perceptual_loss
 from trainer.export import training_commit
-from trainer.loop import train
+from trainer.loop import train_task
 from trainer.nafnet import TEACHERS, NAFNet, NAFNetConfig
 from trainer.objective import Objective
-from trainer.processes import joined_processes
 from trainer.run import Task
 from trainer.sources import Source
 from trainer.teacher_file import LoadedTeacher, TeacherFacts, load_teacher, save_teacher
@@ -33,11 +32,9 @@ def train_teacher(source: Source, config: TeacherConfig, options: RunOptions) ->
     Returns:
         The exported weights, `<out>/teacher.safetensors`.
     """
-    device_type = choose_device(options.device).type
-    with joined_processes(device_type) as processes:
-        device = choose_device(options.device, local_rank=processes.local_rank)
-        task, config = teacher_task(source, config, options, device=device)
-        return train(task, source, config, options, device=device, processes=processes)
+    return train_task(
+        lambda device: teacher_task(source, config, options, device=device), source, options
+    )
 
 
 def teacher_task(
@@ -55,7 +52,7 @@ def teacher_task(
     init = load_teacher(Path(config.init), expected=shape) if config.init else None
     named = replace(config, init=init.teacher_id if init else "")
 
-    def export(path: Path, weights: Mapping[str, Tensor], step: int, _: float | None) -> None:
+    def export(path: Path, weights: Mapping[str, Tensor], step: int) -> None:
         network = NAFNet(shape)
         network.load_state_dict(dict(weights))
         facts = TeacherFacts(

@@ -13,8 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from trainer.data import find_pictures, read_picture
 from trainer.degradation import PROTOCOLS
+from trainer.pictures import centre_crop, choose_pictures, read_picture
 from trainer.quality import psnr_db, ssim_map
 
 __all__ = ["Gains", "ValidationSet"]
@@ -52,9 +52,12 @@ class ValidationSet:
     """
 
     def __init__(self, folder: Path, *, pictures: int, crop_px: int) -> None:
-        paths = find_pictures(folder)
-        chosen = paths[:: max(1, len(paths) // pictures)][:pictures]
-        crops = [crop for path in chosen if (crop := _centre_crop(path, crop_px)) is not None]
+        images = (read_picture(path) for path in choose_pictures(folder, pictures))
+        crops = [
+            centre_crop(image, crop_px)
+            for image in images
+            if image is not None and min(image.shape[:2]) >= crop_px
+        ]
         if not crops:
             raise FileNotFoundError(
                 f"No picture in {folder} can be read and is at least {crop_px} px on its short "
@@ -116,16 +119,6 @@ class ValidationSet:
 
 def _ssim(first: Tensor, second: Tensor) -> Tensor:
     return ssim_map(first, second).mean(dim=(1, 2, 3))
-
-
-def _centre_crop(
-    path: Path, crop_px: int
-) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]] | None:
-    image = read_picture(path)
-    if image is None or min(image.shape[:2]) < crop_px:
-        return None
-    top, left = (image.shape[0] - crop_px) // 2, (image.shape[1] - crop_px) // 2
-    return np.ascontiguousarray(image[top : top + crop_px, left : left + crop_px])
 
 
 def _stacked(images: list[np.ndarray[tuple[int, ...], np.dtype[np.uint8]]]) -> Tensor:

@@ -9,6 +9,7 @@ import os
 from collections.abc import Callable
 from dataclasses import asdict, fields
 from pathlib import Path
+from typing import TypeVar
 
 from rich.console import Console
 
@@ -21,6 +22,7 @@ from trainer.teacher_training import train_teacher
 
 __all__ = ["add_training_commands"]
 
+ConfigType = TypeVar("ConfigType", bound=TrainingConfig)
 Commands = argparse._SubParsersAction  # argparse has no public name for it
 
 _OPTION_HELP = {
@@ -87,55 +89,44 @@ def _add(
         )
 
 
-def _read(
-    kind: type[TrainingConfig], arguments: argparse.Namespace
-) -> tuple[TrainingConfig, RunOptions]:
+def _begin(
+    kind: type[ConfigType], arguments: argparse.Namespace, console: Console
+) -> tuple[ConfigType, RunOptions, Source]:
+    """Reads and prints the settings and opens the pictures."""
     names = [field.name for owner in (kind, RunOptions) for field in fields(owner)]
     flags = [
         f"{name}={str(value).lower() if value is True else value}"
         for name in names
         if (value := getattr(arguments, name)) not in (None, False)
     ]
-    return read_settings(kind, arguments.settings, [*arguments.set, *flags])
-
-
-def _begin(
-    config: TrainingConfig, options: RunOptions, console: Console, *, smallest_px: int
-) -> Source:
-    """Prints the settings and opens the pictures."""
+    config, options = read_settings(kind, arguments.settings, [*arguments.set, *flags])
     is_first = os.environ.get("RANK", "0") == "0"
     if is_first:
         console.print(as_toml(config, options), markup=False, highlight=False)
     else:
         logging.getLogger("trainer").setLevel(logging.WARNING)
     source = open_source(
-        options.data, smallest_px=smallest_px, cache_bytes=int(options.cache_gb * 1e9)
+        options.data, smallest_px=config.crop, cache_bytes=int(options.cache_gb * 1e9)
     )
     if is_first:
         console.print(source.describe(), markup=False)
-    return source
+    return config, options, source
 
 
 def _distill(arguments: argparse.Namespace, console: Console) -> int:
-    config, options = _read(DistillConfig, arguments)
-    assert isinstance(config, DistillConfig)
-    source = _begin(config, options, console, smallest_px=config.crop)
+    config, options, source = _begin(DistillConfig, arguments, console)
     print(distill(source, config, options))
     return 0
 
 
 def _teacher(arguments: argparse.Namespace, console: Console) -> int:
-    config, options = _read(TeacherConfig, arguments)
-    assert isinstance(config, TeacherConfig)
-    source = _begin(config, options, console, smallest_px=config.crop)
+    config, options, source = _begin(TeacherConfig, arguments, console)
     print(train_teacher(source, config, options))
     return 0
 
 
 def _ablate(arguments: argparse.Namespace, console: Console) -> int:
-    config, options = _read(DistillConfig, arguments)
-    assert isinstance(config, DistillConfig)
-    source = _begin(config, options, console, smallest_px=config.crop)
+    config, options, source = _begin(DistillConfig, arguments, console)
     rows = ablate(
         source,
         config,
