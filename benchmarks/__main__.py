@@ -13,8 +13,10 @@ from pathlib import Path
 import openvino
 import torch
 
-from benchmarks.model import Timing, model_timings
+from benchmarks.model import model_timings
 from benchmarks.stream import Service, StreamTiming, running_service, stream_timings
+from trainer.bench import processor
+from trainer.timing import Timing
 
 RESULTS = Path(__file__).parent / "RESULTS.md"
 
@@ -42,7 +44,7 @@ def _report(models: list[Timing], streams: list[StreamTiming], service: Service)
         "# Speed",
         "",
         f"{datetime.now(UTC).date()}, commit {commit or 'unknown'}, `make bench`. "
-        f"{_processor()}, {len(os.sched_getaffinity(0))} cores; Python "
+        f"{processor()}, {len(os.sched_getaffinity(0))} cores; Python "
         f"{platform.python_version()}, torch {torch.__version__}, "
         f"OpenVINO {openvino.get_version().split('-')[0]}.",
         "",
@@ -82,16 +84,6 @@ def _report(models: list[Timing], streams: list[StreamTiming], service: Service)
         "",
     ]
     return "\n".join(lines)
-
-
-def _processor() -> str:
-    try:
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
-    except OSError:
-        pass
-    return platform.processor() or platform.machine()
 
 
 if __name__ == "__main__":

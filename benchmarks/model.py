@@ -8,9 +8,9 @@ import torch
 
 from service.model.backends import OpenVinoBackend, Runner, TorchBackend
 from service.model.student import SIZES, build_student
-from trainer.timing import PICTURES, Timing, measure, time_calls
+from trainer.timing import PICTURES, Timing, measure
 
-__all__ = ["PICTURES", "Timing", "measure", "model_timings", "time_calls"]
+__all__ = ["model_timings"]
 
 
 def model_timings(*, seconds: float) -> list[Timing]:

@@ -19,9 +19,9 @@ import numpy as np
 import psutil
 from websockets.sync.client import connect
 
-from benchmarks.model import PICTURES, time_calls
 from service.frames import Frame, pack_frame, parse_result
 from service.model.sharpener import Sharpener
+from trainer.timing import PICTURES, time_calls
 
 __all__ = ["Service", "StreamTiming", "running_service", "stream_timings"]
 
