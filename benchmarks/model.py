@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import torch
 
-from service.model.backends import OpenVinoBackend, Runner, TorchBackend
+from service.model.backends import Backend, OpenVinoBackend, TorchBackend
 from service.model.student import SIZES, build_student
 from trainer.timing import PICTURES, Timing, measure
 
@@ -20,7 +20,7 @@ def model_timings(*, seconds: float) -> list[Timing]:
     for name in ("nano", "small", "base"):
         frozen = replace(SIZES[name], normalisation="frozen")
         network = build_student(frozen).eval().folded()
-        backends: list[Runner] = [TorchBackend(network, device="cpu"), OpenVinoBackend(network)]
+        backends: list[Backend] = [TorchBackend(network, device="cpu"), OpenVinoBackend(network)]
         if torch.cuda.is_available():
             backends.append(TorchBackend(network, device="cuda:0"))
         timings += [

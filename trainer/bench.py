@@ -1,6 +1,6 @@
 """How long a student takes for a frame, by picture size, device, precision and runtime.
 
-Every figure is uint8 image in to uint8 image out with strength 0, copies to and from the device
+Every figure is uint8 image in to uint8 image out with strength 1, copies to and from the device
 included, in repeated calls after a warm-up. Beside them stands `reference`, the published network's
 shape (32 channels at full resolution, each picture's own statistics), in torch eager in fp32 at
 256x256 on the same device in the same run: ratios against it hold across machines, milliseconds do
@@ -9,7 +9,6 @@ not.
 
 from __future__ import annotations
 
-import copy
 import importlib.util
 import json
 import os
@@ -20,20 +19,24 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from rich.console import Console
 from rich.table import Table
 
 from service.errors import BackendUnavailable
 from service.model.backends import (
+    PRECISIONS,
+    Backend,
+    FloatArray,
     ImageBatch,
-    ImageGraph,
     OpenVinoBackend,
-    Runner,
+    Precision,
     TorchBackend,
     create_backend,
 )
 from service.model.checkpoint import load_checkpoint
+from service.model.estimator import DESCRIPTION_LENGTH
 from service.model.student import SIZES, StudentNetEnhanced, build_student
 from trainer.onnx_export import onnx_graph, onnx_session
 from trainer.timing import PICTURES, Timing, measure
@@ -50,7 +53,6 @@ __all__ = [
 
 STUDENTS = ("nano", "small", "base")
 RUNTIMES = ("torch", "openvino", "onnxruntime")
-PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +88,7 @@ def bench(
         sizes: (height, width) of pictures in px, rounded up to the student's size multiple.
         device: auto (CUDA, then MPS, then the CPU), cpu, mps, cuda or cuda:N.
         precisions: of fp32, bf16, fp16; none = fp32, and bf16 on CPUs that compute in it, and fp16
-            on a GPU. OpenVINO and ONNX Runtime run in fp32 on the CPU only.
+            on a GPU. OpenVINO and ONNX Runtime run on the CPU only, the latter in fp32.
         runtimes: of torch, openvino, onnxruntime; none = those that are installed.
         seconds: for each figure, 0 or more; at least seven calls are timed.
         threads: of the CPU, the same for every runtime; 0 = as many as torch takes.
@@ -106,7 +108,7 @@ def bench(
     combinations = _combinations(place, precisions, runtimes)
     with _torch_threads(threads) as used_threads:
         reference = measure(
-            _TorchAt(reference_network, device=place, precision="fp32"),
+            TorchBackend(reference_network, device=place, precision="fp32"),
             "reference",
             PICTURES[0],
             seconds=seconds,
@@ -119,68 +121,50 @@ def bench(
                 backend = _backend(runtime, network, place, precision, used_threads)
                 for height, width in sizes:
                     padded = (height + -height % multiple, width + -width % multiple)
-                    timing = measure(
-                        backend, name, padded, seconds=seconds, precision=precision, batch=batch
-                    )
+                    timing = measure(backend, name, padded, seconds=seconds, batch=batch)
                     timings.append(replace(timing, height=height, width=width))
                     on_timing(timings[-1])
         machine = _machine(place)
     return BenchReport(reference, tuple(timings), machine)
 
 
-class _TorchAt:
-    """`TorchBackend` in a precision of one's choice."""
-
-    name = "torch"
-    lanes = 1
-
-    def __init__(self, network: StudentNetEnhanced, *, device: str, precision: str) -> None:
-        self.device = device
-        # Any: releases of torch differ in how they type `to`.
-        deployed: Any = copy.deepcopy(network).to(device=device, dtype=PRECISIONS[precision])
-        deployed.to(memory_format=torch.channels_last)
-        self._graph = ImageGraph(deployed, is_masking=False, precision=PRECISIONS[precision])
-
-    def run(self, images: ImageBatch, strength: float, *, lane: int | None = None) -> ImageBatch:
-        assert not lane
-        assert strength == 0, "the mask is not what is timed"
-        with torch.inference_mode():
-            on_device = torch.from_numpy(images).to(self.device)
-            sharpened: ImageBatch = self._graph(on_device, torch.tensor(0.0)).cpu().numpy()
-            return sharpened
-
-
 class _OnnxBackend:
-    """The exported file in ONNX Runtime on the CPU."""
+    """The exported file in ONNX Runtime on the CPU, which describes the pictures itself."""
 
     name = "onnxruntime"
     device = "cpu"
+    precision = "fp32"
     lanes = 1
 
     def __init__(self, network: StudentNetEnhanced, *, threads: int) -> None:
         self._session = onnx_session(onnx_graph(network).SerializeToString(), threads=threads)
 
-    def run(self, images: ImageBatch, strength: float, *, lane: int | None = None) -> ImageBatch:
+    def describe(self, images: ImageBatch, *, lane: int | None = None) -> FloatArray:
         assert not lane
-        assert strength == 0, "the mask is not what is timed"
-        sharpened: ImageBatch = self._session.run(None, {"images": images})[0]
-        return sharpened
+        return np.zeros((len(images), DESCRIPTION_LENGTH), np.float32)
+
+    def run(
+        self,
+        images: ImageBatch,
+        strength: float,
+        description: FloatArray,  # noqa: ARG002
+        *,
+        lane: int | None = None,
+    ) -> ImageBatch:
+        assert not lane
+        assert strength == 1, "the file's own"
+        each = [self._session.run(None, {"images": image[None]})[0] for image in images]
+        return np.concatenate(each)
 
 
 def _backend(
-    runtime: str, network: StudentNetEnhanced, device: str, precision: str, threads: int
-) -> Runner:
+    runtime: str, network: StudentNetEnhanced, device: str, precision: Precision, threads: int
+) -> Backend:
     if runtime == "openvino":
-        return OpenVinoBackend(network, threads=threads)
+        return OpenVinoBackend(network, threads=threads, precision=precision)
     if runtime == "onnxruntime":
         return _OnnxBackend(network, threads=threads)
-    served = TorchBackend(network, device=device) if precision == _served(device) else None
-    return served or _TorchAt(network, device=device, precision=precision)
-
-
-def _served(device: str) -> str:
-    """The precision that the service's own backend takes there."""
-    return "fp16" if device.startswith("cuda") else "fp32"
+    return TorchBackend(network, device=device, precision=precision)
 
 
 def runs_bf16() -> bool:
@@ -194,16 +178,19 @@ def runs_bf16() -> bool:
 
 def _combinations(
     device: str, precisions: Sequence[str], runtimes: Sequence[str]
-) -> list[tuple[str, str]]:
+) -> list[tuple[str, Precision]]:
     """(runtime, precision), as asked or all that there are."""
     on_cpu = device == "cpu"
-    in_torch = ["fp32", *(["bf16"] if on_cpu and runs_bf16() else [])]
+    in_torch: list[Precision] = ["fp32"]
     if device.startswith("cuda"):
-        in_torch += ["fp16", *(["bf16"] if torch.cuda.is_bf16_supported() else [])]
-    available = [("torch", precision) for precision in in_torch]
-    available += [
-        (runtime, "fp32") for runtime in RUNTIMES[1:] if on_cpu and _is_installed(runtime)
-    ]
+        in_torch.append("fp16")
+    if (on_cpu and runs_bf16()) or (not on_cpu and torch.cuda.is_bf16_supported()):
+        in_torch.append("bf16")
+    available: list[tuple[str, Precision]] = [("torch", precision) for precision in in_torch]
+    if on_cpu and _is_installed("openvino"):
+        available += [("openvino", precision) for precision in in_torch]
+    if on_cpu and _is_installed("onnxruntime"):
+        available.append(("onnxruntime", "fp32"))
     chosen = [
         (runtime, precision)
         for runtime, precision in available

@@ -25,6 +25,7 @@ _TERMS = (
     "perceptual",
     "teacher_output",
     "teacher_features",
+    "routing",
 )
 
 
@@ -121,6 +122,7 @@ class DistillConfig(TrainingConfig):
     teacher_output: float = _number(0.0, "weight of the output distillation term")
     teacher_features: float = _number(0.0, "weight of the feature distillation term")
     teacher_layers: str = _word("middle_blks", "layers whose features count, comma-separated")
+    routing: float = _number(0.0, "weight of the term that tells the experts' crops apart")
     freeze_norm_at: float = _number(
         0.75,
         "share of the steps after which the normalisation's statistics are frozen; 1 = never",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,11 +15,14 @@ from trainer.config import DistillConfig, RunOptions, TrainingConfig
 from trainer.device import choose_precision
 from trainer.export import export_student
 from trainer.feature_distillation import FeatureAdapters
+from trainer.growth import can_grow, grown
 from trainer.lessons import CachedLessons, Lessons, LiveLessons
 from trainer.loop import train_task
+from trainer.mixture import Mixture
 from trainer.nafnet import NAFNet
 from trainer.objective import Objective
 from trainer.perceptual import PerceptualLoss
+from trainer.routing import expert_of, experts_of_samples
 from trainer.run import Task
 from trainer.sources import Source
 from trainer.teacher_file import LoadedTeacher, load_teacher
@@ -91,6 +94,7 @@ def distill_task(
         export=export,
         file_name=_FILE_NAME,
         lessons=lessons,
+        experts=_experts(student, source, config) if config.routing else None,
     )
     return task, named
 
@@ -122,12 +126,30 @@ def _first_student(size: str, init: Checkpoint | None) -> StudentNetEnhanced:
         raise ValueError(f"size must be one of {', '.join(SIZES)}, not {size!r}")
     if init is None:
         return build_student(SIZES[size])
-    shape = init.network.config
-    if replace(shape, normalisation="instance") != SIZES[size]:
-        raise ValueError(f"{init.model_id} is not of size {size}. Start from one that is.")
-    student = build_student(shape)
-    student.load_state_dict(init.network.state_dict())
-    return student
+    if not can_grow(init.network.config, replace(SIZES[size], normalisation="instance")):
+        raise ValueError(
+            f"{init.model_id} cannot be made into a student of size {size}. Start from one of that "
+            "size, or of a smaller one that differs in channels, blocks and experts only."
+        )
+    return grown(init.network, SIZES[size])
+
+
+def _experts(
+    student: StudentNetEnhanced, source: Source, config: DistillConfig
+) -> Callable[[Sequence[int]], Tensor]:
+    """From crops' numbers to the experts that they belong to.
+
+    Raises:
+        ValueError: the student's experts have no kinds, or the crops are not degraded here.
+    """
+    if source.is_paired:
+        raise ValueError("routing needs sharp pictures: how pairs were blurred is not known")
+    experts = student.config.experts
+    expert_of((), experts)
+    mixture = Mixture.parse(config.mixture)
+    return lambda numbers: experts_of_samples(
+        numbers, seed=config.seed, clean_share=config.clean_share, mixture=mixture, experts=experts
+    )
 
 
 def _adapters(

@@ -87,7 +87,7 @@ def export_student(
         name=config.size,
         size_multiple=student.size_multiple,
         normalisation=student.normalisation,
-        default_strength=0.0,
+        default_strength=1.0,
         training_commit=training_commit(),
         training_config=asdict(config),
         training_steps=step,

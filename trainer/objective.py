@@ -11,11 +11,12 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from service.model.student import StudentNetEnhanced
+from service.model.student import Answer, StudentNetEnhanced
 from trainer.feature_distillation import FeatureAdapters
 from trainer.lessons import Lesson
 from trainer.losses import crop_importance, output_distillation_loss, weighted_terms
 from trainer.perceptual import PerceptualLoss
+from trainer.routing import routing_loss
 
 __all__ = ["Objective"]
 
@@ -51,7 +52,11 @@ class Objective(nn.Module):
         self.adapters = adapters
 
     def forward(
-        self, degraded: Tensor, clean: Tensor, lesson: Lesson | None = None
+        self,
+        degraded: Tensor,
+        clean: Tensor,
+        lesson: Lesson | None = None,
+        experts: Tensor | None = None,
     ) -> tuple[dict[str, Tensor], Tensor]:
         """Each term times its weight, averaged over the crops, and the sharpened pixels.
 
@@ -59,12 +64,15 @@ class Objective(nn.Module):
             degraded: (N, 3, H, W) float RGB in [0, 1].
             clean: the same.
             lesson: the teacher's answer, where a term needs it.
+            experts: of each crop, (N,), where the routing term is in use.
         """
         with torch.autocast(
             degraded.device.type, self.precision, enabled=self.precision is not torch.float32
         ):
-            sharpened, features = self._run(degraded)
-        sharpened = sharpened.float()
+            answer = self._run(degraded)
+        # Channels last, as a CPU's convolutions like it, is slow for the terms' windows.
+        sharpened = answer.sharpened.float().contiguous()
+        clean = clean.contiguous()
         terms = weighted_terms(
             sharpened,
             clean,
@@ -75,27 +83,31 @@ class Objective(nn.Module):
                 "teacher_output": lambda: output_distillation_loss(
                     sharpened, _given(lesson).taught
                 ),
-                "teacher_features": lambda: self._matched(features, _given(lesson)),
+                "teacher_features": lambda: self._matched(answer, _given(lesson)),
+                "routing": lambda: self._routed(answer, experts),
             },
         )
         return terms, sharpened
 
-    def _run(self, degraded: Tensor) -> tuple[Tensor, Tensor | None]:
-        if self.adapters is None:
-            return self.network(degraded), None
-        assert isinstance(self.network, StudentNetEnhanced), "only students have adapters"
-        return self.network.forward_with_features(degraded)
+    def _run(self, degraded: Tensor) -> Answer:
+        if isinstance(self.network, StudentNetEnhanced):
+            return self.network.answer(degraded)
+        none = degraded.new_empty(0)
+        return Answer(self.network(degraded), features=none, shares=none)
 
     def _perceived(self, sharpened: Tensor, clean: Tensor) -> Tensor:
         assert self.perceptual is not None, "made where its weight is above 0"
         perceived: Tensor = self.perceptual(sharpened, clean)
         return perceived
 
-    def _matched(self, features: Tensor | None, lesson: Lesson) -> Tensor:
+    def _matched(self, answer: Answer, lesson: Lesson) -> Tensor:
         assert self.adapters is not None, "made where their weight is above 0"
-        assert features is not None, "the student returns them where there are adapters"
-        matched: Tensor = self.adapters(features.float(), lesson.features)
+        matched: Tensor = self.adapters(answer.features.float(), lesson.features)
         return matched
+
+    def _routed(self, answer: Answer, experts: Tensor | None) -> Tensor:
+        assert experts is not None, "the loop names them where the term is in use"
+        return routing_loss(answer.shares, experts)
 
 
 def _given(lesson: Lesson | None) -> Lesson:

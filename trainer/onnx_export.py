@@ -1,10 +1,11 @@
 """A student as an ONNX file that needs nothing around it: image in, sharpened image out.
 
-Input `images` and output `sharpened` are (batch, height, width, 3) uint8 RGB with every size
-dynamic, 1x1 included. Padding to the network's size multiple, conversion to pixels, network with
-its normalisation folded, unsharp mask, clamping, rounding and cropping are all in the graph: the
-service's own `ImageGraph` between the padding and cropping of its `Sharpener`. There is one
-departure from the `Sharpener`: very large pictures are not cut into tiles.
+Input `images` and output `sharpened` are (1, height, width, 3) uint8 RGB, every height and width,
+1x1 included. One picture a call, since each has convolution kernels of its own. The picture's
+description, padding to the network's size multiple, network with its normalisation folded,
+clamping, rounding and cropping are all in the graph: the service's own `ImageGraph` between the
+padding and cropping of its `Sharpener`. There is one departure from the `Sharpener`: very large
+pictures are not cut into tiles.
 
 The file's metadata holds the checkpoint's facts with its scores (`clearcall`), `model_id` and
 `strength`.
@@ -16,13 +17,13 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from service.errors import BackendUnavailable
 from service.model.backends import ImageGraph, TorchBackend
 from service.model.checkpoint import Checkpoint, load_checkpoint
+from service.model.estimator import GRID_PX, SQUARE_PX, SQUARES_ACROSS
 from service.model.sharpener import STRENGTH_RANGE, Sharpener
 from service.model.student import StudentNetEnhanced
 from trainer.atomic import replacing
@@ -44,8 +45,7 @@ __all__ = ["OPSETS", "export_onnx", "onnx_graph", "onnx_session"]
 # torch's exporter writes 18 itself; what is newer is converted from it, and older cannot be.
 OPSETS = range(18, 24)
 _INPUT, _OUTPUT = "images", "sharpened"
-_DIMENSIONS = ("batch", "height", "width")
-_TRACED_SHAPE = (2, 37, 51, 3)  # of no special size, lest the exporter takes one for constant
+_TRACED_SHAPE = (1, 237, 351, 3)  # of no special size, lest the exporter takes one for constant
 
 
 class _EverySize(nn.Module):
@@ -54,20 +54,46 @@ class _EverySize(nn.Module):
     def __init__(self, network: StudentNetEnhanced, strength: float) -> None:
         super().__init__()
         # Not `graph`, which a traced module has already.
-        self.image_graph = ImageGraph(network, is_masking=strength > 0)
+        self.image_graph = ImageGraph(network, is_stronger=strength > 1)
+        self.estimator = network.estimator
         self.multiple = network.config.size_multiple
         self.strength = strength
 
     def forward(self, images: Tensor) -> Tensor:
-        """(N, H, W, 3) uint8 RGB -> the same."""
+        """(1, H, W, 3) uint8 RGB -> the same."""
         height, width = images.shape[1:3]
+        description = self._description(images)
         below, right = -height % self.multiple, -width % self.multiple
         # A branch on sizes would be frozen into the graph; a choice between indices is not.
         is_reflected = (_tensor(height) > below) & (_tensor(width) > right)
         padded = images.index_select(1, _padding(height, below, is_reflected))
         padded = padded.index_select(2, _padding(width, right, is_reflected))
-        sharpened: Tensor = self.image_graph(padded, torch.scalar_tensor(self.strength))
+        strength = torch.scalar_tensor(self.strength)
+        sharpened: Tensor = self.image_graph(padded, strength, description)
         return sharpened[:, :height, :width]
+
+    def _description(self, images: Tensor) -> Tensor:
+        """As the `Sharpener` has it: from 8 x 8 squares, where a smaller picture's surplus ones
+        weigh nothing.
+        """
+        rows, row_weights = _places(images.shape[1])
+        columns, column_weights = _places(images.shape[2])
+        squares = images[0].index_select(0, rows).index_select(1, columns)
+        squares = squares.reshape(SQUARES_ACROSS, SQUARE_PX, SQUARES_ACROSS, SQUARE_PX, 3)
+        pixels = squares.permute(0, 2, 4, 1, 3).flatten(0, 1).float() / 255
+        weights = (row_weights[:, None] * column_weights[None, :]).reshape(-1, 1)
+        pooled = (self.estimator.magnitudes(pixels) * weights).sum(dim=0, keepdim=True)
+        return self.estimator.description_of(pooled)
+
+
+def _places(length: int) -> tuple[Tensor, Tensor]:
+    """`estimator.sampled_places` without a branch: always 8 runs, and the weight of each."""
+    count = (_tensor(length) // SQUARE_PX).clamp(1, SQUARES_ACROSS)
+    last = (_tensor(length) - SQUARE_PX).clamp(min=0)
+    runs = torch.arange(SQUARES_ACROSS)
+    starts = runs * last // (count - 1).clamp(min=1) // GRID_PX * GRID_PX
+    places = (starts[:, None] + torch.arange(SQUARE_PX)).reshape(-1)
+    return torch.minimum(places, _tensor(length) - 1), (runs < count).float() / count
 
 
 def _tensor(size: int) -> Tensor:
@@ -91,7 +117,7 @@ def export_onnx(
         output: the file to write, or a folder, which gets `<model id>.onnx`. What is there is
             replaced in one step.
         opset: of the ONNX standard, 18 to 23.
-        strength: of the unsharp mask, 0 to 2, fixed in the file; None = the checkpoint's default.
+        strength: 0 to 2, fixed in the file; None = the checkpoint's default.
 
     Raises:
         BackendUnavailable: onnx, onnxscript or onnxruntime is not installed.
@@ -122,7 +148,7 @@ def export_onnx(
 
 
 def onnx_graph(
-    network: StudentNetEnhanced, *, strength: float = 0.0, opset: int = 18
+    network: StudentNetEnhanced, *, strength: float = 1.0, opset: int = 18
 ) -> onnx.ModelProto:
     """A network that is folded already as an ONNX model; not verified.
 
@@ -149,7 +175,7 @@ def onnx_graph(
             opset_version=opset,
             input_names=[_INPUT],
             output_names=[_OUTPUT],
-            dynamic_shapes={"images": {0: free, 1: free, 2: free}},
+            dynamic_shapes={"images": {1: free, 2: free}},
             verbose=False,
         )
     model: onnx.ModelProto = program.model_proto
@@ -166,8 +192,8 @@ def _name_dimensions(model: onnx.ModelProto) -> None:
     """The exporter's names for sizes are made up anew each time."""
     del model.graph.value_info[:]
     for value in (*model.graph.input, *model.graph.output):
-        for dimension, name in zip(value.type.tensor_type.shape.dim, _DIMENSIONS, strict=False):
-            dimension.dim_param = name
+        for axis, name in enumerate(("height", "width"), start=1):
+            value.type.tensor_type.shape.dim[axis].dim_param = name
 
 
 def _strip_traces(model: onnx.ModelProto) -> None:
@@ -196,16 +222,14 @@ def onnx_session(encoded: bytes, *, threads: int = 0) -> Any:
 
 
 def _verify(encoded: bytes, student: Checkpoint, strength: float) -> int:
-    """The largest difference from the `Sharpener` in torch; each size by itself and as a batch."""
+    """The largest difference from the `Sharpener` in torch."""
     session = onnx_session(encoded, threads=torch.get_num_threads())
     sharpener = Sharpener(student, TorchBackend(student.network.folded(), device="cpu"))
     largest = 0
     for image in trial_images():
-        batch = np.stack((image, image[::-1], 255 - image))
-        expected = np.stack([sharpener.sharpen(each, strength=strength) for each in batch])
-        for first, last in ((0, 1), (0, 3)):
-            found: ImageArray = session.run([_OUTPUT], {_INPUT: batch[first:last]})[0]
-            wanted = expected[first:last]
+        for picture in (image, 255 - image):
+            wanted = sharpener.sharpen(picture, strength=strength)[None]
+            found: ImageArray = session.run([_OUTPUT], {_INPUT: picture[None]})[0]
             if (found.shape, found.dtype) != (wanted.shape, wanted.dtype):
                 raise ExportMismatchError(
                     f"ONNX Runtime returned {found.shape} {found.dtype} where torch returns "

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
+from service.model.student import StudentNetEnhanced, use_channels_last
 from trainer.config import RunOptions, TrainingConfig
 from trainer.data import CropDataset, crop_batches
 from trainer.device_degradation import degrade_batch
@@ -66,6 +67,7 @@ class Task:
         export: writes a network's averaged weights to a file: path, weights, step.
         file_name: of the exported checkpoint.
         lessons: where the objective asks the teacher.
+        experts: from crops' numbers to the experts that they belong to, where the objective asks.
     """
 
     title: str
@@ -74,6 +76,7 @@ class Task:
     export: Callable[[Path, Mapping[str, Tensor], int], None]
     file_name: str
     lessons: Lessons | None = None
+    experts: Callable[[Sequence[int]], Tensor] | None = None
 
 
 def learning_rate(step: int, config: TrainingConfig) -> float:
@@ -115,12 +118,13 @@ class Run:
             degrade_on_device=config.degrade_on == "device",
         )
         self.network = task.objective.network
-        # Tensor cores want channels last; on a CPU the normalisation is ten times slower there.
+        # Tensor cores want channels last.
         self._memory_format = (
             torch.channels_last if device.type == "cuda" else torch.contiguous_format
         )
-        untyped: Any = task.objective  # releases of torch differ in how they type `to`
-        untyped.to(device=device, memory_format=self._memory_format)
+        task.objective.to(device)
+        if self._memory_format is torch.channels_last:
+            use_channels_last(task.objective)
         self._objective = self.processes.wrap(task.objective, device)
         self.averaged = {
             name: tensor.detach().clone() for name, tensor in self.network.state_dict().items()
@@ -211,9 +215,10 @@ class Run:
             part = slice(int(rows[0]), int(rows[-1]) + 1)
             given, wanted = self._pixels(degraded[part], clean[part], numbers[part])
             lesson = self._lesson(numbers[part], given)
+            experts = self._experts(numbers[part])
             is_last = at == parts - 1
             with self._without_exchange(unless=is_last):
-                terms, sharpened = self._objective(given, wanted, lesson)
+                terms, sharpened = self._objective(given, wanted, lesson, experts)
                 loss = torch.stack(list(terms.values())).sum() / parts
                 self._require_finite(loss, terms)
                 self._scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
@@ -241,14 +246,27 @@ class Run:
                 mixture=self._crops.mixture,
             )
         given, wanted = (
-            (c.float() / 255).contiguous(memory_format=self._memory_format)
+            (c.float() / 255).contiguous(memory_format=self._crop_format())
             for c in (degraded, clean)
         )
         return given, wanted
 
+    def _crop_format(self) -> torch.memory_format:
+        """A CPU convolves twice as fast with channels last too, but takes ten times as long over a
+        normalisation.
+        """
+        network = self.network
+        if isinstance(network, StudentNetEnhanced) and network.is_frozen:
+            return torch.channels_last
+        return self._memory_format
+
     def _lesson(self, numbers: Sequence[int], degraded: Tensor) -> Lesson | None:
         lessons = self.task.lessons
         return lessons.lesson(numbers, degraded) if lessons is not None else None
+
+    def _experts(self, numbers: Sequence[int]) -> Tensor | None:
+        experts = self.task.experts
+        return experts(numbers).to(self.device) if experts is not None else None
 
     @contextmanager
     def _without_exchange(self, *, unless: bool) -> Iterator[None]:

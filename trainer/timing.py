@@ -7,9 +7,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
-from service.model.backends import Runner
+from service.model.backends import Backend
+from service.model.estimator import sample_image
 
 __all__ = ["PICTURES", "Timing", "measure", "synchroniser", "time_calls"]
 
@@ -57,23 +59,29 @@ def time_calls(
 
 
 def measure(
-    backend: Runner,
+    backend: Backend,
     what: str,
     size: tuple[int, int],
     *,
     seconds: float,
-    precision: str = "fp32",
     batch: int = 1,
 ) -> Timing:
-    """Times a backend on noise of (height, width) px; milliseconds are for one frame of a batch."""
+    """Times a backend on noise of (height, width) px; milliseconds are for one frame of a batch.
+
+    Each call describes the pictures and corrects them.
+    """
     images = np.random.default_rng(0).integers(0, 256, (batch, *size, 3), np.uint8)
+
+    def sample() -> npt.NDArray[np.uint8]:
+        return np.stack([sample_image(image) for image in images])
+
     median_ms, p95_ms = time_calls(
-        lambda: backend.run(images, 0.0),
+        lambda: backend.run(images, 1.0, backend.describe(sample())),
         seconds=seconds,
         synchronise=synchroniser(backend.device),
     )
     where = f"{backend.name} {backend.device}"
-    return Timing(what, where, *size, median_ms / batch, p95_ms / batch, precision, batch)
+    return Timing(what, where, *size, median_ms / batch, p95_ms / batch, backend.precision, batch)
 
 
 def synchroniser(device: str) -> Callable[[], None]:

@@ -3,10 +3,10 @@
 PyTorch on CUDA, MPS or the CPU, or OpenVINO on the CPU.
 
 A backend takes (N, H, W, 3) uint8 RGB, H and W multiples of the network's `size_multiple`, and a
-strength, and returns the same shape and type. Conversion to pixels, network, unsharp mask, clamping
-and rounding are one graph (`ImageGraph`), which every backend runs whole: nothing is left to be
-done differently by one of them. The correction is added to the input in fp32 whatever the network
-runs in.
+strength and the pictures' descriptions, and returns the same shape and type. All arithmetic from
+levels to levels is in one graph that every backend runs whole: nothing is left to be done
+differently by one of them. The correction is rounded to whole levels before it is added, so that a
+level that needs none stays what it is in half precision too.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from __future__ import annotations
 import copy
 import functools
 import importlib.util
-import threading
 import warnings
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -25,27 +25,33 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from service.errors import BackendUnavailable
-from service.model.student import StudentNetEnhanced
+from service.model.estimator import DESCRIPTION_LENGTH, SQUARE_PX
+from service.model.student import StudentNetEnhanced, use_channels_last
 
 __all__ = [
+    "PRECISIONS",
     "Backend",
-    "FeatureGraph",
+    "DescriptionGraph",
     "ImageGraph",
+    "LumaGraph",
     "OpenVinoBackend",
-    "Runner",
+    "Precision",
     "TorchBackend",
     "create_backend",
-    "unsharp_mask",
 ]
 
 _TRACED_POSITIONS = 32
 _LANES = 2
+_STRONGER = (False, True)
+
+PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+Precision = Literal["auto", "fp32", "bf16", "fp16"]
 
 ImageBatch = npt.NDArray[np.uint8]
 FloatArray = npt.NDArray[np.float32]
 
 
-class Runner(Protocol):
+class Backend(Protocol):
     """One loaded network.
 
     `lanes` calls may be in progress at once, each with another lane, on its share of the machine.
@@ -54,126 +60,167 @@ class Runner(Protocol):
 
     name: str
     device: str
+    precision: str
     lanes: int
 
-    def run(self, images: ImageBatch, strength: float, *, lane: int | None = None) -> ImageBatch:
+    def describe(self, images: ImageBatch, *, lane: int | None = None) -> FloatArray:
+        """(N, 64 m, 64 n, 3) uint8 RGB, see `estimator.sample_image` -> descriptions (N, D)."""
+        ...
+
+    def run(
+        self,
+        images: ImageBatch,
+        strength: float,
+        description: FloatArray,
+        *,
+        lane: int | None = None,
+    ) -> ImageBatch:
         """(N, H, W, 3) uint8 RGB -> the same; H and W multiples of the network's size multiple."""
         ...
-
-
-class Backend(Runner, Protocol):
-    """A runner that can also do its work in tiles."""
-
-    def features(self, images: ImageBatch) -> FloatArray:
-        """The student's features (N, C, H / r, W / r) of such images."""
-        ...
-
-    def run_tile(self, images: ImageBatch, strength: float, pooled: FloatArray) -> ImageBatch:
-        """As `run`, for tiles of pictures whose features have the mean `pooled` (N, C, 1, 1)."""
-        ...
-
-
-def unsharp_mask(pixels: Tensor, strength: Tensor | float) -> Tensor:
-    """pixels + strength * (pixels - blurred), not clamped.
-
-    Args:
-        pixels: (N, 3, H, W), any range.
-        strength: 0 to 2; the blur is the 3x3 binomial Gaussian (1 2 1)/4, sigma 0.7 px, borders
-            replicated.
-    """
-    line = torch.tensor([0.25, 0.5, 0.25], dtype=pixels.dtype, device=pixels.device)
-    kernel = torch.outer(line, line).expand(3, 1, 3, 3)
-    blurred = F.conv2d(F.pad(pixels, (1, 1, 1, 1), mode="replicate"), kernel, groups=3)
-    return pixels + strength * (pixels - blurred)
 
 
 class ImageGraph(nn.Module):
     """From uint8 images to uint8 images through a network, as one traceable module.
 
-    `is_masking` is fixed when the graph is made, so that a strength of 0 costs nothing.
+    `is_stronger` is fixed when the graph is made: only strengths above 1 pay for their limit.
     """
 
     def __init__(
         self,
         network: StudentNetEnhanced,
         *,
-        is_masking: bool,
+        is_stronger: bool,
         precision: torch.dtype = torch.float32,
     ) -> None:
         super().__init__()
-        self.network = network
-        self.is_masking = is_masking
-        self.precision = precision
+        self.correction = _Correction(network, is_stronger=is_stronger, precision=precision)
 
-    def forward(self, images: Tensor, strength: Tensor, pooled: Tensor | None = None) -> Tensor:
-        """(N, H, W, 3) uint8 RGB and a scalar -> (N, H, W, 3) uint8 RGB.
-
-        `pooled` (N, C, 1, 1) comes with tiles, see `StudentNetEnhanced.correction`.
-        """
-        pixels = images.permute(0, 3, 1, 2).float() / 255
-        if pooled is not None:
-            pooled = pooled.to(self.precision)
-        correction = self.network.correction(pixels.to(self.precision), pooled)
-        sharpened = pixels + correction.float()
-        if self.is_masking:
-            sharpened = unsharp_mask(sharpened, strength)
-        levels = torch.round(sharpened.clamp(0, 1) * 255)
-        return levels.to(torch.uint8).permute(0, 2, 3, 1)
+    def forward(self, images: Tensor, strength: Tensor, description: Tensor) -> Tensor:
+        """(N, H, W, 3) uint8 RGB, a scalar and (N, D) -> (N, H, W, 3) uint8 RGB."""
+        levels = images.permute(0, 3, 1, 2).float()
+        seen = torch.round(self.correction.network.seen(levels))
+        sharpened: Tensor = levels + self.correction(seen, strength, description)
+        return sharpened.clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1)
 
 
-class FeatureGraph(nn.Module):
-    """From uint8 images to the student's features, for what a picture's tiles share."""
+class LumaGraph(nn.Module):
+    """What a luma student makes of a picture's luma, as one traceable module."""
 
-    def __init__(
-        self, network: StudentNetEnhanced, *, precision: torch.dtype = torch.float32
-    ) -> None:
+    def __init__(self, network: StudentNetEnhanced, *, is_stronger: bool) -> None:
         super().__init__()
-        self.network = network
-        self.precision = precision
+        self.correction = _Correction(network, is_stronger=is_stronger, precision=torch.float32)
+
+    def forward(self, luma: Tensor, strength: Tensor, description: Tensor) -> tuple[Tensor, Tensor]:
+        """(N, H, W) uint8, a scalar and (N, D) -> two of (N, H, W) uint8.
+
+        By how much each position becomes brighter, and by how much darker.
+        """
+        correction = self.correction(luma[:, None].float(), strength, description)[:, 0]
+        brighter, darker = (
+            part.clamp(0, 255).to(torch.uint8) for part in (correction, -correction)
+        )
+        return brighter, darker
+
+
+class DescriptionGraph(nn.Module):
+    """From an image's sampled squares to its description."""
+
+    def __init__(self, network: StudentNetEnhanced) -> None:
+        super().__init__()
+        self.estimator = network.estimator
 
     def forward(self, images: Tensor) -> Tensor:
-        """(N, H, W, 3) uint8 RGB -> (N, C, H / r, W / r) fp32."""
-        pixels = images.permute(0, 3, 1, 2).float() / 255
-        return self.network.features(pixels.to(self.precision)).float()
+        """(N, 64 m, 64 n, 3) uint8 RGB, see `estimator.sample_image` -> (N, D) fp32."""
+        description: Tensor = self.estimator.describe_squares(
+            images.permute(0, 3, 1, 2).float() / 255
+        )
+        return description
+
+
+class _Correction(nn.Module):
+    """The network's correction in whole levels, by a strength.
+
+    A strength of 1 is the correction as trained, less is a part of it. More of it may take no
+    position beyond the brightest and darkest of its 3x3 neighbours as trained: contours become
+    steeper, and get no halos.
+    """
+
+    def __init__(
+        self, network: StudentNetEnhanced, *, is_stronger: bool, precision: torch.dtype
+    ) -> None:
+        super().__init__()
+        self.network = network.in_levels()
+        self.is_stronger = is_stronger
+        self.precision = precision
+
+    def forward(self, seen: Tensor, strength: Tensor, description: Tensor) -> Tensor:
+        """(N, planes, H, W) in levels -> the same, whole numbers; the sum may be out of range."""
+        correction = self.network.correction(
+            seen.to(self.precision), description.to(self.precision)
+        ).float()
+        if not self.is_stronger:
+            return torch.round(correction * strength)
+        trained = (seen + correction).clamp(0, 255)
+        highest = F.max_pool2d(trained, 3, stride=1, padding=1)
+        lowest = -F.max_pool2d(-trained, 3, stride=1, padding=1)
+        stronger = seen + correction * strength
+        limited = torch.minimum(torch.maximum(stronger, lowest), highest)
+        return torch.round(limited - seen)
 
 
 class TorchBackend:
-    """PyTorch in eager mode: fp16 and channels_last on CUDA, fp32 elsewhere."""
+    """PyTorch in eager mode and channels_last; `auto` is fp16 on CUDA, fp32 elsewhere."""
 
     name = "torch"
     lanes = 1
 
-    def __init__(self, network: StudentNetEnhanced, *, device: str, threads: int = 0) -> None:
+    def __init__(
+        self,
+        network: StudentNetEnhanced,
+        *,
+        device: str,
+        threads: int = 0,
+        precision: Precision = "auto",
+    ) -> None:
         if threads:
             torch.set_num_threads(threads)
         self.device = device
         self._device = torch.device(device)
-        precision = torch.float16 if self._device.type == "cuda" else torch.float32
+        if precision == "auto":
+            precision = "fp16" if self._device.type == "cuda" else "fp32"
+        self.precision: str = precision
+        number = PRECISIONS[precision]
+        self._describe = DescriptionGraph(copy.deepcopy(network).to(self._device))
         # Any: releases of torch differ in how they type `to`.
-        deployed: Any = copy.deepcopy(network).to(device=self._device, dtype=precision)
-        deployed.to(memory_format=torch.channels_last)
-        self._graphs = {
-            is_masking: ImageGraph(deployed, is_masking=is_masking, precision=precision)
-            for is_masking in (False, True)
+        deployed: Any = copy.deepcopy(network).to(device=self._device)
+        graphs: Any = {
+            is_stronger: ImageGraph(deployed, is_stronger=is_stronger, precision=number)
+            for is_stronger in _STRONGER
         }
-        self._features = FeatureGraph(deployed, precision=precision)
+        for graph in graphs.values():
+            graph.to(dtype=number)
+            use_channels_last(graph)
+        self._graphs = graphs
 
-    def run(self, images: ImageBatch, strength: float, *, lane: int | None = None) -> ImageBatch:
+    def describe(self, images: ImageBatch, *, lane: int | None = None) -> FloatArray:
         assert not lane, "there is one lane"
-        return self._run(images, strength, None)
-
-    def run_tile(self, images: ImageBatch, strength: float, pooled: FloatArray) -> ImageBatch:
-        return self._run(images, strength, torch.from_numpy(pooled).to(self._device))
-
-    def features(self, images: ImageBatch) -> FloatArray:
         with torch.inference_mode():
-            features: FloatArray = self._features(self._on_device(images)).cpu().numpy()
-            return features
+            description: FloatArray = self._describe(self._on_device(images)).cpu().numpy()
+            return description
 
-    def _run(self, images: ImageBatch, strength: float, pooled: Tensor | None) -> ImageBatch:
+    def run(
+        self,
+        images: ImageBatch,
+        strength: float,
+        description: FloatArray,
+        *,
+        lane: int | None = None,
+    ) -> ImageBatch:
+        assert not lane, "there is one lane"
         with torch.inference_mode():
-            graph = self._graphs[strength > 0]
-            result = graph(self._on_device(images), torch.tensor(strength), pooled)
+            described = torch.from_numpy(description).to(self._device)
+            graph = self._graphs[strength > 1]
+            result = graph(self._on_device(images), torch.tensor(strength), described)
             sharpened: ImageBatch = result.contiguous().cpu().numpy()
             return sharpened
 
@@ -183,10 +230,13 @@ class TorchBackend:
 
 
 class OpenVinoBackend:
-    """OpenVINO on the CPU in fp32, for every picture size with one compiled graph.
+    """OpenVINO on the CPU, for every picture size with one compiled graph.
 
-    One graph that uses every core for one picture, and one whose lanes have half of the cores each.
-    Tiles have graphs of their own, made when the first large picture comes.
+    In bf16 where the CPU multiplies in it, else in fp32. One graph that uses every core for one
+    picture, and one whose lanes have half of the cores each.
+
+    A luma student's correction is spread over red, green and blue outside of the graph: OpenVINO
+    takes a third of the time of the whole network for it.
 
     The graph is handed to OpenVINO's PyTorch frontend itself: its `convert_model` reports each use
     to its vendor unless the user opted out, and Clearcall tells nobody anything.
@@ -195,103 +245,147 @@ class OpenVinoBackend:
     name = "openvino"
     device = "cpu"
 
-    def __init__(self, network: StudentNetEnhanced, *, threads: int = 0) -> None:
+    def __init__(
+        self, network: StudentNetEnhanced, *, threads: int = 0, precision: Precision = "auto"
+    ) -> None:
         if importlib.util.find_spec("openvino") is None:
             raise BackendUnavailable(
                 "OpenVINO is not installed. Install it (pip install openvino) or choose "
                 "the torch backend."
             )
-        self._network = network
+        self._config = network.config
+        self.precision = _cpu_precision(precision)
         self._options: dict[str, Any] = {
-            "INFERENCE_PRECISION_HINT": "f32",
             # Two processes that pin their threads pin them to the same cores.
             "ENABLE_CPU_PINNING": False,
         }
         if threads:
             self._options["INFERENCE_NUM_THREADS"] = threads
-        models = {
-            is_masking: self._read(ImageGraph(network, is_masking=is_masking))
-            for is_masking in (False, True)
-        }
-        self._whole = {is_masking: self._request(model) for is_masking, model in models.items()}
-        self.threads = int(
-            self._whole[False].get_compiled_model().get_property("INFERENCE_NUM_THREADS")
+        description = self._read(
+            DescriptionGraph(network),
+            [torch.zeros(1, SQUARE_PX, SQUARE_PX, 3, dtype=torch.uint8)],
+            [[1, -1, -1, 3]],
         )
-        self.lanes = _LANES if self.threads >= _LANES else 1
-        self._shared = {
-            is_masking: self._lane_requests(model) for is_masking, model in models.items()
+        self._whole_description = self._whole_request(description, precision="fp32")
+        models = {
+            is_stronger: self._read_network(network, is_stronger) for is_stronger in _STRONGER
         }
-        self._tiled: dict[str, Any] = {}
-        self._tiling = threading.Lock()
+        self._whole = {
+            is_stronger: self._whole_request(model, precision=self.precision)
+            for is_stronger, model in models.items()
+        }
+        compiled = self._whole[False].get_compiled_model()
+        self.threads = int(compiled.get_property("INFERENCE_NUM_THREADS"))
+        self.lanes = _LANES if self.threads >= _LANES else 1
+        self._shared_description = self._lane_requests(description, precision="fp32")
+        self._shared = {
+            is_stronger: self._lane_requests(model, precision=self.precision)
+            for is_stronger, model in models.items()
+        }
 
-    def _request(self, model: Any) -> Any:
-        options = self._options | {"PERFORMANCE_HINT": "LATENCY"}
+    def _whole_request(self, model: Any, *, precision: str) -> Any:
+        options = self._options | {"PERFORMANCE_HINT": "LATENCY"} | _precision_hint(precision)
         return _openvino_core().compile_model(model, "CPU", options).create_infer_request()
 
-    def _lane_requests(self, model: Any) -> list[Any]:
+    def _lane_requests(self, model: Any, *, precision: str) -> list[Any]:
         if self.lanes == 1:
             return []
-        options = self._options | {"NUM_STREAMS": self.lanes}
+        options = self._options | {"NUM_STREAMS": self.lanes} | _precision_hint(precision)
         compiled = _openvino_core().compile_model(model, "CPU", options)
         return [compiled.create_infer_request() for _ in range(self.lanes)]
 
-    def _read(self, graph: ImageGraph | FeatureGraph, *, is_tile: bool = False) -> Any:
+    def _read_network(self, network: StudentNetEnhanced, is_stronger: bool) -> Any:
+        side_px = _TRACED_POSITIONS * self._config.unshuffle
+        strength, description = torch.tensor(1.0), torch.zeros(1, DESCRIPTION_LENGTH)
+        graph: nn.Module
+        if self._config.colour == "luma":
+            graph = LumaGraph(network, is_stronger=is_stronger)
+            images = torch.zeros(1, side_px, side_px, dtype=torch.uint8)
+            shape = [1, -1, -1]
+        else:
+            graph = ImageGraph(network, is_stronger=is_stronger)
+            images = torch.zeros(1, side_px, side_px, 3, dtype=torch.uint8)
+            shape = [1, -1, -1, 3]
+        shapes = [shape, [], [1, DESCRIPTION_LENGTH]]
+        return self._read(graph, [images, strength, description], shapes)
+
+    def _read(self, graph: nn.Module, example: list[Tensor], shapes: list[list[int]]) -> Any:
         from openvino import PartialShape
         from openvino.frontend import FrontEndManager
         from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
 
-        side_px = _TRACED_POSITIONS * self._network.config.unshuffle
-        images = torch.zeros(1, side_px, side_px, 3, dtype=torch.uint8)
-        example: tuple[Tensor, ...] = (images,)
-        shapes = [PartialShape([-1, -1, -1, 3])]
-        if isinstance(graph, ImageGraph):
-            example += (torch.tensor(0.5),)
-            shapes.append(PartialShape([]))
-        if is_tile:
-            channels = self._network.config.channels
-            example += (torch.zeros(1, channels, 1, 1),)
-            shapes.append(PartialShape([-1, channels, 1, 1]))
         with warnings.catch_warnings(), torch.no_grad():
             # Tracing warns about Python branches on the config, which are constant.
             warnings.simplefilter("ignore")
-            decoder = TorchScriptPythonDecoder(graph.eval(), example_input=example)
+            decoder = TorchScriptPythonDecoder(graph.eval(), example_input=tuple(example))
         frontend = FrontEndManager().load_by_framework("pytorch")
         model = frontend.convert(frontend.load(decoder))
-        model.reshape(dict(zip(model.inputs, shapes, strict=True)))
+        partial = [PartialShape(shape) for shape in shapes]
+        model.reshape(dict(zip(model.inputs, partial, strict=True)))
         return model
 
-    def run(self, images: ImageBatch, strength: float, *, lane: int | None = None) -> ImageBatch:
-        is_masking = strength > 0
-        if lane is None or self.lanes == 1:
-            request = self._whole[is_masking]
-        else:
-            request = self._shared[is_masking][lane]
-        sharpened: ImageBatch = _infer(request, images, np.float32(strength))
-        return sharpened
+    def describe(self, images: ImageBatch, *, lane: int | None = None) -> FloatArray:
+        is_whole = lane is None or self.lanes == 1
+        request = self._whole_description if is_whole else self._shared_description[lane or 0]
+        each = [_infer(request, images[n : n + 1])[0] for n in range(len(images))]
+        return np.concatenate(each)
 
-    def run_tile(self, images: ImageBatch, strength: float, pooled: FloatArray) -> ImageBatch:
-        is_masking = strength > 0
-        name = "masked tile" if is_masking else "tile"
-        with self._tiling:
-            if name not in self._tiled:
-                graph = ImageGraph(self._network, is_masking=is_masking)
-                self._tiled[name] = self._request(self._read(graph, is_tile=True))
-            request = self._tiled[name]
-            sharpened: ImageBatch = _infer(request, images, np.float32(strength), pooled)
-            return sharpened
+    def run(
+        self,
+        images: ImageBatch,
+        strength: float,
+        description: FloatArray,
+        *,
+        lane: int | None = None,
+    ) -> ImageBatch:
+        is_stronger = strength > 1
+        is_whole = lane is None or self.lanes == 1
+        request = self._whole[is_stronger] if is_whole else self._shared[is_stronger][lane or 0]
+        run_one = _run_luma if self._config.colour == "luma" else _run_rgb
+        scalar = np.float32(strength)
+        return np.stack(
+            [
+                run_one(request, image, scalar, description[n : n + 1])
+                for n, image in enumerate(images)
+            ]
+        )
 
-    def features(self, images: ImageBatch) -> FloatArray:
-        with self._tiling:
-            if "features" not in self._tiled:
-                self._tiled["features"] = self._request(self._read(FeatureGraph(self._network)))
-            features: FloatArray = _infer(self._tiled["features"], images)
-            return features
+
+def _run_rgb(
+    request: Any, image: ImageBatch, strength: np.float32, description: FloatArray
+) -> ImageBatch:
+    sharpened: ImageBatch = _infer(request, image[None], strength, description)[0][0]
+    return sharpened
 
 
-def _infer(request: Any, images: ImageBatch, *more: Any) -> Any:
-    """The only output, an array of its own."""
+def _run_luma(
+    request: Any, image: ImageBatch, strength: np.float32, description: FloatArray
+) -> ImageBatch:
+    """Adds what becomes brighter and subtracts what becomes darker, in saturating arithmetic."""
+    luma: Any = cv2.cvtColor(np.ascontiguousarray(image), cv2.COLOR_RGB2GRAY)
+    brighter, darker = (
+        cv2.cvtColor(part[0], cv2.COLOR_GRAY2RGB)
+        for part in _infer(request, luma[None], strength, description)
+    )
+    sharpened: Any = cv2.subtract(cv2.add(image, brighter), darker)
+    return sharpened  # type: ignore[no-any-return]
+
+
+def _infer(request: Any, images: ImageBatch, *more: Any) -> list[Any]:
+    """The outputs, arrays of their own."""
     inputs = (np.ascontiguousarray(images), *more)
-    return request.infer(dict(enumerate(inputs)), share_inputs=True)[0]
+    return list(request.infer(dict(enumerate(inputs)), share_inputs=True).values())
+
+
+def _precision_hint(precision: str) -> dict[str, str]:
+    return {"INFERENCE_PRECISION_HINT": {"fp32": "f32", "bf16": "bf16"}[precision]}
+
+
+def _cpu_precision(asked: Precision) -> str:
+    if asked != "auto":
+        return asked
+    abilities = _openvino_core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    return "bf16" if "BF16" in abilities else "fp32"
 
 
 @functools.cache

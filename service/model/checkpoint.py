@@ -46,7 +46,7 @@ __all__ = [
     "save_checkpoint",
 ]
 
-FORMAT_VERSION: Literal[1] = 1
+FORMAT_VERSION: Literal[2] = 2
 _HEADER_KEY = "clearcall"
 _LARGEST_FILE_BYTES = 512 * 1024 * 1024
 
@@ -74,7 +74,7 @@ class Facts(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    format_version: Literal[1] = FORMAT_VERSION
+    format_version: Literal[2] = FORMAT_VERSION
     architecture: str = ARCHITECTURE
     config: dict[str, int | float | str]
     name: str = Field(pattern=r"^[A-Za-z0-9._-]{1,64}$", description="size or nickname")
@@ -82,7 +82,7 @@ class Facts(BaseModel):
     value_range: tuple[float, float] = (0.0, 1.0)
     colour_order: Literal["RGB"] = "RGB"
     normalisation: Literal["instance", "frozen"]
-    default_strength: float = Field(ge=0, le=2, description="of the unsharp mask")
+    default_strength: float = Field(ge=0, le=2, description="of the correction")
     training_commit: str = "unknown"
     training_config: dict[str, int | float | str] = {}
     training_steps: int = Field(ge=1, description="0 would be untrained: never served")

@@ -1,7 +1,7 @@
 """The one path from an image to a sharpened image; service, evaluation and benchmarks all take it.
 
 Pads to what the network needs (reflected; replicated where a picture is too small to reflect), runs
-the backend's graph (network, unsharp mask, clamping), crops. Large pictures go through in
+the backend's graph, crops. Large pictures go through in
 overlapping tiles, so that memory stays bounded.
 """
 
@@ -17,8 +17,9 @@ import numpy.typing as npt
 
 from service.model.backends import Backend, create_backend
 from service.model.checkpoint import Checkpoint, load_checkpoint
+from service.model.estimator import sample_image
 
-__all__ = ["STRENGTH_RANGE", "Sharpener", "bundled_checkpoint"]
+__all__ = ["STRENGTH_RANGE", "Description", "Sharpener", "bundled_checkpoint"]
 
 STRENGTH_RANGE = (0.0, 2.0)
 _WHOLE_PX = 2560 * 1600  # larger pictures go through in tiles
@@ -27,6 +28,7 @@ _TILE_PX = 1536
 _WARM_UP_SIZES = ((256, 256), (360, 640))
 
 ImageArray = npt.NDArray[np.uint8]
+Description = npt.NDArray[np.float32]
 _Span: TypeAlias = tuple[slice, slice]
 
 
@@ -44,7 +46,8 @@ class Sharpener:
         backend: `openvino` or `torch`.
         threads: CPU threads that were asked for; 0 = all.
         lanes: how many pictures can be sharpened at once, each on its share of the machine.
-        default_strength: of the unsharp mask, the measured best for this student.
+        default_strength: where none is asked for.
+        precision: that the network runs in: fp32, bf16 or fp16.
     """
 
     def __init__(self, checkpoint: Checkpoint, backend: Backend, *, threads: int = 0) -> None:
@@ -52,12 +55,13 @@ class Sharpener:
         self._backend = backend
         self.device = backend.device
         self.backend = backend.name
+        self.precision = backend.precision
         self.lanes = backend.lanes
         self.threads = threads
         self.default_strength = checkpoint.facts.default_strength
         config = checkpoint.network.config
         self._multiple = config.size_multiple
-        radius = config.receptive_radius_px
+        radius = config.receptive_radius_px + 1  # and a neighbour, for strengths above 1
         self._overlap_px = -(-radius // self._multiple) * self._multiple
 
     @classmethod
@@ -81,15 +85,27 @@ class Sharpener:
         chosen = create_backend(checkpoint.network, device=device, backend=backend, threads=threads)
         return cls(checkpoint, chosen, threads=threads)
 
+    def describe(self, image: ImageArray, *, lane: int | None = None) -> Description:
+        """How an image is degraded, as far as the student can tell: (1, D) fp32.
+
+        From at most 64 squares of 64 px of it, whatever its size.
+        """
+        return self._backend.describe(sample_image(image)[None], lane=lane)
+
     def sharpen(
-        self, image: ImageArray, *, strength: float | None = None, lane: int | None = None
+        self,
+        image: ImageArray,
+        *,
+        strength: float | None = None,
+        description: Description | None = None,
+        lane: int | None = None,
     ) -> ImageArray:
         """Sharpens one image.
 
         Args:
             image: (H, W, 3) uint8 RGB, any size from 1x1 up, contiguous or not; it is not changed.
-            strength: of the unsharp mask after the network, 0 (off) to 2; None =
-                `default_strength`.
+            strength: 0 (off), 1 (as trained) to 2 (stronger); None = `default_strength`.
+            description: of another picture, such as the frame before, to go by; None = its own.
             lane: 0 to `lanes` - 1, while other lanes are at work too; None = the whole machine.
 
         Returns:
@@ -105,53 +121,33 @@ class Sharpener:
         low, high = STRENGTH_RANGE
         if not low <= strength <= high:
             raise ValueError(f"strength must be {low:g} to {high:g}, not {strength}")
+        if strength == 0:
+            return image.copy()
+        if description is None:
+            description = self.describe(image, lane=lane)
         height, width = image.shape[:2]
         if height * width <= _WHOLE_PX:
-            return self._whole(image, strength, lane)
-        return self._tiled(image, strength)
+            return self._whole(image, strength, description, lane)
+        return self._tiled(image, strength, description)
 
-    def _whole(self, image: ImageArray, strength: float, lane: int | None) -> ImageArray:
+    def _whole(
+        self, image: ImageArray, strength: float, description: Description, lane: int | None
+    ) -> ImageArray:
         height, width = image.shape[:2]
         padded = self._padded(image)
-        sharpened: ImageArray = self._backend.run(padded[None], strength, lane=lane)[0]
+        sharpened: ImageArray = self._backend.run(padded[None], strength, description, lane=lane)[0]
         return sharpened[:height, :width]
 
-    def _tiled(self, image: ImageArray, strength: float) -> ImageArray:
-        """As if the picture went through whole: tiles overlap by what a pixel's correction sees.
-
-        What attention takes from the whole picture, the mean of its features, is collected in a
-        first pass.
-        """
+    def _tiled(self, image: ImageArray, strength: float, description: Description) -> ImageArray:
+        """As if the picture went through whole: tiles overlap by what a pixel's correction sees."""
         height, width = image.shape[:2]
-        tiles = [
-            (rows, columns)
-            for rows in _spans(height, self._overlap_px, self._multiple)
-            for columns in _spans(width, self._overlap_px, self._multiple)
-        ]
-        pooled = self._pooled(image, tiles)
         sharpened = np.empty_like(image, order="C")
-        for (rows, inner_rows), (columns, inner_columns) in tiles:
-            padded = self._padded(image[rows, columns])
-            tile = self._backend.run_tile(padded[None], strength, pooled)[0]
-            inner = _within(inner_rows, rows), _within(inner_columns, columns)
-            sharpened[inner_rows, inner_columns] = tile[inner]
+        for rows, inner_rows in _spans(height, self._overlap_px, self._multiple):
+            for columns, inner_columns in _spans(width, self._overlap_px, self._multiple):
+                tile = self._whole(image[rows, columns], strength, description, None)
+                inner = _within(inner_rows, rows), _within(inner_columns, columns)
+                sharpened[inner_rows, inner_columns] = tile[inner]
         return sharpened
-
-    def _pooled(
-        self, image: ImageArray, tiles: list[tuple[_Span, _Span]]
-    ) -> npt.NDArray[np.float32]:
-        """The mean of the whole picture's features, (1, C, 1, 1)."""
-        total, count = np.zeros(1), 0
-        for (rows, inner_rows), (columns, inner_columns) in tiles:
-            features = self._backend.features(self._padded(image[rows, columns])[None])[0]
-            inner = (
-                _within(inner_rows, rows, self._multiple),
-                _within(inner_columns, columns, self._multiple),
-            )
-            kept = features[:, inner[0], inner[1]]
-            total = total + kept.sum(axis=(1, 2), dtype=np.float64)
-            count += kept[0].size
-        return (total / count).astype(np.float32)[None, :, None, None]
 
     def _padded(self, image: ImageArray) -> ImageArray:
         """Reflected at the right and below up to the size multiple."""
@@ -164,13 +160,10 @@ class Sharpener:
         return padded
 
     def warm_up(self) -> None:
-        """Runs the common sizes with and without the mask.
-
-        So that the first real picture is not the slow one.
-        """
+        """Runs the common sizes by every graph, so that the first real picture is not slow."""
         for height, width in _WARM_UP_SIZES:
             image = np.zeros((height, width, 3), np.uint8)
-            for strength in {0.0, self.default_strength, 0.5}:
+            for strength in (1.0, 2.0):
                 for lane in (None, *range(self.lanes)):
                     self.sharpen(image, strength=strength, lane=lane)
 
@@ -194,6 +187,6 @@ def _spans(length: int, overlap_px: int, multiple: int) -> Iterator[_Span]:
         yield slice(max(0, start - overlap_px), min(length, stop + overlap_px)), slice(start, stop)
 
 
-def _within(inner: slice, outer: slice, unit: int = 1) -> slice:
-    """Where `inner` lies in `outer`, in units of so many px, the last one begun counts."""
-    return slice((inner.start - outer.start) // unit, -(-(inner.stop - outer.start) // unit))
+def _within(inner: slice, outer: slice) -> slice:
+    """Where `inner` lies in `outer`."""
+    return slice(inner.start - outer.start, inner.stop - outer.start)

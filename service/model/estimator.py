@@ -1,0 +1,129 @@
+"""The estimator: a few numbers that say how a picture is degraded.
+
+Blur, interpolation, noise and compression all change how much signal passes which local filter, at
+which phase of the pixel grid. So the estimator is a bank of learned filters on the luma, and its
+answer the logarithm of the mean magnitude that passes each: a ratio of two magnitudes, which does
+not depend on how much there is to see in a picture, is a difference of two numbers.
+
+It looks at a sample of the picture, at most 64 squares of 64 px: what it costs does not grow with
+the picture, and a part of it can be described as the whole is.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+__all__ = [
+    "DESCRIPTION_LENGTH",
+    "GRID_PX",
+    "SQUARES_ACROSS",
+    "SQUARE_PX",
+    "DegradationEstimator",
+    "luma_of",
+    "sample_image",
+    "sampled_places",
+]
+
+SQUARE_PX = 64
+SQUARES_ACROSS = 8
+# Squares begin at multiples of this, the side of a JPEG block, so that all show the same phases.
+GRID_PX = 8
+_UNSHUFFLE = 4
+_FILTERS = 32
+DESCRIPTION_LENGTH = 2 * _FILTERS
+_SMALLEST_MAGNITUDE = 1e-4
+_LUMA_WEIGHTS = (0.299, 0.587, 0.114)  # ITU-R BT.601, as in JPEG
+
+
+def luma_of(pixels: Tensor) -> Tensor:
+    """(N, 3, H, W) RGB -> (N, 1, H, W), the weighted sum of BT.601."""
+    red, green, blue = _LUMA_WEIGHTS
+    return red * pixels[:, :1] + green * pixels[:, 1:2] + blue * pixels[:, 2:]
+
+
+def sampled_places(length: int) -> npt.NDArray[np.int64]:
+    """Which of the rows (or columns) 0..length - 1 are looked at, a multiple of 64 of them.
+
+    Up to 8 runs of 64, evenly spread. A picture of less than 64 px repeats its last row.
+    """
+    count = min(max(length // SQUARE_PX, 1), SQUARES_ACROSS)
+    last = max(length - SQUARE_PX, 0)
+    starts = np.arange(count) * last // max(count - 1, 1) // GRID_PX * GRID_PX
+    places: npt.NDArray[np.int64] = (starts[:, None] + np.arange(SQUARE_PX)).reshape(-1)
+    return places.clip(max=length - 1)
+
+
+def sample_image(image: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    """The squares of an image (H, W, 3) side by side: height and width are multiples of 64."""
+    height, width = image.shape[:2]
+    rows, columns = sampled_places(height), sampled_places(width)
+    return image[rows[:, None], columns[None, :]]
+
+
+class DegradationEstimator(nn.Module):
+    """Pixels (N, 3, H, W), float, RGB in [0, 1], of any size -> (N, DESCRIPTION_LENGTH), fp32.
+
+    A Laplacian of the luma, which makes up for how little of a natural picture is fine detail; then
+    two layers of learned 3x3 filters with a stride of 2 at a quarter of the resolution, windows of
+    14 and 30 px. The logarithms are normalised over all filters, so that contrast cancels out.
+    Always in fp32: in half precision the picture's own rounding would drown what there is to hear.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fine = nn.Conv2d(_UNSHUFFLE**2, _FILTERS, 3, stride=2)
+        self.coarse = nn.Conv2d(_FILTERS, _FILTERS, 3, stride=2)
+        self.norm = nn.LayerNorm(DESCRIPTION_LENGTH)
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """Describes pictures, or the squares that `sample_image` took from them."""
+        height, width = pixels.shape[2:]
+        if height % SQUARE_PX or width % SQUARE_PX or max(height, width) > self._largest_px:
+            rows, columns = (
+                torch.from_numpy(sampled_places(length)).to(pixels.device)
+                for length in (height, width)
+            )
+            pixels = pixels[:, :, rows][:, :, :, columns]
+        return self.describe_squares(pixels)
+
+    @property
+    def _largest_px(self) -> int:
+        return SQUARE_PX * SQUARES_ACROSS
+
+    def describe_squares(self, pixels: Tensor) -> Tensor:
+        """As `forward`, of (N, 3, 64 m, 64 n) where the squares of 64 px lie side by side."""
+        magnitudes = self.magnitudes(_apart(pixels))
+        return self.description_of(magnitudes.reshape(len(pixels), -1, DESCRIPTION_LENGTH).mean(1))
+
+    def magnitudes(self, squares: Tensor) -> Tensor:
+        """Squares (B, 3, 64, 64) -> (B, DESCRIPTION_LENGTH), how much passes each filter."""
+        with torch.autocast(squares.device.type, enabled=False):
+            luma = F.pad(luma_of(squares.float()), (1, 1, 1, 1), mode="replicate")
+            detail = F.pixel_unshuffle(F.conv2d(luma, _laplacian(luma.device)), _UNSHUFFLE)
+            fine = self.fine(detail)
+            coarse = self.coarse(F.leaky_relu(fine, 0.1))
+            return torch.cat([layer.abs().mean(dim=(2, 3)) for layer in (fine, coarse)], dim=1)
+
+    def description_of(self, magnitudes: Tensor) -> Tensor:
+        """The mean magnitudes (N, DESCRIPTION_LENGTH) of pictures' squares -> descriptions."""
+        with torch.autocast(magnitudes.device.type, enabled=False):
+            description: Tensor = self.norm(torch.log(magnitudes + _SMALLEST_MAGNITUDE))
+            return description
+
+
+def _laplacian(device: torch.device) -> Tensor:
+    """(1, 1, 3, 3); scaled so that what it lets through is about as large as the pixels."""
+    kernel = [[1.0, 2.0, 1.0], [2.0, -12.0, 2.0], [1.0, 2.0, 1.0]]
+    return torch.tensor(kernel, device=device)[None, None] * (8 / 12)
+
+
+def _apart(pixels: Tensor) -> Tensor:
+    """(N, 3, 64 m, 64 n) -> (N m n, 3, 64, 64), the squares of one picture after each other."""
+    count, planes, height, width = pixels.shape
+    down, across = height // SQUARE_PX, width // SQUARE_PX
+    squares = pixels.reshape(count, planes, down, SQUARE_PX, across, SQUARE_PX)
+    return squares.permute(0, 2, 4, 1, 3, 5).reshape(-1, planes, SQUARE_PX, SQUARE_PX)

@@ -1,0 +1,113 @@
+"""Which expert of a student a training crop belongs to, by what was done to the crop.
+
+The student's router sees only the picture. Told apart from the start which crops differ in kind, it
+gives each kind kernels of its own within a few hundred steps, where the restoration terms alone
+leave all experts alike for thousands.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from trainer.mixture import Mixture, sample_chain
+from trainer.steps import Chain, Defocus, Gaussian, Halo, Jpeg, Motion, Rescale, Step, Video
+
+__all__ = ["EXPERT_KINDS", "expert_of", "experts_of_samples", "routing_loss"]
+
+EXPERT_KINDS: dict[int, tuple[tuple[str, ...], ...]] = {
+    10: (
+        ("light",),
+        ("aliased small",),
+        ("aliased large",),
+        ("rescaled small",),
+        ("rescaled large",),
+        ("blurred little",),
+        ("blurred much",),
+        ("camera",),
+        ("jpeg",),
+        ("video",),
+    ),
+    6: (
+        ("light", "jpeg"),
+        ("aliased small",),
+        ("aliased large",),
+        ("rescaled small", "blurred little"),
+        ("rescaled large", "blurred much"),
+        ("camera", "video"),
+    ),
+}
+"""From a student's number of experts to the kinds of degradation that each is for."""
+
+_LARGE_FACTOR = 2.5
+_LARGE_SIGMA_PX = 1.5
+_LARGE_RADIUS_PX = 2.2
+_LARGE_LENGTH_PX = 6.0
+
+
+def expert_of(chain: Chain, experts: int) -> int:
+    """The number of the expert that a crop degraded by `chain` belongs to.
+
+    Raises:
+        ValueError: there is no table for so many experts.
+    """
+    if experts not in EXPERT_KINDS:
+        counts = " or ".join(str(count) for count in sorted(EXPERT_KINDS))
+        raise ValueError(f"only students of {counts} experts can be routed, not of {experts}")
+    kind = _kind_of(chain)
+    return next(n for n, kinds in enumerate(EXPERT_KINDS[experts]) if kind in kinds)
+
+
+def _kind_of(chain: Chain) -> str:
+    if any(_is_video(step) for step in chain):
+        return "video"
+    if all(isinstance(step, Halo) for step in chain):
+        return "light"
+    match chain:
+        case (Jpeg(),):
+            return "jpeg"
+        case (Rescale(between=None) as step,):
+            is_large = step.factor >= _LARGE_FACTOR
+            # The area filter averages as many pixels as it should only where these are many.
+            aliases = step.shrink in ("bicubic", "bilinear") or (
+                step.shrink == "area" and not is_large
+            )
+            return f"{'aliased' if aliases else 'rescaled'} {'large' if is_large else 'small'}"
+        case (Gaussian() | Defocus() | Motion() as step,):
+            return "blurred much" if _is_wide(step) else "blurred little"
+    return "camera"
+
+
+def _is_video(step: Step) -> bool:
+    return isinstance(step, Video) or (
+        isinstance(step, Rescale) and isinstance(step.between, Video)
+    )
+
+
+def _is_wide(blur: Gaussian | Defocus | Motion) -> bool:
+    match blur:
+        case Gaussian(sigma_px=size):
+            return size >= _LARGE_SIGMA_PX
+        case Defocus(radius_px=size):
+            return size >= _LARGE_RADIUS_PX
+    return blur.length_px >= _LARGE_LENGTH_PX
+
+
+def experts_of_samples(
+    numbers: Sequence[int], *, seed: int, clean_share: float, mixture: Mixture, experts: int
+) -> Tensor:
+    """(N,) int64: the experts of the training samples with these numbers."""
+    return torch.tensor(
+        [
+            expert_of(sample_chain(seed, number, clean_share=clean_share, mixture=mixture), experts)
+            for number in numbers
+        ]
+    )
+
+
+def routing_loss(shares: Tensor, experts: Tensor) -> Tensor:
+    """Cross-entropy of each picture's shares (N, experts), as logarithms, with its expert: (N,)."""
+    return F.cross_entropy(shares.float(), experts, reduction="none")
