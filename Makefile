@@ -11,7 +11,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 SHARED := $(VENV)/.installed-service
 DEVELOPER := $(VENV)/.installed-developer
 
-.PHONY: serve test check format bench train train-smoke help
+.PHONY: serve test check format bench report train train-smoke help
 
 help:
 	@echo "make serve   start the service on http://127.0.0.1:8000"
@@ -19,6 +19,7 @@ help:
 	@echo "make check   lint, format and type check"
 	@echo "make format  mend what make check finds, where that is mechanical"
 	@echo "make bench   measure speed; writes benchmarks/RESULTS.md"
+	@echo "make report  report card of every shipped student: make report DATA=folder of sharp pictures [CLIPS=folder of videos]"
 	@echo "make train-smoke   teacher, student, report and export on ten pictures, to see that it works"
 	@echo "make train   train a student: make train DATA=folder OUT=runs/mine"
 
@@ -57,6 +58,17 @@ format: $(DEVELOPER)
 
 bench: $(DEVELOPER)
 	$(BIN)/python -m benchmarks
+
+DATA ?= tests/samples
+CLIPS ?=
+REPORTS ?= reports
+report: $(DEVELOPER)
+	@for weights in service/weights/*.safetensors; do \
+		name=$$(basename $$weights .safetensors); \
+		$(BIN)/clearcall-train evaluate --checkpoint $$weights --data $(DATA) --region both \
+			$(if $(CLIPS),--clips $(CLIPS)) --html $(REPORTS)/$$name.html --json $(REPORTS)/$$name.json \
+			--grids $(REPORTS)/$$name || exit 1; \
+	done
 
 train: $(DEVELOPER)
 	$(BIN)/clearcall-train distill --data $(DATA) --out $(OUT)

@@ -50,17 +50,19 @@ def _report(models: list[Timing], streams: list[StreamTiming], service: Service)
         "",
         "## The model alone",
         "",
-        "uint8 picture in, uint8 picture out, strength 0, fp32 on CPUs. `times faster` is against "
-        "`reference` (32 channels at full resolution) in torch eager at 256x256, in the same run.",
+        "uint8 picture in, uint8 picture out, described and corrected with strength 1. "
+        "`times faster` is against `reference` (32 channels at full resolution) in torch eager "
+        "in fp32 at 256x256, in the same run.",
         "",
-        "| size | backend | picture | median ms | p95 ms | times faster |",
-        "|---|---|---|---:|---:|---:|",
+        "| size | backend | precision | picture | median ms | p95 ms | times faster |",
+        "|---|---|---|---|---:|---:|---:|",
     ]
     for timing in models:
         ratio = reference.median_ms / timing.median_ms
         lines.append(
-            f"| {timing.what} | {timing.backend} | {timing.width}x{timing.height} | "
-            f"{timing.median_ms:.1f} | {timing.p95_ms:.1f} | {ratio:.1f} |"
+            f"| {timing.what} | {timing.backend} | {timing.precision} | "
+            f"{timing.width}x{timing.height} | {timing.median_ms:.1f} | {timing.p95_ms:.1f} | "
+            f"{ratio:.1f} |"
         )
     memory_mb = service.process.memory_info().rss / 1e6
     lines += [

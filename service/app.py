@@ -100,7 +100,8 @@ def load_sharpener(settings: Settings) -> Sharpener:
 
     Raises:
         CheckpointError: It cannot be served.
-        BackendUnavailable: The device or backend is not on this machine.
+        BackendUnavailable: The device or backend is not on this machine, or cannot run in the
+            precision.
     """
     from service.model.sharpener import (
         Sharpener,
@@ -111,6 +112,7 @@ def load_sharpener(settings: Settings) -> Sharpener:
         device=settings.device,
         backend=settings.backend,
         threads=settings.threads,
+        precision=settings.precision,
     )
 
 

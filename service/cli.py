@@ -98,11 +98,12 @@ def _serve(flags: dict[str, Any]) -> int:
         # refused until the socket listens, and that is when the service is ready.
         sockets = [stack.enter_context(bound) for bound in bind(settings.host, settings.port)]
         # Loaded here and not by the app: a bad checkpoint is one line, not uvicorn's traceback.
-        app = create_app(settings, load_sharpener(settings))
-        server = Server(
-            server_config(app, settings),
-            on_ready=lambda: print(f"Clearcall is ready: open {url_of(sockets[0])}", flush=True),
-        )
+        sharpener = load_sharpener(settings)
+        app = create_app(settings, sharpener)
+        model = f"{sharpener.checkpoint.model_id} on {sharpener.device}"
+        runtime = f"{sharpener.backend} in {sharpener.precision}"
+        ready = f"Clearcall is ready: open {url_of(sockets[0])} ({model}, {runtime})"
+        server = Server(server_config(app, settings), on_ready=lambda: print(ready, flush=True))
         with contextlib.suppress(KeyboardInterrupt):  # uvicorn raises it again after its shutdown
             server.run(sockets)
     return 0

@@ -205,7 +205,7 @@ class Engine:
 
         Args:
             image: (H, W, 3) uint8 RGB.
-            strength: Of the unsharp mask, 0 to 2.
+            strength: Of the correction: 0 (off), 1 (as trained) to 2 (stronger).
             kind: A "frame" goes before an "image". For an image the caller holds an `image_place`.
 
         Raises:

@@ -127,7 +127,8 @@ async def sharpen(
             ge=0,
             le=2,
             allow_inf_nan=False,
-            description="unsharp mask, 0 to 2; default: the model's best",
+            description="of the correction: 0 = off, 1 = as trained, up to 2 = stronger; "
+            "default: the model's, see GET /model",
         ),
     ] = None,
     format: Annotated[  # noqa: A002 - the query parameter's name
@@ -270,13 +271,14 @@ def _hello(parts: Parts) -> str:
 
 @router.get("/model", summary="What is served", responses=describe_problems(EngineStopped))
 async def model(parts: _PartsOf) -> dict[str, Any]:
-    """The model's id, device, backend and default strength, and the facts of its checkpoint."""
+    """The model's id, what it runs on, its default strength, and the facts of its checkpoint."""
     sharpener = parts.engine.sharpener
     return {
         **sharpener.facts_json(),
         "id": sharpener.checkpoint.model_id,
         "device": sharpener.device,
         "backend": sharpener.backend,
+        "precision": sharpener.precision,
         "default_strength": sharpener.default_strength,
     }
 

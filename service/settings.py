@@ -37,8 +37,9 @@ class Settings(BaseSettings):
     port: int = Field(
         default=8000, ge=0, le=65535, description="TCP port; 0 to 65535, 0 = any free one"
     )
-    checkpoint: Path | None = Field(
-        default=None, description="student checkpoint (.safetensors); the bundled one if not given"
+    checkpoint: Path = Field(
+        default=Path("small"),
+        description="student: nano, small, base, or a checkpoint's path (.safetensors)",
     )
     device: str = Field(
         default="auto",
@@ -47,6 +48,11 @@ class Settings(BaseSettings):
     )
     backend: Literal["auto", "torch", "openvino"] = Field(
         default="auto", description="what runs the network: auto, torch or openvino"
+    )
+    precision: Literal["auto", "fp32", "bf16"] = Field(
+        default="auto",
+        description="what the network calculates in: auto (fp16 on an NVIDIA GPU; with OpenVINO "
+        "bf16 where the CPU has it; else fp32), fp32 or bf16",
     )
     threads: int = Field(
         default=0, ge=0, le=1024, description="CPU threads of the network; 0 to 1024, 0 = all cores"
@@ -127,7 +133,7 @@ class Settings(BaseSettings):
                 raise ValueError(f"{origin!r} is not an origin like https://meet.example.org")
         return tuple(origin.lower() for origin in origins)
 
-    @field_validator("device", "backend", "log_level", mode="before")
+    @field_validator("device", "backend", "precision", "log_level", mode="before")
     @classmethod
     def _lower(cls, value: object) -> object:
         return value.lower() if isinstance(value, str) else value

@@ -27,7 +27,7 @@ _SEQUENCE_MODULUS = 2**32
 class StreamSettings:
     """How a stream's frames are sharpened and sent back.
 
-    `strength` of the unsharp mask is 0 to 2; `quality` of JPEG and WebP is 1 to 100.
+    `strength` is 0 (off), 1 (as trained) to 2 (stronger); `quality` of JPEG and WebP is 1 to 100.
     """
 
     strength: float

@@ -184,7 +184,7 @@ def _combinations(
     in_torch: list[Precision] = ["fp32"]
     if device.startswith("cuda"):
         in_torch.append("fp16")
-    if (on_cpu and runs_bf16()) or (not on_cpu and torch.cuda.is_bf16_supported()):
+    if runs_bf16() if on_cpu else device.startswith("cuda") and torch.cuda.is_bf16_supported():
         in_torch.append("bf16")
     available: list[tuple[str, Precision]] = [("torch", precision) for precision in in_torch]
     if on_cpu and _is_installed("openvino"):

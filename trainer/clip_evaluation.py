@@ -160,7 +160,7 @@ def evaluate_clips(
     """Measures every clip at every rung.
 
     Args:
-        strength: of the student's unsharp mask; None = the checkpoint's default.
+        strength: of the student's correction, 0 to 2; None = the checkpoint's default.
         encode: one way through a codec and back; None = `trainer.video_codec.encode_clip`.
         on_rung: called with the number of rungs done and in all.
 

@@ -23,6 +23,7 @@ _TERMS = (
     "ssim",
     "edge",
     "perceptual",
+    "harm",
     "teacher_output",
     "teacher_features",
     "routing",
@@ -63,6 +64,7 @@ class TrainingConfig:
     charbonnier: float = _number(0.0, "weight of the Charbonnier term")
     ssim: float = _number(0.05, "weight of the 1 - SSIM term")
     edge: float = _number(0.1, "weight of the Sobel edge term")
+    harm: float = _number(0.0, "weight of the term against crops that come out worse")
     perceptual: float = _number(0.0, "weight of the VGG perceptual term")
     perceptual_layers: str = _word("relu2_2,relu3_3", "VGG layers, comma-separated")
     perceptual_network: str = _word("vgg16", "its network", ("vgg16", "vgg19"))

@@ -93,7 +93,7 @@ def evaluate(
 
     Args:
         regions: 256x256 centre crops, degraded as pictures of their own, whole pictures, or both.
-        strength: of the student's unsharp mask; None = the checkpoint's default.
+        strength: of the student's correction, 0 to 2; None = the checkpoint's default.
         limit: measure so many pictures, spread evenly over the folder; 0 = all.
         on_picture: called with the number of pictures done and in all.
         extra_methods: measured beside `trainer.methods.standard_methods`, such as a teacher.
@@ -214,7 +214,10 @@ def worst(qualities: Sequence[Quality], method: str, *, count: int = 5) -> list[
 def best_strength(
     sharpener: Sharpener, folder: Path, *, strengths: Sequence[float], limit: int = 0
 ) -> tuple[float, dict[float, float]]:
-    """The strength with the highest mean PSNR over the degraded centre crops.
+    """The scale of the student's correction with the highest mean PSNR over degraded centre crops.
+
+    Args:
+        strengths: those tried, 0 to 2; 1 is the correction as trained.
 
     Returns:
         That strength, and the mean PSNR in dB of each one tried.
@@ -229,8 +232,11 @@ def best_strength(
             reference = Reference(clean)
             for protocol in PROTOCOLS.keys() - {UNTOUCHED}:
                 degraded = _degraded(protocol, name, clean)
+                description = sharpener.describe(degraded)
                 for strength, measured in values.items():
-                    sharpened = sharpener.sharpen(degraded, strength=strength)
+                    sharpened = sharpener.sharpen(
+                        degraded, strength=strength, description=description
+                    )
                     measured.append(reference.psnr_db(sharpened))
     if not all(values.values()):
         raise FileNotFoundError(f"No picture in {folder} can be read and is large enough.")

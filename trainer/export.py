@@ -41,9 +41,10 @@ __all__ = [
 
 # Levels of 255 by which two ways to compute one student may differ: rounding at a level's edge.
 LARGEST_DIFFERENCE = 1
-# Sides, (height, width) in px: even, odd, thin, and too small to be reflected for padding.
-_TRIAL_SIZES = ((64, 96), (37, 51), (5, 130), (2, 3), (1, 1))
-_TRIAL_STRENGTHS = (0.0, 0.5)
+# Sides, (height, width) in px: even, odd, thin, too small to be reflected for padding, and so large
+# that only a sample of the picture is described.
+_TRIAL_SIZES = ((64, 96), (37, 51), (5, 130), (2, 3), (1, 1), (700, 1000))
+_TRIAL_STRENGTHS = (1.0, 2.0)  # as trained, and through the limit on more than that
 
 ImageArray = npt.NDArray[np.uint8]
 

@@ -1,8 +1,8 @@
 """Starts a student from a smaller one, so that it begins by computing what that one does.
 
 After Net2Net (Chen et al. 2016, arXiv 1511.05641), in its simplest form: what is new has no effect
-until it is trained. New experts are copies, new blocks add zero, and new channels are read by
-weights of zero.
+until it is trained. New experts are copies, new blocks are scaled by zero, and new channels are
+read by weights of zero.
 """
 
 from __future__ import annotations
@@ -55,7 +55,8 @@ def grown(source: StudentNetEnhanced, target: StudentConfig) -> StudentNetEnhanc
     for name, tensor in new.items():
         if name in old:
             _place(name, old[name], tensor, width=source.config.channels)
-        elif name.endswith("second.kernel"):
+        elif name.endswith("second.scale"):
+            # Not the kernel: InstanceNorm would bring the least that becomes of it to full size.
             tensor.zero_()
     if network.spatial_attention is not None:
         # The mean of the channels is over more of them now.
@@ -68,7 +69,6 @@ def _place(name: str, old: Tensor, new: Tensor, *, width: int) -> None:
     """Writes `old` into the first channels of `new`; the rest gives no effect."""
     if name.endswith("kernel"):
         outputs, inputs = old.shape[1:3]
-        new[:, outputs:] *= _NEW_CHANNEL_SCALE
         new[:, :outputs, inputs:] = 0
         new[:, :outputs, :inputs] = old
     elif name.startswith("head"):
@@ -77,6 +77,8 @@ def _place(name: str, old: Tensor, new: Tensor, *, width: int) -> None:
     elif name.startswith("router.output") and len(old) != len(new):
         pass  # experts that are alike may be mixed in any shares
     else:
-        if name.startswith("channel_attention"):
-            new.zero_()
+        if name.endswith("scale"):
+            new *= _NEW_CHANNEL_SCALE
+        elif name.endswith("excite.weight"):
+            new[:, old.shape[1] :] = 0
         new[tuple(slice(0, side) for side in old.shape)] = old

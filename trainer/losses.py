@@ -23,6 +23,7 @@ __all__ = [
     "charbonnier_loss",
     "crop_importance",
     "edge_loss",
+    "harm_loss",
     "output_distillation_loss",
     "reconstruction_loss",
     "ssim_loss",
@@ -32,6 +33,7 @@ __all__ = [
 CHARBONNIER_EPSILON = 1e-3
 _SSIM_STRIDE_PX = 4
 _SOBEL_STRIDE_PX = 2
+_LEAST_ERROR = (0.5 / 255) ** 2
 
 
 def reconstruction_loss(sharpened: Tensor, clean: Tensor) -> Tensor:
@@ -91,6 +93,20 @@ TERMS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "ssim": ssim_loss,
     "edge": edge_loss,
 }
+
+
+def harm_loss(sharpened: Tensor, degraded: Tensor, clean: Tensor) -> Tensor:
+    """By how much a crop is further from `clean` than it was before, (N,): log10 of the mean
+    squared errors' ratio, 0 where it is nearer.
+
+    A tenth of the loss of PSNR in dB. Errors count from half a level on, so that an untouched crop
+    is no infinite loss.
+    """
+    before, after = (
+        _difference(image, clean).square().mean(dim=(1, 2, 3)) + _LEAST_ERROR
+        for image in (degraded, sharpened)
+    )
+    return torch.log10(after / before).relu()
 
 
 def crop_importance(degraded: Tensor, clean: Tensor, *, balance: float) -> Tensor:

@@ -52,7 +52,7 @@ def standard_methods(
     """`input`, `unsharp`, `cas` and `student`, then the extra ones, by name.
 
     Args:
-        strength: of the student's unsharp mask; None = the checkpoint's default.
+        strength: of the student's correction, 0 to 2; None = the checkpoint's default.
         extra: more methods, such as `{"teacher": ...}`.
 
     Raises:
@@ -73,8 +73,7 @@ def standard_methods(
 def sharpen_by_unsharp_mask(image: ImageArray, strength: float = UNSHARP_STRENGTH) -> ImageArray:
     """image + strength * (image - blurred), rounded and clipped.
 
-    The blur is the 3x3 binomial Gaussian (1 2 1)/4 with replicated borders, as in
-    `service.model.backends.unsharp_mask`.
+    The blur is the 3x3 binomial Gaussian (1 2 1)/4, sigma 0.7 px, with replicated borders.
     """
     line = np.array([0.25, 0.5, 0.25], np.float32)
     values = image.astype(np.float32)

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from service.model.student import Answer, StudentNetEnhanced
 from trainer.feature_distillation import FeatureAdapters
 from trainer.lessons import Lesson
-from trainer.losses import crop_importance, output_distillation_loss, weighted_terms
+from trainer.losses import crop_importance, harm_loss, output_distillation_loss, weighted_terms
 from trainer.perceptual import PerceptualLoss
 from trainer.routing import routing_loss
 
@@ -79,6 +79,7 @@ class Objective(nn.Module):
             self.weights,
             crop_importance(degraded, clean, balance=self.balance),
             more={
+                "harm": lambda: harm_loss(sharpened, degraded, clean),
                 "perceptual": lambda: self._perceived(sharpened, clean),
                 "teacher_output": lambda: output_distillation_loss(
                     sharpened, _given(lesson).taught

@@ -38,6 +38,8 @@ __all__ = [
     "Precision",
     "TorchBackend",
     "create_backend",
+    "read_graph",
+    "request_for",
 ]
 
 _TRACED_POSITIONS = 32
@@ -246,7 +248,12 @@ class OpenVinoBackend:
     device = "cpu"
 
     def __init__(
-        self, network: StudentNetEnhanced, *, threads: int = 0, precision: Precision = "auto"
+        self,
+        network: StudentNetEnhanced,
+        *,
+        threads: int = 0,
+        precision: Precision = "auto",
+        is_profiling: bool = False,
     ) -> None:
         if importlib.util.find_spec("openvino") is None:
             raise BackendUnavailable(
@@ -261,7 +268,9 @@ class OpenVinoBackend:
         }
         if threads:
             self._options["INFERENCE_NUM_THREADS"] = threads
-        description = self._read(
+        if is_profiling:
+            self._options["PERF_COUNT"] = True
+        description = read_graph(
             DescriptionGraph(network),
             [torch.zeros(1, SQUARE_PX, SQUARE_PX, 3, dtype=torch.uint8)],
             [[1, -1, -1, 3]],
@@ -284,8 +293,7 @@ class OpenVinoBackend:
         }
 
     def _whole_request(self, model: Any, *, precision: str) -> Any:
-        options = self._options | {"PERFORMANCE_HINT": "LATENCY"} | _precision_hint(precision)
-        return _openvino_core().compile_model(model, "CPU", options).create_infer_request()
+        return request_for(model, precision=precision, options=self._options)
 
     def _lane_requests(self, model: Any, *, precision: str) -> list[Any]:
         if self.lanes == 1:
@@ -307,22 +315,12 @@ class OpenVinoBackend:
             images = torch.zeros(1, side_px, side_px, 3, dtype=torch.uint8)
             shape = [1, -1, -1, 3]
         shapes = [shape, [], [1, DESCRIPTION_LENGTH]]
-        return self._read(graph, [images, strength, description], shapes)
+        return read_graph(graph, [images, strength, description], shapes)
 
-    def _read(self, graph: nn.Module, example: list[Tensor], shapes: list[list[int]]) -> Any:
-        from openvino import PartialShape
-        from openvino.frontend import FrontEndManager
-        from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
-
-        with warnings.catch_warnings(), torch.no_grad():
-            # Tracing warns about Python branches on the config, which are constant.
-            warnings.simplefilter("ignore")
-            decoder = TorchScriptPythonDecoder(graph.eval(), example_input=tuple(example))
-        frontend = FrontEndManager().load_by_framework("pytorch")
-        model = frontend.convert(frontend.load(decoder))
-        partial = [PartialShape(shape) for shape in shapes]
-        model.reshape(dict(zip(model.inputs, partial, strict=True)))
-        return model
+    def node_times_ms(self) -> dict[str, float]:
+        """What each node of the graph took in the last picture by every core; needs profiling."""
+        counters = self._whole[False].profiling_info
+        return {counter.node_name: counter.real_time.total_seconds() * 1000 for counter in counters}
 
     def describe(self, images: ImageBatch, *, lane: int | None = None) -> FloatArray:
         is_whole = lane is None or self.lanes == 1
@@ -349,6 +347,31 @@ class OpenVinoBackend:
                 for n, image in enumerate(images)
             ]
         )
+
+
+def read_graph(graph: nn.Module, example: list[Tensor], shapes: list[list[int]]) -> Any:
+    """A traced module as an OpenVINO model, -1 in the inputs' shapes for what varies."""
+    from openvino import PartialShape
+    from openvino.frontend import FrontEndManager
+    from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
+
+    with warnings.catch_warnings(), torch.no_grad():
+        # Tracing warns about Python branches on the config, which are constant.
+        warnings.simplefilter("ignore")
+        decoder = TorchScriptPythonDecoder(graph.eval(), example_input=tuple(example))
+    frontend = FrontEndManager().load_by_framework("pytorch")
+    model = frontend.convert(frontend.load(decoder))
+    partial = [PartialShape(shape) for shape in shapes]
+    model.reshape(dict(zip(model.inputs, partial, strict=True)))
+    return model
+
+
+def request_for(
+    model: Any, *, precision: str = "fp32", options: dict[str, Any] | None = None
+) -> Any:
+    """An inference request that uses every core for one input."""
+    settings = {"PERFORMANCE_HINT": "LATENCY"} | _precision_hint(precision) | (options or {})
+    return _openvino_core().compile_model(model, "CPU", settings).create_infer_request()
 
 
 def _run_rgb(
@@ -401,7 +424,12 @@ def _openvino_core() -> Any:
 
 
 def create_backend(
-    network: StudentNetEnhanced, *, device: str = "auto", backend: str = "auto", threads: int = 0
+    network: StudentNetEnhanced,
+    *,
+    device: str = "auto",
+    backend: str = "auto",
+    threads: int = 0,
+    precision: Precision = "auto",
 ) -> Backend:
     """The best backend for what was asked.
 
@@ -411,9 +439,11 @@ def create_backend(
         backend: auto (OpenVINO on the CPU where it is installed, torch elsewhere), torch or
             openvino.
         threads: CPU threads; 0 = all that the runtime finds.
+        precision: auto (fp16 on CUDA; with OpenVINO bf16 where the CPU multiplies in it; else
+            fp32), fp32, bf16 or fp16.
 
     Raises:
-        BackendUnavailable: it is not on this machine, or the two do not go together.
+        BackendUnavailable: it is not on this machine, or what was asked does not go together.
     """
     chosen = _choose_device(device)
     if backend not in ("auto", "torch", "openvino"):
@@ -428,8 +458,18 @@ def create_backend(
     network = network.folded()
     has_openvino = importlib.util.find_spec("openvino") is not None
     if backend == "openvino" or (backend == "auto" and chosen == "cpu" and has_openvino):
-        return OpenVinoBackend(network, threads=threads)
-    return TorchBackend(network, device=chosen, threads=threads)
+        if precision == "fp16":
+            raise BackendUnavailable(
+                "OpenVINO runs in fp32 or bf16 here, not in fp16. Choose precision auto, or the "
+                "torch backend."
+            )
+        if precision == "bf16" and has_openvino and _cpu_precision("auto") != "bf16":
+            raise BackendUnavailable(
+                "This CPU does not multiply in bf16, so OpenVINO cannot. Choose precision auto or "
+                "fp32."
+            )
+        return OpenVinoBackend(network, threads=threads, precision=precision)
+    return TorchBackend(network, device=chosen, threads=threads, precision=precision)
 
 
 def _choose_device(device: str) -> str:

@@ -15,13 +15,23 @@ from typing import TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from service.model.backends import Backend, create_backend
+from service.model.backends import Backend, Precision, create_backend
 from service.model.checkpoint import Checkpoint, load_checkpoint
 from service.model.estimator import sample_image
 
-__all__ = ["STRENGTH_RANGE", "Description", "Sharpener", "bundled_checkpoint"]
+__all__ = [
+    "BUNDLED_SIZES",
+    "DEFAULT_SIZE",
+    "STRENGTH_RANGE",
+    "Description",
+    "Sharpener",
+    "bundled_checkpoint",
+    "find_checkpoint",
+]
 
 STRENGTH_RANGE = (0.0, 2.0)
+BUNDLED_SIZES = ("nano", "small", "base")
+DEFAULT_SIZE = "small"
 _WHOLE_PX = 2560 * 1600  # larger pictures go through in tiles
 _TILE_PX = 1536
 # The sides of pictures that are tried before the first real one, (height, width).
@@ -32,9 +42,14 @@ Description = npt.NDArray[np.float32]
 _Span: TypeAlias = tuple[slice, slice]
 
 
-def bundled_checkpoint() -> Path:
-    """The student that ships with Clearcall."""
-    return Path(str(resources.files("service") / "weights" / "student.safetensors"))
+def bundled_checkpoint(size: str = DEFAULT_SIZE) -> Path:
+    """The student of one of the `BUNDLED_SIZES` that ships with Clearcall."""
+    return Path(str(resources.files("service") / "weights" / f"{size}.safetensors"))
+
+
+def find_checkpoint(named: str | Path) -> Path:
+    """The bundled student where a size is named, else the file."""
+    return bundled_checkpoint(str(named)) if str(named) in BUNDLED_SIZES else Path(named)
 
 
 class Sharpener:
@@ -67,22 +82,28 @@ class Sharpener:
     @classmethod
     def load(
         cls,
-        path: Path | None = None,
+        named: str | Path = DEFAULT_SIZE,
         *,
         device: str = "auto",
         backend: str = "auto",
         threads: int = 0,
+        precision: Precision = "auto",
     ) -> Sharpener:
-        """Loads a checkpoint, the bundled one if none is named.
-
-        Onto a backend (see `create_backend`).
+        """Loads a checkpoint, a bundled size or a file, onto a backend (see `create_backend`).
 
         Raises:
             CheckpointError: the file cannot be served; the leaf says why.
-            BackendUnavailable: the device or runtime is not on this machine.
+            BackendUnavailable: the device or runtime is not on this machine, or cannot run in the
+                precision.
         """
-        checkpoint = load_checkpoint(path or bundled_checkpoint())
-        chosen = create_backend(checkpoint.network, device=device, backend=backend, threads=threads)
+        checkpoint = load_checkpoint(find_checkpoint(named))
+        chosen = create_backend(
+            checkpoint.network,
+            device=device,
+            backend=backend,
+            threads=threads,
+            precision=precision,
+        )
         return cls(checkpoint, chosen, threads=threads)
 
     def describe(self, image: ImageArray, *, lane: int | None = None) -> Description:

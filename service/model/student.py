@@ -127,7 +127,7 @@ SIZES: dict[str, StudentConfig] = {
         channels=16, unshuffle=4, blocks=3, experts=10, colour="luma", attention="channel"
     ),
     "small": StudentConfig(channels=16, unshuffle=2, experts=10),
-    "base": StudentConfig(channels=32, unshuffle=2, experts=6),
+    "base": StudentConfig(channels=32, unshuffle=2, experts=10),
     # The published network's shape (no unshuffling, no experts), kept as the yardstick for speed.
     "reference": StudentConfig(channels=32, unshuffle=1),
 }

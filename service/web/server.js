@@ -4,7 +4,7 @@
 
 import { retryDelayMs } from "./retry.js";
 
-/** @typedef {{id: string, device: string, backend: string, default_strength: number}} Model */
+/** @typedef {{id: string, device: string, backend: string, precision: string, default_strength: number}} Model */
 
 /**
  * @typedef {object} Sharpened

@@ -1,21 +1,28 @@
 /**
- * The strength slider: the model's best until somebody moves it, then what was chosen; and what the
- * server confirmed.
+ * The strength slider: the model's default until somebody moves it, then what was chosen; and what
+ * the server confirmed. 0 is off, 1 as trained, 2 the strongest.
  */
 
 /** Moving the slider makes many changes; the last one counts, after this pause. */
 const PAUSE_MS = 120;
 
+/** @param {number} strength */
+function describe(strength) {
+  if (strength === 0) return "off";
+  if (strength === 1) return "as trained";
+  return strength < 1 ? "weaker" : "stronger";
+}
+
 export class Strength {
-  #best = NaN;
-  #value = 0; // not the slider's own, which is rounded to its steps
+  #usual = NaN;
+  #value = 1; // not the slider's own, which is rounded to its steps
   #isChosen = false;
   #timer = 0;
 
   /**
    * @param {HTMLInputElement} slider
    * @param {HTMLElement} readout
-   * @param {HTMLElement} reset a button that goes back to the model's best
+   * @param {HTMLElement} reset a button that goes back to the model's default
    * @param {(strength: number) => boolean} onChange says whether a server is going to confirm it
    */
   constructor(slider, readout, reset, onChange) {
@@ -24,7 +31,7 @@ export class Strength {
     this.onChange = onChange;
     slider.addEventListener("input", () => this.#choose(Number(slider.value)));
     reset.addEventListener("click", () => {
-      if (!Number.isNaN(this.#best)) this.#choose(this.#best);
+      if (!Number.isNaN(this.#usual)) this.#choose(this.#usual);
     });
   }
 
@@ -32,10 +39,10 @@ export class Strength {
     return this.#value;
   }
 
-  /** @param {number} best what the model does best with */
-  offer(best) {
-    this.#best = best;
-    if (!this.#isChosen) this.#show(best);
+  /** @param {number} usual the model's default */
+  offer(usual) {
+    this.#usual = usual;
+    if (!this.#isChosen) this.#show(usual);
   }
 
   /** @param {number} applied what the server applies now */
@@ -58,6 +65,8 @@ export class Strength {
   #show(strength) {
     this.#value = strength;
     this.slider.value = String(strength);
-    this.readout.textContent = strength.toFixed(2);
+    const text = `${strength.toFixed(2)}, ${describe(strength)}`;
+    this.readout.textContent = text;
+    this.slider.setAttribute("aria-valuetext", text);
   }
 }

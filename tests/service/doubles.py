@@ -20,7 +20,7 @@ _HOLD_LIMIT_S = 30
 
 
 class FakeSharpener:
-    """An unsharp mask with the interface of `service.model.sharpener.Sharpener`.
+    """The interface of `service.model.sharpener.Sharpener`; the correction is of fine detail.
 
     `hold` makes calls wait until `release`; `entered` tells that one is in. `failure` is raised by
     the next calls.
@@ -31,8 +31,9 @@ class FakeSharpener:
         self.checkpoint = SimpleNamespace(model_id="fake-00000000")
         self.device = "cpu"
         self.backend = "fake"
+        self.precision = "fp32"
         self.threads = 0
-        self.default_strength = 0.5
+        self.default_strength = 1.0
         self.failure: Exception | None = None
         self.entered = threading.Semaphore(0)
         self.threads_seen: set[str] = set()
@@ -56,7 +57,7 @@ class FakeSharpener:
     def sharpen(
         self, image: ImageArray, *, strength: float | None = None, lane: int | None = None
     ) -> ImageArray:
-        """(H, W, 3) uint8 RGB -> the same, with an unsharp mask."""
+        """(H, W, 3) uint8 RGB -> the same, its fine detail 1 + strength times as large."""
         self.lanes_seen.append(lane)
         self.entered.release()
         self.threads_seen.add(threading.current_thread().name)
@@ -66,8 +67,8 @@ class FakeSharpener:
             raise type(self.failure)(*self.failure.args)
         blurred = cv2.GaussianBlur(image, (3, 3), 0).astype(np.float32)
         amount = self.default_strength if strength is None else strength
-        masked = image + amount * (image.astype(np.float32) - blurred)
-        return np.clip(np.rint(masked), 0, 255).astype(np.uint8)
+        corrected = image + amount * (image.astype(np.float32) - blurred)
+        return np.clip(np.rint(corrected), 0, 255).astype(np.uint8)
 
     def warm_up(self) -> None:
         """Nothing to warm up."""

@@ -2,73 +2,227 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 import subprocess
 import sys
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 import pytest
 import torch
 
 from service.errors import BackendUnavailable
+from service.model import backends
 from service.model.backends import (
+    Backend,
     OpenVinoBackend,
+    Precision,
     TorchBackend,
     create_backend,
-    unsharp_mask,
 )
-from service.model.student import Normalisation, StudentConfig, StudentNetEnhanced, build_student
+from service.model.estimator import DESCRIPTION_LENGTH, sample_image
+from service.model.student import (
+    Colour,
+    Normalisation,
+    StudentConfig,
+    StudentNetEnhanced,
+    build_student,
+)
 from tests.service.pictures import sample
 
 SIZES = [(256, 256), (2, 2), (38, 66), (480, 640)]
+
+ImageBatch = npt.NDArray[np.uint8]
+Description = npt.NDArray[np.float32]
+
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
+each_colour = pytest.mark.parametrize("colour", ["rgb", "luma"])
 
 
-def network(normalisation: Normalisation = "frozen") -> StudentNetEnhanced:
-    """A student whose corrections are as large as a trained one's."""
+def network(colour: Colour = "rgb", normalisation: Normalisation = "frozen") -> StudentNetEnhanced:
+    """A student of three experts whose corrections are as large as a trained one's."""
     torch.manual_seed(0)
-    made = build_student(StudentConfig(16, 2, normalisation=normalisation)).eval()
+    config = StudentConfig(16, 2, experts=3, colour=colour, normalisation=normalisation)
+    made = build_student(config).eval()
     with torch.no_grad():
         for parameter in made.parameters():
-            parameter.add_(torch.randn_like(parameter) * 0.01)
+            parameter.add_(torch.randn_like(parameter) * 0.007)
     return made
 
 
-def cut(height: int, width: int) -> npt.NDArray[np.uint8]:
+def in_torch(
+    colour: Colour = "rgb", normalisation: Normalisation = "frozen", precision: Precision = "fp32"
+) -> Backend:
+    return loaded("torch", colour, normalisation, precision)
+
+
+def in_openvino(
+    colour: Colour = "rgb", normalisation: Normalisation = "frozen", precision: Precision = "fp32"
+) -> Backend:
+    return loaded("openvino", colour, normalisation, precision)
+
+
+@functools.cache
+def loaded(
+    backend: str, colour: Colour, normalisation: Normalisation, precision: Precision
+) -> Backend:
+    """Kept for all tests: OpenVINO takes seconds to read a network."""
+    made = network(colour, normalisation)
+    if backend == "torch":
+        return TorchBackend(made, device="cpu", precision=precision)
+    return OpenVinoBackend(made, precision=precision)
+
+
+def has_bf16() -> bool:
+    return "BF16" in backends._openvino_core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+
+
+def cut(height: int, width: int) -> ImageBatch:
     return np.ascontiguousarray(sample("colosseum")[None, :height, :width])
 
 
-@pytest.mark.parametrize("normalisation", ["frozen", "instance"])
-@pytest.mark.parametrize("strength", [0.0, 0.5, 2.0])
+def described(image: ImageBatch, colour: Colour = "rgb") -> Description:
+    return in_torch(colour).describe(sample_image(image[0])[None])
+
+
+def largest_difference(one: ImageBatch, other: ImageBatch) -> int:
+    assert one.shape == other.shape
+    assert one.dtype == other.dtype == np.uint8
+    return int(np.abs(one.astype(int) - other).max())
+
+
+@pytest.mark.parametrize(
+    ("colour", "normalisation"), [("rgb", "frozen"), ("luma", "frozen"), ("rgb", "instance")]
+)
+@pytest.mark.parametrize("strength", [0.5, 1.0, 2.0])
 @pytest.mark.parametrize(("height", "width"), SIZES)
 def test_openvino_and_torch_differ_by_one_level_at_most(
-    height: int, width: int, strength: float, normalisation: Normalisation
+    height: int, width: int, strength: float, colour: Colour, normalisation: Normalisation
 ) -> None:
-    made, image = network(normalisation), cut(height, width)
-    from_torch = TorchBackend(made, device="cpu").run(image, strength)
-    from_openvino = OpenVinoBackend(made).run(image, strength)
-    assert from_openvino.shape == from_torch.shape == image.shape
-    assert from_openvino.dtype == np.uint8
-    assert np.abs(from_torch.astype(int) - from_openvino).max() <= 1
-    assert height < 38 or not np.array_equal(from_torch, image)
+    image = cut(height, width)
+    description = described(image, colour)
+    from_torch = in_torch(colour, normalisation).run(image, strength, description)
+    from_openvino = in_openvino(colour, normalisation).run(image, strength, description)
+    assert from_torch.shape == image.shape
+    assert largest_difference(from_torch, from_openvino) <= 1
+    assert height < 38 or largest_difference(from_torch, image) > 8
+
+
+@each_colour
+def test_openvino_and_torch_describe_alike(colour: Colour) -> None:
+    squares = sample_image(cut(480, 640)[0])[None]
+    both = np.concatenate((squares, 255 - squares))
+    from_torch, from_openvino = in_torch(colour).describe(both), in_openvino(colour).describe(both)
+    assert from_openvino.shape == (2, DESCRIPTION_LENGTH)
+    assert from_openvino.dtype == from_torch.dtype == np.float32
+    np.testing.assert_allclose(from_openvino, from_torch, atol=1e-4)
+
+
+@each_colour
+@pytest.mark.parametrize("strength", [1.0, 2.0])
+@pytest.mark.parametrize("backend", ["torch", "openvino"])
+def test_bf16_and_fp32_differ_by_two_levels_at_most(
+    backend: str, strength: float, colour: Colour
+) -> None:
+    if backend == "openvino" and not has_bf16():
+        pytest.skip("this CPU has no bf16")
+    image = cut(480, 640)
+    description = described(image, colour)
+    make = in_openvino if backend == "openvino" else in_torch
+    precise = make(colour).run(image, strength, description)
+    coarse = make(colour, precision="bf16").run(image, strength, description)
+    assert largest_difference(coarse, precise) <= 2
 
 
 @needs_gpu
-def test_cuda_in_fp16_and_the_cpu_differ_by_one_level_at_most() -> None:
-    made, image = network(), cut(480, 640)
-    from_cpu = TorchBackend(made, device="cpu").run(image, 0.5)
-    from_cuda = TorchBackend(made, device="cuda:0").run(image, 0.5)
-    assert np.abs(from_cpu.astype(int) - from_cuda).max() <= 1
+@each_colour
+def test_cuda_in_fp16_and_the_cpu_differ_by_one_level_at_most(colour: Colour) -> None:
+    image = cut(480, 640)
+    description = described(image, colour)
+    on_cuda = TorchBackend(network(colour), device="cuda:0")
+    assert on_cuda.precision == "fp16"
+    for strength in (0.5, 1.0, 2.0):
+        from_cpu = in_torch(colour).run(image, strength, description)
+        assert largest_difference(from_cpu, on_cuda.run(image, strength, description)) <= 1
 
 
-def test_a_result_does_not_change_when_the_next_picture_is_run() -> None:
-    backend = OpenVinoBackend(network())
-    first = backend.run(cut(64, 64), 0.0)
-    before = first.copy()
-    backend.run(255 - cut(64, 64), 0.0)
-    assert np.array_equal(first, before)
+@each_colour
+@pytest.mark.parametrize("make", [in_torch, in_openvino])
+def test_a_strength_of_zero_gives_back_the_very_image(
+    make: Callable[[Colour], Backend], colour: Colour
+) -> None:
+    image = cut(130, 200)
+    assert np.array_equal(make(colour).run(image, 0.0, described(image, colour)), image)
+
+
+@each_colour
+@pytest.mark.parametrize("make", [in_torch, in_openvino])
+def test_a_strength_of_a_half_adds_half_of_the_correction(
+    make: Callable[[Colour], Backend], colour: Colour
+) -> None:
+    image = np.clip(cut(130, 200), 70, 185)  # no correction is cut off at 0 or 255
+    description = described(image, colour)
+    half, whole = (
+        make(colour).run(image, strength, description).astype(int) - image
+        for strength in (0.5, 1.0)
+    )
+    assert np.abs(half - whole / 2).max() <= 1
+
+
+@each_colour
+@pytest.mark.parametrize("make", [in_torch, in_openvino])
+def test_a_strength_of_two_changes_more_but_goes_beyond_no_extreme_of_the_neighbours(
+    make: Callable[[Colour], Backend], colour: Colour
+) -> None:
+    # A picture without colour: what a luma student limits is the luma.
+    image = np.repeat(cut(130, 200)[..., 1:2], 3, axis=3)
+    description = described(image, colour)
+    trained, stronger = (
+        make(colour).run(image, strength, description)[0] for strength in (1.0, 2.0)
+    )
+    square = np.ones((3, 3), np.uint8)
+    assert (stronger <= cv2.dilate(trained, square)).all()
+    assert (stronger >= cv2.erode(trained, square)).all()
+    by_one, by_two = (np.abs(made.astype(int) - image[0]).mean() for made in (trained, stronger))
+    assert by_two > 1.2 * by_one
+
+
+@each_colour
+@pytest.mark.parametrize("make", [in_torch, in_openvino])
+def test_the_description_that_is_given_decides_which_experts_are_mixed(
+    make: Callable[[Colour], Backend], colour: Colour
+) -> None:
+    image = cut(130, 200)
+    own = described(image, colour)
+    by_own, by_other = (make(colour).run(image, 1.0, given) for given in (own, -own))
+    assert largest_difference(by_own, by_other) > 1
+    assert np.array_equal(make(colour).run(image, 1.0, own.copy()), by_own)
+
+
+@pytest.mark.parametrize("make", [in_torch, in_openvino])
+def test_pictures_of_a_batch_go_each_by_its_own_description(make: Callable[[], Backend]) -> None:
+    images = np.concatenate((cut(64, 96), 255 - cut(64, 96)))
+    descriptions = np.concatenate([described(image[None]) for image in images])
+    together = make().run(images, 1.0, descriptions)
+    for n in range(2):
+        alone = make().run(images[n : n + 1], 1.0, descriptions[n : n + 1])
+        assert largest_difference(together[n : n + 1], alone) <= 1
+
+
+@each_colour
+def test_a_result_does_not_change_when_the_next_picture_is_run(colour: Colour) -> None:
+    backend, image = in_openvino(colour), cut(64, 64)
+    description = described(image, colour)
+    first, first_description = backend.run(image, 1.0, description), backend.describe(image)
+    before = first.copy(), first_description.copy()
+    backend.run(255 - image, 1.0, description)
+    backend.describe(255 - image)
+    assert np.array_equal(first, before[0])
+    assert np.array_equal(first_description, before[1])
 
 
 def test_the_number_of_threads_reaches_openvino() -> None:
@@ -79,17 +233,22 @@ def test_one_thread_is_not_shared_among_lanes() -> None:
     assert OpenVinoBackend(network(), threads=1).lanes == 1
 
 
-def test_lanes_at_work_together_give_the_picture_that_the_whole_machine_gives() -> None:
-    backend = OpenVinoBackend(network(), threads=2)
+@each_colour
+def test_lanes_at_work_together_give_the_picture_that_the_whole_machine_gives(
+    colour: Colour,
+) -> None:
+    backend = OpenVinoBackend(network(colour), threads=2, precision="fp32")
     images = [cut(256, 256), cut(130, 200)]
-    alone = [backend.run(image, 0.5) for image in images]
+
+    def sharpen(image: ImageBatch, lane: int | None) -> ImageBatch:
+        description = backend.describe(sample_image(image[0])[None], lane=lane)
+        return backend.run(image, 1.5, description, lane=lane)
+
+    alone = [sharpen(image, None) for image in images]
     with ThreadPoolExecutor(backend.lanes) as pool:
-        runs = [
-            pool.submit(backend.run, image, 0.5, lane=lane) for lane, image in enumerate(images)
-        ]
-        together = [run.result() for run in runs]
+        together = list(pool.map(sharpen, images, range(backend.lanes)))
     for one, other in zip(alone, together, strict=True):
-        assert np.abs(one.astype(int) - other).max() <= 1
+        assert largest_difference(one, other) <= 1
 
 
 _SIGNAL_AFTER_BACKENDS = """
@@ -112,30 +271,46 @@ def test_signals_are_felt_after_backends_have_come_and_gone() -> None:
     assert (done.returncode, done.stdout) == (0, "felt\n"), done.stderr
 
 
-def test_unsharp_mask_by_hand() -> None:
-    pixels = torch.zeros(1, 3, 3, 3)
-    pixels[:, :, 1, 1] = 1
-    # The blur keeps 1/4 of the centre, 1/8 goes to each side and 1/16 to each corner.
-    masked = unsharp_mask(pixels, 2.0)
-    expected = torch.tensor([[-0.125, -0.25, -0.125], [-0.25, 2.5, -0.25], [-0.125, -0.25, -0.125]])
-    torch.testing.assert_close(masked, expected.expand(1, 3, 3, 3))
-
-
-def test_unsharp_mask_leaves_flat_pictures_alone_up_to_their_borders() -> None:
-    flat = torch.full((1, 3, 5, 7), 0.3)
-    torch.testing.assert_close(unsharp_mask(flat, 2.0), flat)
-
-
 def test_auto_takes_openvino_on_a_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
     chosen = create_backend(network())
     assert (chosen.name, chosen.device) == ("openvino", "cpu")
+    assert chosen.precision == ("bf16" if has_bf16() else "fp32")
 
 
 def test_auto_takes_torch_where_openvino_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
-    assert create_backend(network(), device="cpu").name == "torch"
+    chosen = create_backend(network(), device="cpu")
+    assert (chosen.name, chosen.precision) == ("torch", "fp32")
+
+
+@pytest.mark.parametrize(
+    ("backend", "precision"),
+    [("openvino", "fp32"), ("torch", "fp32"), ("torch", "bf16"), ("torch", "fp16")],
+)
+def test_a_precision_that_is_asked_for_is_taken(backend: str, precision: Precision) -> None:
+    chosen = create_backend(network(), device="cpu", backend=backend, precision=precision)
+    assert (chosen.name, chosen.precision) == (backend, precision)
+
+
+@pytest.mark.parametrize("backend", ["auto", "openvino"])
+def test_openvino_refuses_fp16_and_says_what_to_choose(backend: str) -> None:
+    with pytest.raises(BackendUnavailable, match="in fp32 or bf16 here, not in fp16"):
+        create_backend(network(), device="cpu", backend=backend, precision="fp16")
+
+
+def test_bf16_on_a_cpu_without_it_is_refused_and_auto_is_fp32(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class WithoutBf16:
+        def get_property(self, *_: str) -> list[str]:
+            return ["FP32", "INT8"]
+
+    monkeypatch.setattr(backends, "_openvino_core", WithoutBf16)
+    assert backends._cpu_precision("auto") == "fp32"
+    with pytest.raises(BackendUnavailable, match=r"does not multiply in bf16.*auto or fp32"):
+        create_backend(network(), device="cpu", backend="openvino", precision="bf16")
 
 
 def test_openvino_asked_for_but_not_installed_says_what_to_do(
@@ -143,7 +318,7 @@ def test_openvino_asked_for_but_not_installed_says_what_to_do(
 ) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
     with pytest.raises(BackendUnavailable, match="pip install openvino"):
-        create_backend(network(), device="cpu", backend="openvino")
+        create_backend(network(), device="cpu", backend="openvino", precision="bf16")
 
 
 @pytest.mark.parametrize(

@@ -61,4 +61,5 @@ def test_the_facts_of_the_checkpoint_are_told(real: Live, bundled_sharpener: Sha
     assert told["id"] == bundled_sharpener.checkpoint.model_id
     assert told["training_steps"] > 0
     assert told["parameters"] > 0
-    assert told["default_strength"] == bundled_sharpener.default_strength
+    assert told["default_strength"] == bundled_sharpener.default_strength == 1
+    assert told["precision"] == bundled_sharpener.precision

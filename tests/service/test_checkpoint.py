@@ -25,9 +25,9 @@ from service.errors import (
     CheckpointWeightsMismatch,
 )
 from service.model.checkpoint import Facts, load_checkpoint, save_checkpoint
-from service.model.student import StudentConfig, StudentNetEnhanced, build_student
+from service.model.student import Colour, StudentConfig, StudentNetEnhanced, build_student
 
-CONFIG = StudentConfig(channels=8, unshuffle=2, blocks=1)
+CONFIG = StudentConfig(channels=8, unshuffle=2, blocks=1, experts=2)
 
 
 def facts(**changes: Any) -> Facts:
@@ -36,7 +36,7 @@ def facts(**changes: Any) -> Facts:
         "name": "tiny",
         "size_multiple": 2,
         "normalisation": "instance",
-        "default_strength": 0.25,
+        "default_strength": 1.0,
         "training_config": {"rate": 0.001, "size": "tiny"},
         "training_steps": 12,
     }
@@ -80,7 +80,9 @@ def test_weights_and_facts_come_back_as_they_were_saved(path: Path) -> None:
     loaded = load_checkpoint(path)
     assert loaded.facts == facts()
     for name, tensor in network().state_dict().items():
-        assert torch.equal(loaded.network.state_dict()[name], tensor)
+        stored = tensor.half().float() if tensor.dim() == 5 else tensor
+        assert torch.equal(loaded.network.state_dict()[name], stored), name
+    assert {tensor.dtype for tensor in loaded.network.state_dict().values()} == {torch.float32}
     assert not loaded.network.training
     assert not any(p.requires_grad for p in loaded.network.parameters())
 
@@ -92,6 +94,21 @@ def test_the_id_names_the_model_and_changes_with_the_content(path: Path, tmp_pat
     assert first.startswith("tiny-")
     assert load_checkpoint(path).model_id == first
     assert load_checkpoint(other).model_id != first
+
+
+@pytest.mark.parametrize("colour", ["rgb", "luma"])
+def test_a_students_shape_comes_back_whole(tmp_path: Path, colour: Colour) -> None:
+    config = StudentConfig(8, 4, blocks=2, experts=3, colour=colour, attention="channel")
+    path = tmp_path / "x.safetensors"
+    save_checkpoint(path, build_student(config), facts(config=config.to_json(), size_multiple=4))
+    assert load_checkpoint(path).network.config == config
+
+
+def test_expert_kernels_are_stored_in_fp16_and_all_else_in_fp32(path: Path) -> None:
+    stored = {name: tensor.dtype for name, tensor in load_file(path).items()}
+    in_half = {name for name, dtype in stored.items() if dtype == torch.float16}
+    assert in_half == {"blocks.0.first.kernel", "blocks.0.second.kernel", "tail.kernel"}
+    assert set(stored.values()) == {torch.float16, torch.float32}
 
 
 def test_saving_replaces_the_old_file_and_leaves_no_temporary_one(path: Path) -> None:
@@ -163,9 +180,14 @@ def test_foreign_safetensors_say_that_they_have_no_facts(path: Path) -> None:
         load_checkpoint(path)
 
 
-def test_another_format_version_names_both_versions(path: Path) -> None:
-    rewrite(path, header=with_fact(format_version=2))
-    with pytest.raises(CheckpointVersionUnknown, match="version 2; this build reads version 1"):
+@pytest.mark.parametrize(("version", "named"), [(1, "1"), (3, "3"), ("2", "'2'"), (None, "None")])
+def test_another_format_version_names_both_versions(
+    path: Path, version: object, named: str
+) -> None:
+    rewrite(path, header=with_fact(format_version=version))
+    with pytest.raises(
+        CheckpointVersionUnknown, match=f"format version {named}; this build reads version 2"
+    ):
         load_checkpoint(path)
 
 
@@ -205,6 +227,11 @@ def test_wrong_facts_are_named(path: Path, header: dict[str, str], message: str)
         ({"extra": torch.zeros(1)}, "has unexpected extra"),
         ({"head.weight": torch.zeros(8, 12, 1, 1)}, r"head\.weight is \(8, 12, 1, 1\)"),
         ({"head.weight": torch.zeros(8, 12, 3, 3).half()}, r"torch\.float16, expected"),
+        (
+            {"tail.kernel": torch.zeros(1, 12, 8, 3, 3).half()},
+            r"tail\.kernel is \(1, 12, 8, 3, 3\)",
+        ),
+        ({"tail.kernel": torch.zeros(2, 12, 8, 3, 3)}, r"torch\.float32, expected"),
     ],
 )
 def test_weights_that_do_not_fit_the_config_are_named(

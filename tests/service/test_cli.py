@@ -127,7 +127,7 @@ def saved_checkpoint(folder: Path) -> Path:
         name="nano",
         size_multiple=config.size_multiple,
         normalisation="instance",
-        default_strength=0.5,
+        default_strength=1.0,
         training_steps=1,
     )
     save_checkpoint(path, network, facts)
@@ -139,7 +139,12 @@ def test_it_starts_says_what_to_open_serves_and_stops_on_a_signal(tmp_path: Path
     process = subprocess.Popen(
         [sys.executable, "-m", "service", "--port", "0", "--log-level", "warning"],
         cwd=ROOT,
-        env={**os.environ, "CLEARCALL_CHECKPOINT": str(checkpoint)},
+        env={
+            **os.environ,
+            "CLEARCALL_CHECKPOINT": str(checkpoint),
+            "CLEARCALL_DEVICE": "cpu",
+            "CLEARCALL_PRECISION": "fp32",
+        },
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -148,10 +153,17 @@ def test_it_starts_says_what_to_open_serves_and_stops_on_a_signal(tmp_path: Path
         assert process.stdout is not None
         assert process.stderr is not None
         line = process.stdout.readline()
-        ready = re.fullmatch(r"Clearcall is ready: open (http://127\.0\.0\.1:\d+)\n", line)
+        ready = re.fullmatch(
+            r"Clearcall is ready: open (http://127\.0\.0\.1:\d+) "
+            r"\((nano-\w+) on cpu, openvino in fp32\)\n",
+            line,
+        )
         assert ready, line or process.stderr.read()
         response = httpx.get(f"{ready[1]}/health/ready")
+        model = httpx.get(f"{ready[1]}/model").json()
         process.send_signal(signal.SIGINT)
         assert process.wait(20) == 0
         assert process.stderr.read() == ""
-    assert response.json()["model"].startswith("nano-")
+    assert response.json()["model"] == model["id"] == ready[2]
+    assert (model["device"], model["backend"], model["precision"]) == ("cpu", "openvino", "fp32")
+    assert model["default_strength"] == 1.0

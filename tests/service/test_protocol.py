@@ -91,7 +91,7 @@ def test_the_bytes_of_a_header_are_told_without_gap_or_overlap(
 
 
 def test_the_settings_and_error_messages_are_as_printed() -> None:
-    told = settings_message(StreamSettings(strength=0.5, quality=85, format="jpeg"))
+    told = settings_message(StreamSettings(strength=1.0, quality=85, format="jpeg"))
     assert told in DOCUMENT
     for name in ("type", "code", "message", "sequence"):
         assert f'"{name}"' in error_message(ClearcallError("x"), 7)

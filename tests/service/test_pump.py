@@ -75,7 +75,7 @@ def test_hello_says_what_is_served_and_what_is_allowed(live: Live) -> None:
             "model": "fake-00000000",
             "device": "cpu",
             "backend": "fake",
-            "default_strength": 0.5,
+            "default_strength": 1.0,
             "max_frame_bytes": 4_000_000,
             "max_frame_px": 8_300_000,
             "in_flight": IN_FLIGHT,
@@ -84,7 +84,7 @@ def test_hello_says_what_is_served_and_what_is_allowed(live: Live) -> None:
 
 def test_a_frame_comes_back_sharpened_with_its_number_time_and_size(live: Live) -> None:
     with opened(live) as stream:
-        stream.send('{"type":"settings","format":"png","strength":1}')
+        stream.send('{"type":"settings","format":"png","strength":2}')
         notice(stream)
         stream.send(pack_frame(Frame(4_000_000_000, -math.inf, jpeg_frame())))
         answer = result(stream)
@@ -94,7 +94,7 @@ def test_a_frame_comes_back_sharpened_with_its_number_time_and_size(live: Live) 
     source = decode_image(jpeg_frame(), max_pixels=10**6).image
     sharpened = decode_image(answer.encoded, max_pixels=10**6)
     assert sharpened.format == answer.format == "png"
-    assert difference(sharpened.image, live.sharpener.sharpen(source, strength=1)) < 2
+    assert difference(sharpened.image, live.sharpener.sharpen(source, strength=2)) < 2
 
 
 def test_100_frames_come_back_in_order_with_believable_times(live: Live) -> None:
@@ -201,7 +201,7 @@ def test_settings_change_in_mid_stream_and_are_answered(live: Live) -> None:
         formats = []
         for name in ("jpeg", "webp", "png"):
             stream.send(json.dumps({"type": "settings", "format": name, "quality": 70}))
-            effective = {"type": "settings", "strength": 0.5, "quality": 70, "format": name}
+            effective = {"type": "settings", "strength": 1.0, "quality": 70, "format": name}
             assert notice(stream) == effective
             stream.send(jpeg_frame())
             answer = result(stream)

@@ -66,7 +66,7 @@ def test_the_picture_goes_through_the_model_at_the_strength_that_is_asked_for(
     client: httpx.Client, live: Live
 ) -> None:
     encoded = as_file(landscape(), "png")
-    for params, strength in (({}, 0.5), ({"strength": 0}, 0), ({"strength": 2}, 2)):
+    for params, strength in (({}, 1), ({"strength": 0}, 0), ({"strength": 2}, 2)):
         sharpened = decoded(client.post("/sharpen", params=params, content=encoded))
         expected = live.sharpener.sharpen(landscape(), strength=strength)
         assert difference(sharpened, expected) == 0
@@ -258,7 +258,8 @@ def test_the_model_is_described(client: httpx.Client) -> None:
         "id": "fake-00000000",
         "device": "cpu",
         "backend": "fake",
-        "default_strength": 0.5,
+        "precision": "fp32",
+        "default_strength": 1.0,
         "architecture": "fake",
     }
 

@@ -14,8 +14,9 @@ from service.settings import Settings, load_settings, unknown_variables
 def test_without_variables_and_flags_the_defaults_hold() -> None:
     settings = load_settings()
     assert (settings.host, settings.port) == ("127.0.0.1", 8000)
-    assert settings.checkpoint is None
-    assert (settings.device, settings.backend, settings.threads) == ("auto", "auto", 0)
+    assert settings.checkpoint == Path("small")
+    assert (settings.device, settings.backend, settings.precision) == ("auto", "auto", "auto")
+    assert settings.threads == 0
     assert (settings.max_upload_bytes, settings.max_pixels) == (20_000_000, 50_000_000)
     assert settings.allowed_origins == ()
 
@@ -24,10 +25,12 @@ def test_a_variable_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CLEARCALL_PORT", "9000")
     monkeypatch.setenv("CLEARCALL_CHECKPOINT", "/models/student.safetensors")
     monkeypatch.setenv("CLEARCALL_DEVICE", "CPU")
+    monkeypatch.setenv("CLEARCALL_PRECISION", "BF16")
     settings = load_settings()
     assert settings.port == 9000
     assert settings.checkpoint == Path("/models/student.safetensors")
     assert settings.device == "cpu"
+    assert settings.precision == "bf16"
 
 
 def test_a_flag_wins_over_its_variable(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -49,6 +52,7 @@ def test_an_empty_variable_is_as_good_as_none(monkeypatch: pytest.MonkeyPatch) -
         ("host", ""),
         ("device", "tpu"),
         ("backend", "onnx"),
+        ("precision", "int8"),
         ("threads", "-1"),
         ("codec_threads", "0"),
         ("max_upload_bytes", "999"),

@@ -9,41 +9,52 @@ import numpy.typing as npt
 import pytest
 import torch
 
-from service.errors import CheckpointNotFound
+from service.errors import BackendUnavailable, CheckpointNotFound
 from service.model import sharpener as module
-from service.model.backends import create_backend
-from service.model.checkpoint import Checkpoint, Facts
-from service.model.sharpener import Sharpener
-from service.model.student import StudentConfig, build_student
+from service.model.backends import Precision, create_backend
+from service.model.checkpoint import Checkpoint, Facts, save_checkpoint
+from service.model.estimator import DESCRIPTION_LENGTH, sample_image
+from service.model.sharpener import (
+    BUNDLED_SIZES,
+    Description,
+    Sharpener,
+    bundled_checkpoint,
+    find_checkpoint,
+)
+from service.model.student import Colour, StudentConfig, build_student
 from tests.service.pictures import sample
 
 
 class Recorder:
     """A backend that keeps what it was given and returns it, one level brighter."""
 
-    name, device, lanes = "recorder", "cpu", 1
+    name, device, precision, lanes = "recorder", "cpu", "fp32", 1
 
     def __init__(self) -> None:
         self.images: list[npt.NDArray[np.uint8]] = []
         self.strengths: list[float] = []
+        self.descriptions: list[Description] = []
+        self.squares: list[npt.NDArray[np.uint8]] = []
+        self.lanes_asked: list[int | None] = []
+
+    def describe(self, images: npt.NDArray[np.uint8], *, lane: int | None = None) -> Description:
+        self.squares.append(images)
+        self.lanes_asked.append(lane)
+        return np.full((1, DESCRIPTION_LENGTH), images.mean(), np.float32)
 
     def run(
-        self, images: npt.NDArray[np.uint8], strength: float, *, lane: int | None = None
+        self,
+        images: npt.NDArray[np.uint8],
+        strength: float,
+        description: Description,
+        *,
+        lane: int | None = None,
     ) -> npt.NDArray[np.uint8]:
-        assert lane is None
         self.images.append(images)
         self.strengths.append(strength)
+        self.descriptions.append(description)
+        self.lanes_asked.append(lane)
         return np.minimum(images, 254) + np.uint8(1)
-
-    def run_tile(
-        self, images: npt.NDArray[np.uint8], strength: float, pooled: npt.NDArray[np.float32]
-    ) -> npt.NDArray[np.uint8]:
-        assert pooled.shape == (1, 8, 1, 1)
-        return self.run(images, strength)
-
-    def features(self, images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-        count, height, width = images.shape[:3]
-        return np.zeros((count, 8, height // 4, width // 4), np.float32)
 
 
 def checkpoint(unshuffle: int = 4) -> Checkpoint:
@@ -105,9 +116,55 @@ def test_the_input_is_not_changed_and_need_not_be_contiguous(sharpener: Sharpene
 def test_the_default_strength_is_the_checkpoints(sharpener: Sharpener, recorder: Recorder) -> None:
     image = sample("museum")[:8, :8]
     sharpener.sharpen(image)
-    sharpener.sharpen(image, strength=0)
+    sharpener.sharpen(image, strength=1)
     sharpener.sharpen(image, strength=2)
-    assert recorder.strengths == [0.25, 0, 2]
+    assert recorder.strengths == [0.25, 1, 2]
+
+
+def test_a_strength_of_zero_is_the_very_image_and_runs_nothing(
+    sharpener: Sharpener, recorder: Recorder
+) -> None:
+    image = sample("museum")[:9, :8]
+    unchanged = sharpener.sharpen(image, strength=0)
+    assert np.array_equal(unchanged, image)
+    assert not np.shares_memory(unchanged, image)
+    assert (recorder.images, recorder.squares) == ([], [])
+
+
+def test_a_picture_goes_by_its_own_description_unless_another_is_given(
+    sharpener: Sharpener, recorder: Recorder
+) -> None:
+    image, before = sample("museum")[:300, :200], sample("colosseum")[:100, :100]
+    description = sharpener.describe(before)
+    sharpener.sharpen(image)
+    sharpener.sharpen(image, description=description)
+    of_before, of_image = recorder.squares
+    assert of_before.shape == (1, 64, 64, 3)
+    assert np.array_equal(of_image[0], sample_image(image))
+    own, given = recorder.descriptions
+    assert np.array_equal(own, sharpener.describe(image))
+    assert given is description
+
+
+def test_a_picture_is_described_and_sharpened_in_the_lane_that_is_asked_for(
+    sharpener: Sharpener, recorder: Recorder
+) -> None:
+    sharpener.sharpen(sample("museum")[:8, :8], lane=0)
+    sharpener.sharpen(sample("museum")[:8, :8])
+    assert recorder.lanes_asked == [0, 0, None, None]
+
+
+def test_it_says_what_it_runs_on(sharpener: Sharpener) -> None:
+    told = (sharpener.backend, sharpener.device, sharpener.precision, sharpener.lanes)
+    assert told == ("recorder", "cpu", "fp32", 1)
+
+
+def test_warming_up_runs_the_usual_strengths_and_the_stronger_ones(
+    sharpener: Sharpener, recorder: Recorder
+) -> None:
+    sharpener.warm_up()
+    assert set(recorder.strengths) == {1, 2}
+    assert set(recorder.lanes_asked) == {None, 0}
 
 
 def test_large_pictures_go_through_in_tiles_that_cover_all_of_them(
@@ -120,40 +177,42 @@ def test_large_pictures_go_through_in_tiles_that_cover_all_of_them(
     largest = 72 + 2 * sharpener._overlap_px
     assert len(recorder.images) > 40
     assert max(max(given.shape[1:3]) for given in recorder.images) <= largest
+    assert len(recorder.squares) == 1
+    assert all(given is recorder.descriptions[0] for given in recorder.descriptions)
 
 
 @pytest.mark.parametrize(
-    ("backend", "unshuffle", "strength"),
+    ("backend", "unshuffle", "strength", "colour"),
     [
-        ("torch", 1, 1.0),
-        ("torch", 2, 0.0),
-        ("torch", 3, 1.0),
-        ("torch", 4, 1.0),
-        ("openvino", 2, 1.0),
-        ("openvino", 3, 0.0),
+        ("torch", 1, 1.0, "rgb"),
+        ("torch", 2, 2.0, "rgb"),
+        ("torch", 3, 0.5, "luma"),
+        ("torch", 4, 2.0, "luma"),
+        ("openvino", 2, 1.0, "luma"),
+        ("openvino", 3, 2.0, "rgb"),
     ],
 )
 def test_tiles_and_whole_picture_agree_within_one_level(
-    monkeypatch: pytest.MonkeyPatch, unshuffle: int, backend: str, strength: float
+    monkeypatch: pytest.MonkeyPatch, unshuffle: int, backend: str, strength: float, colour: Colour
 ) -> None:
     torch.manual_seed(0)
-    config = StudentConfig(8, unshuffle, blocks=2, normalisation="frozen")
+    config = StudentConfig(8, unshuffle, blocks=2, experts=3, colour=colour, normalisation="frozen")
     network = build_student(config).eval()
     with torch.no_grad():
         for parameter in network.parameters():
             parameter.add_(torch.randn_like(parameter) * 0.05)
-        network.channel_attention.excite.weight.mul_(20)  # it sees much in the picture's mean
+        network.channel_attention.excite.weight.mul_(20)  # much depends on the description
     facts = Facts(
         config=config.to_json(),
         name="tiny",
         size_multiple=unshuffle,
         normalisation="frozen",
-        default_strength=0,
+        default_strength=1.0,
         training_steps=1,
     )
     sharpener = Sharpener(
         Checkpoint(network=network, facts=facts, model_id="tiny-0"),
-        create_backend(network, device="cpu", backend=backend),
+        create_backend(network, device="cpu", backend=backend, precision="fp32"),
     )
     image = sample("colosseum")[:241, :399]
     whole = sharpener.sharpen(image, strength=strength)
@@ -189,9 +248,28 @@ def test_a_missing_checkpoint_is_not_replaced_by_the_bundled_one(tmp_path: Path)
         Sharpener.load(tmp_path / "none.safetensors")
 
 
+@pytest.mark.parametrize("size", BUNDLED_SIZES)
+def test_a_size_names_a_bundled_student_and_all_else_a_file(size: str) -> None:
+    assert find_checkpoint(size) == find_checkpoint(Path(size)) == bundled_checkpoint(size)
+    assert find_checkpoint(f"./{size}.safetensors") == Path(f"{size}.safetensors")
+
+
+def test_a_precision_is_passed_to_the_backend(tmp_path: Path) -> None:
+    made = checkpoint()
+    path = tmp_path / "tiny.safetensors"
+    save_checkpoint(path, made.network, made.facts)
+    asked: tuple[Precision, ...] = ("fp32", "bf16")
+    for precision in asked:
+        loaded = Sharpener.load(path, device="cpu", backend="torch", precision=precision)
+        assert loaded.precision == precision
+    with pytest.raises(BackendUnavailable, match="not in fp16"):
+        Sharpener.load(path, device="cpu", backend="openvino", precision="fp16")
+
+
 def test_the_bundled_student_loads_warms_up_and_says_what_it_is() -> None:
     sharpener = Sharpener.load(device="cpu", threads=1)
     sharpener.warm_up()
+    assert sharpener.default_strength == 1
     facts = sharpener.facts_json()
     assert sharpener.checkpoint.model_id.startswith("small-")
     assert facts["architecture"] == "StudentNetEnhanced"

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-import numpy as np
-import numpy.typing as npt
+from dataclasses import replace
 
+import numpy as np
+
+from service.model.backends import FloatArray, ImageBatch
+from service.model.estimator import DESCRIPTION_LENGTH
 from service.model.sharpener import Sharpener
 from tests.trainer.students import identity_checkpoint
 from trainer.cases import Case
@@ -20,26 +23,31 @@ METHODS = ("input", "unsharp", "cas", "student")
 class Brightening:
     """A backend that returns what it gets, brighter by ten levels per unit of strength."""
 
-    name, device, lanes = "brightening", "cpu", 1
+    name, device, precision, lanes = "brightening", "cpu", "fp32", 1
+
+    def describe(self, images: ImageBatch, *, lane: int | None = None) -> FloatArray:
+        assert lane is None
+        return np.zeros((len(images), DESCRIPTION_LENGTH), np.float32)
 
     def run(
-        self, images: npt.NDArray[np.uint8], strength: float, *, lane: int | None = None
-    ) -> npt.NDArray[np.uint8]:
+        self,
+        images: ImageBatch,
+        strength: float,
+        description: FloatArray,
+        *,
+        lane: int | None = None,
+    ) -> ImageBatch:
         assert lane is None
+        assert description.shape == (len(images), DESCRIPTION_LENGTH)
         brighter = images.astype(np.int16) + round(10 * strength)
         return np.clip(brighter, 0, 255).astype(np.uint8)
 
-    def run_tile(
-        self, images: npt.NDArray[np.uint8], strength: float, pooled: npt.NDArray[np.float32]
-    ) -> npt.NDArray[np.uint8]:
-        raise AssertionError(f"{images.shape} {strength} {pooled}: the pictures here are small")
-
-    def features(self, images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-        raise AssertionError(f"{images.shape}: the pictures here are small")
-
 
 def brightening_sharpener() -> Sharpener:
-    return Sharpener(identity_checkpoint(), Brightening())
+    """Off, unless a strength is asked for."""
+    checkpoint = identity_checkpoint()
+    facts = checkpoint.facts.model_copy(update={"default_strength": 0.0})
+    return Sharpener(replace(checkpoint, facts=facts), Brightening())
 
 
 def quality(

@@ -12,13 +12,13 @@ def identity_checkpoint() -> Checkpoint:
     """A student whose correction is exactly zero."""
     config = StudentConfig(channels=8, unshuffle=2, blocks=1)
     network = build_student(config).eval().requires_grad_(requires_grad=False)
-    network.tail.weight.zero_()
+    network.tail.kernel.zero_()
     facts = Facts(
         config=config.to_json(),
         name="tiny",
         size_multiple=2,
         normalisation="instance",
-        default_strength=0,
+        default_strength=1,
         training_steps=1,
     )
     return Checkpoint(network=network, facts=facts, model_id="tiny-0")

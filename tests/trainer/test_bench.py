@@ -12,8 +12,9 @@ import pytest
 import torch
 
 from service.errors import BackendUnavailable, CheckpointNotFound
-from service.model.backends import ImageBatch, TorchBackend
+from service.model.backends import FloatArray, ImageBatch, Precision
 from service.model.checkpoint import save_checkpoint
+from service.model.estimator import DESCRIPTION_LENGTH
 from service.model.student import SIZES, StudentConfig, StudentNetEnhanced
 from tests.trainer.students import identity_checkpoint
 from trainer import bench as module
@@ -47,21 +48,33 @@ class CountedBackend:
     """Stands for OpenVINO, whose threads have no business in the process that tests training."""
 
     name, device, lanes = "openvino", "cpu", 1
-    made: ClassVar[list[int]] = []
+    made: ClassVar[list[tuple[int, str]]] = []
 
-    def __init__(self, network: StudentNetEnhanced, *, threads: int) -> None:
-        assert isinstance(network.blocks[0].first, torch.nn.Conv2d), "what is timed is folded"
-        self.made.append(threads)
+    def __init__(self, network: StudentNetEnhanced, *, threads: int, precision: Precision) -> None:
+        assert not any("running" in name for name in network.state_dict()), "it is folded"
+        self.precision: str = precision
+        self.made.append((threads, precision))
 
-    def run(self, images: ImageBatch, strength: float, *, lane: int | None = None) -> ImageBatch:
-        assert (strength, lane) == (0, None)
+    def describe(self, images: ImageBatch, *, lane: int | None = None) -> FloatArray:
+        assert lane is None
+        return np.zeros((len(images), DESCRIPTION_LENGTH), np.float32)
+
+    def run(
+        self,
+        images: ImageBatch,
+        strength: float,
+        description: FloatArray,
+        *,
+        lane: int | None = None,
+    ) -> ImageBatch:
+        assert (strength, len(description), lane) == (1, len(images), None)
         return images
 
 
 def copying_model(_: StudentNetEnhanced) -> onnx.ModelProto:
     """Stands for an exported student; the export is another test's, and takes seconds."""
     values = [
-        onnx.helper.make_tensor_value_info(name, onnx.TensorProto.UINT8, [None, None, None, 3])
+        onnx.helper.make_tensor_value_info(name, onnx.TensorProto.UINT8, [1, None, None, 3])
         for name in ("images", "sharpened")
     ]
     node = onnx.helper.make_node("Identity", ["images"], ["sharpened"])
@@ -83,9 +96,12 @@ def test_every_runtime_is_timed_in_what_this_cpu_has_of_it(monkeypatch: pytest.M
         threads=1,
         on_timing=told.append,
     )
-    combinations = [("torch cpu", "fp32"), ("openvino cpu", "fp32"), ("onnxruntime cpu", "fp32")]
-    if runs_bf16():
-        combinations.insert(1, ("torch cpu", "bf16"))
+    precisions = ["fp32", "bf16"] if runs_bf16() else ["fp32"]
+    combinations = [
+        *(("torch cpu", precision) for precision in precisions),
+        *(("openvino cpu", precision) for precision in precisions),
+        ("onnxruntime cpu", "fp32"),
+    ]
     assert [(t.what, t.backend, t.precision, t.height, t.width) for t in report.timings] == [
         ("nano", *combination, *size)
         for combination in combinations
@@ -94,7 +110,8 @@ def test_every_runtime_is_timed_in_what_this_cpu_has_of_it(monkeypatch: pytest.M
     assert told == [report.reference, *report.timings]
     assert (report.reference.height, report.reference.width) == (256, 256)
     assert all(0 < timing.median_ms <= timing.p95_ms for timing in told)
-    assert (report.machine["threads"], CountedBackend.made) == (1, [1])
+    assert report.machine["threads"] == 1
+    assert CountedBackend.made == [(1, precision) for precision in precisions]
 
 
 def test_named_sizes_are_timed_beside_checkpoints(tiny: Path) -> None:
@@ -109,17 +126,11 @@ def test_named_sizes_are_timed_beside_checkpoints(tiny: Path) -> None:
     assert [timing.what for timing in report.timings] == ["nano", "tiny"]
 
 
-@pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
-def test_each_precision_of_torch_sharpens_the_same_picture(precision: str) -> None:
-    torch.manual_seed(0)
-    network = identity_checkpoint().network
-    network.tail.weight.normal_(std=0.05)
-    images = np.random.default_rng(0).integers(0, 256, (2, 16, 24, 3), np.uint8)
-    timed = module._TorchAt(network, device="cpu", precision=precision).run(images, 0.0)
-    served = TorchBackend(network, device="cpu").run(images, 0.0)
-    assert timed.dtype == np.uint8
-    assert np.abs(timed.astype(int) - served).max() <= (0 if precision == "fp32" else 2)
-    assert np.abs(served.astype(int) - images).max() > 2
+def test_pictures_in_onnx_runtime_go_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "onnx_graph", copying_model)
+    backend = module._OnnxBackend(identity_checkpoint().network, threads=1)
+    images = np.random.default_rng(0).integers(0, 256, (3, 8, 6, 3), np.uint8)
+    np.testing.assert_array_equal(backend.run(images, 1.0, backend.describe(images)), images)
 
 
 REPORT = BenchReport(

@@ -15,7 +15,8 @@ import pytest
 import torch
 
 from service.model.checkpoint import load_checkpoint
-from service.model.student import SIZES, StudentConfig
+from service.model.student import SIZES, StudentConfig, StudentNetEnhanced
+from tests.trainer.datasets import patch, softened, write_picture
 from trainer import loop, losses
 from trainer.config import DistillConfig, RunOptions
 from trainer.data import CropDataset
@@ -23,6 +24,7 @@ from trainer.distillation import distill, distill_task
 from trainer.nafnet import TEACHERS, NAFNet
 from trainer.picture_set import PictureSet
 from trainer.run import DivergedError, Run, StateDamagedError, StateMismatchError, learning_rate
+from trainer.sources import open_source
 from trainer.teacher_file import TeacherFacts, save_teacher
 
 CONFIG = DistillConfig(
@@ -159,8 +161,23 @@ def test_a_run_starts_from_another_ones_weights(pictures: PictureSet, tmp_path: 
 
 def test_weights_of_another_size_are_refused(pictures: PictureSet, tmp_path: Path) -> None:
     first = distill(pictures, CONFIG, options(tmp_path / "first"))
-    with pytest.raises(ValueError, match="is not of size small"):
+    with pytest.raises(ValueError, match="cannot be made into a student of size small"):
         distill(pictures, replace(CONFIG, size="small", init=str(first)), options(tmp_path / "x"))
+
+
+def test_a_run_starts_from_a_smaller_student_and_computes_what_it_does(
+    pictures: PictureSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nano = SIZES["nano"]
+    monkeypatch.setitem(SIZES, "little", replace(nano, channels=8, blocks=2, experts=1))
+    first = distill(pictures, replace(CONFIG, size="little"), options(tmp_path / "first"))
+    source = load_checkpoint(first).network
+    run = begun(pictures, replace(CONFIG, init=str(first)), tmp_path / "second")
+    assert isinstance(run.network, StudentNetEnhanced)
+    assert run.network.config == replace(nano, normalisation="frozen")
+    pixels = first_batch(pictures, 2)[0].float() / 255
+    with torch.no_grad():
+        torch.testing.assert_close(run.network(pixels), source(pixels), atol=1e-5, rtol=0)
 
 
 def test_other_settings_do_not_take_over_a_run(pictures: PictureSet, tmp_path: Path) -> None:
@@ -314,6 +331,52 @@ def test_validation_without_pictures_is_refused(pictures: PictureSet, tmp_path: 
         distill(pictures, replace(CONFIG, validate_every=2), options(tmp_path))
 
 
+ROUTED = replace(
+    CONFIG, steps=60, batch=8, rate=5e-3, warmup=5, clean_share=0.2, crop_set=32, routing=0.1
+)
+
+
+def test_the_routing_loss_falls_in_a_small_run(pictures: PictureSet, tmp_path: Path) -> None:
+    distill(pictures, ROUTED, options(tmp_path, log_every=10))
+    lines = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    routed = [line["routing"] for line in lines]
+    assert routed[0] == pytest.approx(0.1 * math.log(10), rel=0.2)
+    assert routed[-1] < 0.8 * routed[0]
+
+
+def test_a_routed_batch_in_parts_has_the_gradients_of_the_whole(
+    pictures: PictureSet, tmp_path: Path
+) -> None:
+    batch = first_batch(pictures, 4)
+    found = []
+    for parts in (1, 2):
+        config = replace(CONFIG, batch=4, accumulate=parts, routing=0.5)
+        run = begun(pictures, config, tmp_path / str(parts))
+        terms, _ = run.compute_gradients(*batch)
+        found.append((terms["routing"], gradients(run)))
+    torch.testing.assert_close(found[1], found[0], rtol=1e-4, atol=1e-7)
+
+
+def test_routing_is_refused_where_the_experts_have_no_kinds(
+    pictures: PictureSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(SIZES, "nano", replace(SIZES["nano"], experts=4))
+    with pytest.raises(ValueError, match="only students of 6 or 10 experts can be routed, not of"):
+        distill(pictures, ROUTED, options(tmp_path))
+
+
+def test_routing_is_refused_where_it_is_not_known_what_was_done_to_the_crops(
+    tmp_path: Path,
+) -> None:
+    for folder in ("sharp", "blurry"):
+        image = patch(0) if folder == "sharp" else softened(patch(0))
+        write_picture(tmp_path / "pairs" / folder / "a.png", image)
+    source = open_source(tmp_path / "pairs", smallest_px=64, cache_bytes=0)
+    assert source.is_paired
+    with pytest.raises(ValueError, match="routing needs sharp pictures"):
+        distill(source, ROUTED, options(tmp_path / "run"))
+
+
 TAUGHT = {"teacher_output": 0.5, "teacher_features": 0.01, "crop_set": 4}
 
 
@@ -392,5 +455,5 @@ def test_an_unknown_size_names_the_known_ones(pictures: PictureSet, tmp_path: Pa
         distill(pictures, replace(CONFIG, size="huge"), options(tmp_path))
 
 
-def test_the_default_size_is_small_with_sixteen_channels_at_half_resolution() -> None:
-    assert SIZES[DistillConfig().size] == StudentConfig(channels=16, unshuffle=2)
+def test_the_default_size_is_small_with_ten_experts_at_half_resolution() -> None:
+    assert SIZES[DistillConfig().size] == StudentConfig(channels=16, unshuffle=2, experts=10)

@@ -32,11 +32,14 @@ from trainer.export import (
 SCORE = Score(pictures=1, input_psnr_db=30, psnr_db=31, input_ssim=0.8, ssim=0.9, worse_count=0)
 
 
-@pytest.fixture
-def trained(tmp_path: Path) -> Path:
+@pytest.fixture(params=["rgb", "luma"])
+def trained(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     """A run's checkpoint: frozen, measured, with corrections that show."""
+    colour = request.param
     torch.manual_seed(1)
-    config = StudentConfig(channels=8, unshuffle=4, blocks=2, normalisation="frozen")
+    config = StudentConfig(
+        channels=8, unshuffle=4, blocks=2, experts=2, colour=colour, normalisation="frozen"
+    )
     network = build_student(config).eval().requires_grad_(requires_grad=False)
     for tensor in network.state_dict().values():
         tensor.add_(torch.randn_like(tensor).abs() * 0.03)
@@ -56,14 +59,16 @@ def trained(tmp_path: Path) -> Path:
 
 def test_scores_and_strength_are_written_beside_the_same_weights(tmp_path: Path) -> None:
     path, student = tmp_path / "s.safetensors", identity_checkpoint()
-    rewrite_facts(path, student, scores={"webcam": SCORE}, default_strength=0.2)
+    save_checkpoint(path, student.network, student.facts)
+    before = load_checkpoint(path)
+    rewrite_facts(path, before, scores={"webcam": SCORE}, default_strength=0.2)
     loaded = load_checkpoint(path)
     assert loaded.facts.scores == {"webcam": SCORE}
     assert loaded.facts.default_strength == 0.2
     rewrite_facts(path, loaded, default_strength=0.1)
     again = load_checkpoint(path)
     assert again.facts.scores == {"webcam": SCORE}
-    for name, tensor in student.network.state_dict().items():
+    for name, tensor in before.network.state_dict().items():
         assert torch.equal(again.network.state_dict()[name], tensor)
 
 

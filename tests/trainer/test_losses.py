@@ -13,6 +13,7 @@ from trainer.losses import (
     charbonnier_loss,
     crop_importance,
     edge_loss,
+    harm_loss,
     output_distillation_loss,
     reconstruction_loss,
     ssim_loss,
@@ -33,6 +34,28 @@ def test_l1_by_hand() -> None:
     sharpened = clean.clone()
     sharpened[0] += 0.25
     assert reconstruction_loss(sharpened, clean).tolist() == [0.25, 0.0]
+
+
+def test_harm_counts_crops_that_come_out_worse_and_no_others() -> None:
+    clean = torch.full((3, 3, 4, 4), 0.5)
+    degraded, sharpened = clean + 0.1, clean.clone()
+    sharpened[0] += 0.2
+    sharpened[1] += 0.05
+    sharpened[2] += 0.1
+    least = (0.5 / 255) ** 2
+    expected = [math.log10((0.04 + least) / (0.01 + least)), 0.0, 0.0]
+    measured = harm_loss(sharpened, degraded, clean)
+    assert measured.tolist() == pytest.approx(expected, abs=1e-6)
+
+
+def test_harm_to_an_untouched_crop_is_finite_and_has_a_gradient() -> None:
+    clean = torch.full((1, 3, 4, 4), 0.5)
+    sharpened = (clean + 1 / 255).requires_grad_()
+    loss = harm_loss(sharpened, clean, clean)
+    assert loss.item() == pytest.approx(math.log10(5), abs=1e-4)
+    loss.sum().backward()  # type: ignore[no-untyped-call]
+    assert sharpened.grad is not None
+    assert bool((sharpened.grad > 0).all())
 
 
 def test_charbonnier_by_hand() -> None:

@@ -1,7 +1,7 @@
 """The last phase for the normalisation: folded, a student no longer depends on the frame's size.
 
-Where it still does is the channel attention, which averages over the whole picture; the tests say
-what holds with it and what without.
+All that it still takes from the whole picture is the description; the tests say what holds with
+that of the whole and what with a tile's own.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 import cv2
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from service.model.checkpoint import load_checkpoint
@@ -25,6 +25,7 @@ LARGEST_FOLDING_ERROR = 1e-4  # in pixels, whose range is [0, 1]
 LARGEST_TILE_ERROR = 1e-5
 # Levels of 255. Below half a level, only a value at a level's edge is rounded differently.
 LARGEST_HALF_ERROR = {torch.float16: 0.5 / 255, torch.bfloat16: 2 / 255}
+TILE = (slice(64, 192), slice(96, 256))
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
 
 
@@ -45,7 +46,7 @@ def strong() -> StudentNetEnhanced:
     """A student whose statistics, attention and corrections are all far from their start."""
     torch.manual_seed(5)
     with torch.inference_mode(mode=False), torch.no_grad():
-        network = build_student(StudentConfig(8, 2, blocks=3)).train()
+        network = build_student(StudentConfig(8, 2, blocks=3, experts=3)).train()
         for parameter in network.parameters():
             parameter.add_(torch.randn_like(parameter) * 0.05)
         for _ in range(60):
@@ -64,8 +65,9 @@ def photograph(height: int, width: int, *, name: str = "colosseum") -> Tensor:
 def textbook_normalisation(network: StudentNetEnhanced) -> Iterator[None]:
     """Convolution, then (y - mean) / sqrt(variance + epsilon) * scale + shift, one by one."""
 
-    def forward(layer: Any, x: Tensor) -> Tensor:
-        y = F.conv2d(x, layer.kernel, padding=1)
+    def forward(layer: Any, x: Tensor, mixture: Tensor) -> Tensor:
+        (kernel,) = torch.einsum("ne,eoihw->noihw", mixture, layer.kernel)
+        y = F.conv2d(x, kernel, padding=1)
         spread = torch.sqrt(layer.running_variance + 1e-5)
         scaled = (y - layer.running_mean[:, None, None]) / spread[:, None, None]
         shifted: Tensor = scaled * layer.scale[:, None, None] + layer.shift[:, None, None]
@@ -81,21 +83,18 @@ def textbook_normalisation(network: StudentNetEnhanced) -> Iterator[None]:
             del layer.forward
 
 
-@contextmanager
-def fixed_gate(network: StudentNetEnhanced, gate: Tensor) -> Iterator[None]:
-    """The channel attention scales by `gate` whatever the picture holds."""
-    hook = network.channel_attention.register_forward_hook(lambda _, inputs, __: inputs[0] * gate)
-    try:
-        yield
-    finally:
-        hook.remove()
+def inside(network: StudentNetEnhanced) -> Any:
+    """Where a tile's correction sees nothing beyond the tile."""
+    radius = network.config.receptive_radius_px
+    return (..., slice(radius, -radius), slice(radius, -radius))
 
 
-def gate_of(network: StudentNetEnhanced, pixels: Tensor) -> Tensor:
-    attention = network.channel_attention
-    pooled = network.features(pixels).mean(dim=(2, 3), keepdim=True)
-    narrow = F.leaky_relu(attention.squeeze(pooled), attention.negative_slope)
-    return torch.sigmoid(attention.excite(narrow))
+def corrections(network: StudentNetEnhanced) -> tuple[Tensor, Tensor]:
+    """Of a tile: as in the whole frame, and of the tile by itself, by the frame's description."""
+    frame = photograph(240, 320)
+    description = network.describe(frame)
+    whole = network.correction(network.seen(frame), description)[..., *TILE]
+    return whole, network.correction(network.seen(frame[..., *TILE]), description)
 
 
 @pytest.mark.parametrize("student", ["bundled", "strong"])
@@ -104,7 +103,7 @@ def test_folded_and_textbook_normalisation_agree(
 ) -> None:
     network: StudentNetEnhanced = request.getfixturevalue(student)
     folded, whole = network.folded(), photograph(240, 320)
-    assert all(isinstance(block.first, nn.Conv2d) for block in folded.blocks)
+    assert not any("running" in name for name in folded.state_dict())
     with textbook_normalisation(network):
         expected = network(whole)
     assert (expected - whole).abs().max() > 0.02  # there is something to agree on
@@ -125,60 +124,30 @@ def test_folded_a_picture_in_a_batch_is_the_picture_by_itself(
 
 
 @pytest.mark.parametrize("student", ["bundled", "strong"])
-def test_folded_the_blocks_see_in_a_tile_what_they_see_in_the_whole_frame(
+def test_folded_a_tile_is_corrected_as_in_the_whole_frame(
     student: str, request: pytest.FixtureRequest
 ) -> None:
     folded = request.getfixturevalue(student).folded()
-    unshuffle, whole = folded.config.unshuffle, photograph(240, 320)
-    tile = (slice(64, 192), slice(96, 256))
-    coarse = tuple(slice(s.start // unshuffle, s.stop // unshuffle) for s in tile)
-    difference = folded.features(whole)[..., *coarse] - folded.features(whole[..., *tile])
-    radius = folded.config.receptive_radius_px // unshuffle
-    inner = difference[..., radius:-radius, radius:-radius]
-    assert inner.numel() > 0
-    assert inner.abs().max() < LARGEST_TILE_ERROR * folded.features(whole).abs().max()
-    assert difference.abs().max() > 0.1  # at the rim the frame's content is missing
+    whole, tile = corrections(folded)
+    difference = (tile - whole).abs()
+    assert whole[inside(folded)].numel() > 0
+    assert difference[inside(folded)].max() < LARGEST_TILE_ERROR
+    assert difference.max() > 100 * LARGEST_TILE_ERROR  # at the rim the frame's content is missing
 
 
-@pytest.mark.parametrize("student", ["bundled", "strong"])
-def test_folded_tile_and_whole_frame_agree_but_for_the_channel_attention(
-    student: str, request: pytest.FixtureRequest
-) -> None:
-    folded = request.getfixturevalue(student).folded()
-    whole, tile = photograph(240, 320), (slice(64, 192), slice(96, 256))
-    radius = folded.config.receptive_radius_px
-    inner = (..., slice(radius, -radius), slice(radius, -radius))
-    expected = folded(whole)[..., *tile][inner]
-    assert expected.numel() > 0
-    with fixed_gate(folded, gate_of(folded, whole)):
-        assert (folded(whole)[..., *tile][inner] - expected).abs().max() < LARGEST_TILE_ERROR
-        assert (folded(whole[..., *tile])[inner] - expected).abs().max() < LARGEST_TILE_ERROR
-    # The attention itself sees the tile only, and that shows.
-    assert (folded(whole[..., *tile])[inner] - expected).abs().max() > 10 * LARGEST_TILE_ERROR
-
-
-def test_with_an_attention_that_ignores_the_picture_tile_and_whole_frame_agree(
-    strong: StudentNetEnhanced,
-) -> None:
+def test_folded_a_tile_s_own_description_shows(strong: StudentNetEnhanced) -> None:
     folded = strong.folded()
-    folded.channel_attention.excite.weight = nn.Parameter(
-        torch.zeros_like(folded.channel_attention.excite.weight), requires_grad=False
-    )
-    whole, tile = photograph(240, 320), (slice(64, 192), slice(96, 256))
-    radius = folded.config.receptive_radius_px
-    inner = (..., slice(radius, -radius), slice(radius, -radius))
-    difference = (folded(whole)[..., *tile] - folded(whole[..., *tile]))[inner]
-    assert difference.abs().max() < LARGEST_TILE_ERROR
+    frame = photograph(240, 320)
+    difference = (folded(frame)[..., *TILE] - folded(frame[..., *TILE])).abs()
+    assert difference[inside(folded)].max() > 10 * LARGEST_TILE_ERROR
 
 
 def test_a_picture_s_own_statistics_differ_between_tile_and_whole_frame() -> None:
     torch.manual_seed(5)
     network = build_student(StudentConfig(8, 2, blocks=3)).eval()
-    whole, tile = photograph(240, 320), (slice(64, 192), slice(96, 256))
-    coarse = (slice(32, 96), slice(48, 128))
-    radius = network.config.receptive_radius_px // 2
-    difference = network.features(whole)[..., *coarse] - network.features(whole[..., *tile])
-    assert difference[..., radius:-radius, radius:-radius].abs().max() > 0.1
+    network.tail.kernel.normal_(std=0.05)
+    whole, tile = corrections(network)
+    assert (tile - whole)[inside(network)].abs().max() > 1000 * LARGEST_TILE_ERROR
 
 
 @pytest.mark.parametrize("student", ["bundled", "strong"])
@@ -205,7 +174,9 @@ def _require_half_precision_agrees(
     """As the backends compute: the correction in half precision, the sum in fp32."""
     pixels = photograph(128, 160)
     expected = network.folded()(pixels)
-    half: Any = network.folded().to(device=device, dtype=precision)
-    correction = half.correction(pixels.to(device, precision)).float().cpu()
-    assert correction.abs().max() > 0.02
-    assert (pixels + correction - expected).abs().max() < LARGEST_HALF_ERROR[precision]
+    half: Any = network.folded().in_levels().to(device=device, dtype=precision)
+    seen, description = network.seen(pixels) * 255, network.describe(pixels)
+    correction = half.correction(seen.to(device, precision), description.to(device, precision))
+    levels = correction.float().cpu()
+    assert levels.abs().max() > 0.02 * 255
+    assert (pixels + levels / 255 - expected).abs().max() < LARGEST_HALF_ERROR[precision]

@@ -67,18 +67,27 @@ def test_a_batch_s_time_is_given_per_frame(monkeypatch: pytest.MonkeyPatch) -> N
     seen = []
 
     class Slow:
-        name, device, lanes = "torch", "cpu", 1
+        name, device, precision, lanes = "torch", "cpu", "bf16", 1
 
-        def run(self, images: Any, strength: float, *, lane: int | None = None) -> Any:
+        def describe(self, images: Any, *, lane: int | None = None) -> Any:
             del lane
-            seen.append((images.shape, strength))
+            assert images.shape == (8, 64, 64, 3)
+            clock.call()
+            return "described"
+
+        def run(
+            self, images: Any, strength: float, description: Any, *, lane: int | None = None
+        ) -> Any:
+            del lane
+            seen.append((images.shape, strength, description))
             clock.call()
             return images
 
     timing = measure(Slow(), "slow", (6, 4), seconds=0, batch=8)
-    assert timing.median_ms == pytest.approx(10)
+    assert timing.median_ms == pytest.approx(20)
     assert (timing.backend, timing.height, timing.width, timing.batch) == ("torch cpu", 6, 4, 8)
-    assert set(seen) == {((8, 6, 4, 3), 0.0)}
+    assert timing.precision == "bf16"
+    assert set(seen) == {((8, 6, 4, 3), 1.0, "described")}
 
 
 def test_a_cpu_needs_no_waiting_for() -> None:

@@ -30,7 +30,9 @@ def add_export_commands(commands: Commands[argparse.ArgumentParser]) -> None:
     command.add_argument("--onnx", action="store_true", help="ONNX, uint8 pictures of any size")
     command.add_argument("--opset", type=int, default=18, help="of ONNX, 18 to 23")
     command.add_argument(
-        "--strength", type=float, help="of ONNX's unsharp mask; default: the checkpoint's"
+        "--strength",
+        type=float,
+        help="of the correction, 0 to 2, fixed in the ONNX file; default: the checkpoint's",
     )
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import Progress
 
-from service.model.sharpener import STRENGTH_RANGE, Sharpener, bundled_checkpoint
+from service.model.sharpener import STRENGTH_RANGE, Sharpener, bundled_checkpoint, find_checkpoint
 from trainer.atomic import write_bytes
 from trainer.bench import STUDENTS, bench, print_report
 from trainer.cases import choose_cases, render_cases
@@ -41,7 +41,7 @@ __all__ = ["add_measuring_commands"]
 
 Commands = argparse._SubParsersAction  # argparse has no public name for it
 
-_STRENGTH_STEPS = (0.0, 0.05, 0.1, 0.15, 0.2, 0.3)
+_STRENGTH_STEPS = (0.6, 0.7, 0.8, 0.9, 1.0, 1.1, 1.2, 1.3, 1.4)
 
 
 def add_measuring_commands(commands: Commands[argparse.ArgumentParser]) -> None:
@@ -61,10 +61,19 @@ def _add_evaluate(commands: Commands[argparse.ArgumentParser]) -> None:
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     command.set_defaults(run=_evaluate)
-    command.add_argument("--checkpoint", type=Path, default=bundled_checkpoint(), help="the file")
+    command.add_argument(
+        "--checkpoint",
+        type=find_checkpoint,
+        default=bundled_checkpoint(),
+        help="nano, small, base, or a checkpoint's path",
+    )
     command.add_argument("--data", type=Path, required=True, help="folder of sharp pictures")
     command.add_argument("--region", choices=("crop", "whole", "both"), default="both")
-    command.add_argument("--strength", type=float, help="of the unsharp mask; default: the file's")
+    command.add_argument(
+        "--strength",
+        type=float,
+        help="of the correction: 0 = none, 1 = as trained, to 2; default: the file's",
+    )
     command.add_argument("--limit", type=int, default=0, help="pictures; 0 = all")
     command.add_argument("--teacher", type=Path, help="measure this NAFNet too")
     command.add_argument(
@@ -86,7 +95,8 @@ def _add_evaluate(commands: Commands[argparse.ArgumentParser]) -> None:
     command.add_argument(
         "--find-strength",
         action="store_true",
-        help="measure several strengths and write the best one into the checkpoint's header first",
+        help="measure strengths from 0.6 to 1.4 and write the best one into the checkpoint's "
+        "header first",
     )
     command.add_argument(
         "--write-scores",

@@ -1,0 +1,147 @@
+"""Routing: each kind of degradation has its expert, and the loss that says so."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from trainer import degradation
+from trainer.data import CropDataset
+from trainer.mixture import CHAINS, DEFAULT_MIXTURE, Mixture, sample_chain
+from trainer.picture_set import PictureSet
+from trainer.routing import EXPERT_KINDS, expert_of, experts_of_samples, routing_loss
+from trainer.steps import (
+    Chain,
+    Defocus,
+    Gaussian,
+    Halo,
+    Jpeg,
+    Motion,
+    Noise,
+    Rescale,
+    Video,
+    carry_out,
+)
+
+JPEG, VIDEO, NOISE = Jpeg(60, is_subsampled=True), Video("h264", 30, 1), Noise(2.0, 2.0, 1)
+HALO = Halo(1.0, 0.5)
+
+CHAINS_BY_KIND: dict[str, tuple[Chain, ...]] = {
+    "light": ((), (HALO,)),
+    "aliased small": (
+        (Rescale(2.0, "bicubic", "bicubic-antialiased"),),
+        (Rescale(1.5, "bilinear", "bilinear"),),
+        (Rescale(2.0, "area", "bicubic"),),
+    ),
+    "aliased large": (
+        (Rescale(2.5, "bicubic", "bicubic"),),
+        (Rescale(4.0, "bilinear", "bicubic"),),
+    ),
+    "rescaled small": (
+        (Rescale(2.0, "bicubic-antialiased", "bicubic"),),
+        (Rescale(2.4, "bilinear-antialiased", "bicubic"),),
+    ),
+    "rescaled large": (
+        (Rescale(4.0, "bicubic-antialiased", "bilinear"),),
+        (Rescale(3.0, "area", "bicubic"),),
+    ),
+    "blurred little": ((Gaussian(1.4),), (Defocus(2.1),), (Motion(5.9, 30, 0),)),
+    "blurred much": ((Gaussian(1.5),), (Defocus(2.2),), (Motion(6.0, 30, 20),)),
+    "camera": (
+        (NOISE,),
+        (Gaussian(1.0), NOISE, JPEG),
+        (Gaussian(1.0), HALO),
+        (Rescale(2.0, "bicubic", "bicubic", JPEG),),
+        (JPEG, JPEG),
+    ),
+    "jpeg": ((JPEG,),),
+    "video": ((VIDEO,), (Rescale(1.5, "area", "bilinear", VIDEO),), (NOISE, VIDEO)),
+}
+
+
+@pytest.mark.parametrize("experts", EXPERT_KINDS)
+@pytest.mark.parametrize("kind", CHAINS_BY_KIND)
+def test_a_chain_belongs_to_the_expert_of_its_kind(kind: str, experts: int) -> None:
+    for chain in CHAINS_BY_KIND[kind]:
+        assert kind in EXPERT_KINDS[experts][expert_of(chain, experts)]
+
+
+@pytest.mark.parametrize("experts", EXPERT_KINDS)
+def test_every_kind_has_one_expert_and_every_expert_a_kind(experts: int) -> None:
+    table = EXPERT_KINDS[experts]
+    assert len(table) == experts
+    assert all(table)
+    named = [kind for kinds in table for kind in kinds]
+    assert sorted(named) == sorted(CHAINS_BY_KIND)
+
+
+@pytest.mark.parametrize("experts", EXPERT_KINDS)
+@pytest.mark.parametrize("kind", CHAINS)
+def test_whatever_a_mixture_draws_has_an_expert(kind: str, experts: int) -> None:
+    found = {
+        expert_of(sample_chain(0, number, clean_share=0, mixture=Mixture({kind: 1})), experts)
+        for number in range(300)
+    }
+    assert found <= set(range(experts))
+
+
+def test_the_default_mixture_gives_every_expert_of_its_kinds_crops() -> None:
+    """But for the videos', which it does not draw."""
+    experts = experts_of_samples(
+        range(2000), seed=1, clean_share=0.1, mixture=DEFAULT_MIXTURE, experts=10
+    )
+    counts = experts.bincount(minlength=10)
+    assert int(counts[9]) == 0
+    assert int(counts[:9].min()) > 20
+
+
+def test_the_experts_are_those_of_what_was_done_to_the_crops(
+    pictures: PictureSet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done: list[Chain] = []
+
+    def remember(chain: Chain, image: Any) -> Any:
+        done.append(chain)
+        return carry_out(chain, image)
+
+    monkeypatch.setattr(degradation, "carry_out", remember)
+    crops = CropDataset(pictures, crop_px=64, seed=5, clean_share=0.2)
+    numbers = (3, 4, 50, 7, 8, 9, 10, 11)
+    for number in numbers:
+        _ = crops[number]
+    experts = experts_of_samples(
+        numbers, seed=5, clean_share=0.2, mixture=crops.mixture, experts=10
+    )
+    assert experts.tolist() == [expert_of(chain, 10) for chain in done]
+    assert len(set(experts.tolist())) > 1
+    assert experts.dtype == torch.int64
+
+
+def test_a_number_of_experts_without_a_table_is_refused() -> None:
+    with pytest.raises(ValueError, match="only students of 6 or 10 experts can be routed, not of"):
+        expert_of((), 4)
+
+
+def test_the_loss_is_the_logarithm_of_the_right_expert_s_share() -> None:
+    shares = torch.tensor([[2.0, 0.0, 0.0], [0.0, 0.0, 0.0]])
+    loss = routing_loss(shares, torch.tensor([0, 2]))
+    expected = [-math.log(math.e**2 / (math.e**2 + 2)), math.log(3)]
+    assert loss.tolist() == pytest.approx(expected)
+    moved = routing_loss(shares + torch.tensor([[5.0], [-3.0]]), torch.tensor([0, 2]))
+    torch.testing.assert_close(moved, loss)
+    assert routing_loss(shares.half(), torch.tensor([0, 2])).dtype == torch.float32
+
+
+def test_the_loss_s_gradient_is_the_shares_minus_the_right_ones() -> None:
+    rng = np.random.default_rng(0)
+    shares = torch.tensor(rng.normal(size=(3, 4)), dtype=torch.float32, requires_grad=True)
+    experts = torch.tensor([1, 0, 3])
+    routing_loss(shares, experts).sum().backward()  # type: ignore[no-untyped-call]
+    assert shares.grad is not None
+    expected = torch.softmax(shares.detach(), dim=1)
+    expected[torch.arange(3), experts] -= 1
+    torch.testing.assert_close(shares.grad, expected)
