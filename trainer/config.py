@@ -124,7 +124,11 @@ class DistillConfig(TrainingConfig):
     teacher_output: float = _number(0.0, "weight of the output distillation term")
     teacher_features: float = _number(0.0, "weight of the feature distillation term")
     teacher_layers: str = _word("middle_blks", "layers whose features count, comma-separated")
-    routing: float = _number(0.0, "weight of the term that tells the experts' crops apart")
+    routing: float = _number(
+        0.01,
+        "weight of the term that tells the experts' crops apart; without effect on blurred/sharp "
+        "pairs and on students of other than 10 experts",
+    )
     freeze_norm_at: float = _number(
         0.75,
         "share of the steps after which the normalisation's statistics are frozen; 1 = never",

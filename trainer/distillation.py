@@ -22,7 +22,7 @@ from trainer.mixture import Mixture
 from trainer.nafnet import NAFNet
 from trainer.objective import Objective
 from trainer.perceptual import PerceptualLoss
-from trainer.routing import expert_of, experts_of_samples
+from trainer.routing import EXPERT_KINDS, experts_of_samples
 from trainer.run import Task
 from trainer.sources import Source
 from trainer.teacher_file import LoadedTeacher, load_teacher
@@ -54,9 +54,12 @@ def distill_task(
     teacher = load_teacher(Path(config.teacher)) if config.teacher else None
     if teacher is not None:
         _require_fitting_crop(teacher.network, config.crop)
+    weights = config.loss_weights
+    if not _can_route(student, source):
+        weights["routing"] = 0.0
     objective = Objective(
         student,
-        config.loss_weights,
+        weights,
         balance=config.balance,
         precision=precision,
         perceptual=perceptual_loss(config, options),
@@ -94,7 +97,7 @@ def distill_task(
         export=export,
         file_name=_FILE_NAME,
         lessons=lessons,
-        experts=_experts(student, source, config) if config.routing else None,
+        experts=_experts(config) if weights.get("routing") else None,
     )
     return task, named
 
@@ -134,21 +137,16 @@ def _first_student(size: str, init: Checkpoint | None) -> StudentNetEnhanced:
     return grown(init.network, SIZES[size])
 
 
-def _experts(
-    student: StudentNetEnhanced, source: Source, config: DistillConfig
-) -> Callable[[Sequence[int]], Tensor]:
-    """From crops' numbers to the experts that they belong to.
+def _can_route(student: StudentNetEnhanced, source: Source) -> bool:
+    """Whether its experts have kinds, and what is done to the crops is known."""
+    return student.config.experts == len(EXPERT_KINDS) and not source.is_paired
 
-    Raises:
-        ValueError: the student's experts have no kinds, or the crops are not degraded here.
-    """
-    if source.is_paired:
-        raise ValueError("routing needs sharp pictures: how pairs were blurred is not known")
-    experts = student.config.experts
-    expert_of((), experts)
+
+def _experts(config: DistillConfig) -> Callable[[Sequence[int]], Tensor]:
+    """From crops' numbers to the experts that they belong to."""
     mixture = Mixture.parse(config.mixture)
     return lambda numbers: experts_of_samples(
-        numbers, seed=config.seed, clean_share=config.clean_share, mixture=mixture, experts=experts
+        numbers, seed=config.seed, clean_share=config.clean_share, mixture=mixture
     )
 
 

@@ -18,29 +18,19 @@ from trainer.steps import Chain, Defocus, Gaussian, Halo, Jpeg, Motion, Rescale,
 
 __all__ = ["EXPERT_KINDS", "expert_of", "experts_of_samples", "routing_loss"]
 
-EXPERT_KINDS: dict[int, tuple[tuple[str, ...], ...]] = {
-    10: (
-        ("light",),
-        ("aliased small",),
-        ("aliased large",),
-        ("rescaled small",),
-        ("rescaled large",),
-        ("blurred little",),
-        ("blurred much",),
-        ("camera",),
-        ("jpeg",),
-        ("video",),
-    ),
-    6: (
-        ("light", "jpeg"),
-        ("aliased small",),
-        ("aliased large",),
-        ("rescaled small", "blurred little"),
-        ("rescaled large", "blurred much"),
-        ("camera", "video"),
-    ),
-}
-"""From a student's number of experts to the kinds of degradation that each is for."""
+EXPERT_KINDS = (
+    "light",
+    "aliased small",
+    "aliased large",
+    "rescaled small",
+    "rescaled large",
+    "blurred little",
+    "blurred much",
+    "camera",
+    "jpeg",
+    "video",
+)
+"""The kinds of degradation that a student's experts are for, in their order."""
 
 _LARGE_FACTOR = 2.5
 _LARGE_SIGMA_PX = 1.5
@@ -48,17 +38,9 @@ _LARGE_RADIUS_PX = 2.2
 _LARGE_LENGTH_PX = 6.0
 
 
-def expert_of(chain: Chain, experts: int) -> int:
-    """The number of the expert that a crop degraded by `chain` belongs to.
-
-    Raises:
-        ValueError: there is no table for so many experts.
-    """
-    if experts not in EXPERT_KINDS:
-        counts = " or ".join(str(count) for count in sorted(EXPERT_KINDS))
-        raise ValueError(f"only students of {counts} experts can be routed, not of {experts}")
-    kind = _kind_of(chain)
-    return next(n for n, kinds in enumerate(EXPERT_KINDS[experts]) if kind in kinds)
+def expert_of(chain: Chain) -> int:
+    """The number of the expert that a crop degraded by `chain` belongs to."""
+    return EXPERT_KINDS.index(_kind_of(chain))
 
 
 def _kind_of(chain: Chain) -> str:
@@ -97,15 +79,13 @@ def _is_wide(blur: Gaussian | Defocus | Motion) -> bool:
 
 
 def experts_of_samples(
-    numbers: Sequence[int], *, seed: int, clean_share: float, mixture: Mixture, experts: int
+    numbers: Sequence[int], *, seed: int, clean_share: float, mixture: Mixture
 ) -> Tensor:
     """(N,) int64: the experts of the training samples with these numbers."""
-    return torch.tensor(
-        [
-            expert_of(sample_chain(seed, number, clean_share=clean_share, mixture=mixture), experts)
-            for number in numbers
-        ]
+    chains = (
+        sample_chain(seed, number, clean_share=clean_share, mixture=mixture) for number in numbers
     )
+    return torch.tensor([expert_of(chain) for chain in chains])
 
 
 def routing_loss(shares: Tensor, experts: Tensor) -> Tensor:

@@ -69,8 +69,9 @@ class DegradationEstimator(nn.Module):
 
     A Laplacian of the luma, which makes up for how little of a natural picture is fine detail; then
     two layers of learned 3x3 filters with a stride of 2 at a quarter of the resolution, windows of
-    14 and 30 px. The logarithms are normalised over all filters, so that contrast cancels out.
-    Always in fp32: in half precision the picture's own rounding would drown what there is to hear.
+    14 and 30 px. The logarithms are normalised over all filters, which takes most of the contrast
+    out. Always in fp32: in half precision the picture's own rounding would drown what there is to
+    hear.
     """
 
     def __init__(self) -> None:

@@ -63,37 +63,26 @@ CHAINS_BY_KIND: dict[str, tuple[Chain, ...]] = {
 }
 
 
-@pytest.mark.parametrize("experts", EXPERT_KINDS)
 @pytest.mark.parametrize("kind", CHAINS_BY_KIND)
-def test_a_chain_belongs_to_the_expert_of_its_kind(kind: str, experts: int) -> None:
+def test_a_chain_belongs_to_the_expert_of_its_kind(kind: str) -> None:
     for chain in CHAINS_BY_KIND[kind]:
-        assert kind in EXPERT_KINDS[experts][expert_of(chain, experts)]
+        assert EXPERT_KINDS[expert_of(chain)] == kind
 
 
-@pytest.mark.parametrize("experts", EXPERT_KINDS)
-def test_every_kind_has_one_expert_and_every_expert_a_kind(experts: int) -> None:
-    table = EXPERT_KINDS[experts]
-    assert len(table) == experts
-    assert all(table)
-    named = [kind for kinds in table for kind in kinds]
-    assert sorted(named) == sorted(CHAINS_BY_KIND)
+def test_every_expert_has_a_kind_of_its_own() -> None:
+    assert sorted(EXPERT_KINDS) == sorted(CHAINS_BY_KIND)
 
 
-@pytest.mark.parametrize("experts", EXPERT_KINDS)
 @pytest.mark.parametrize("kind", CHAINS)
-def test_whatever_a_mixture_draws_has_an_expert(kind: str, experts: int) -> None:
-    found = {
-        expert_of(sample_chain(0, number, clean_share=0, mixture=Mixture({kind: 1})), experts)
-        for number in range(300)
-    }
-    assert found <= set(range(experts))
+def test_whatever_a_mixture_draws_has_an_expert(kind: str) -> None:
+    mixture = Mixture({kind: 1})
+    for number in range(300):
+        expert_of(sample_chain(0, number, clean_share=0, mixture=mixture))
 
 
 def test_the_default_mixture_gives_every_expert_of_its_kinds_crops() -> None:
     """But for the videos', which it does not draw."""
-    experts = experts_of_samples(
-        range(2000), seed=1, clean_share=0.1, mixture=DEFAULT_MIXTURE, experts=10
-    )
+    experts = experts_of_samples(range(2000), seed=1, clean_share=0.1, mixture=DEFAULT_MIXTURE)
     counts = experts.bincount(minlength=10)
     assert int(counts[9]) == 0
     assert int(counts[:9].min()) > 20
@@ -113,17 +102,10 @@ def test_the_experts_are_those_of_what_was_done_to_the_crops(
     numbers = (3, 4, 50, 7, 8, 9, 10, 11)
     for number in numbers:
         _ = crops[number]
-    experts = experts_of_samples(
-        numbers, seed=5, clean_share=0.2, mixture=crops.mixture, experts=10
-    )
-    assert experts.tolist() == [expert_of(chain, 10) for chain in done]
+    experts = experts_of_samples(numbers, seed=5, clean_share=0.2, mixture=crops.mixture)
+    assert experts.tolist() == [expert_of(chain) for chain in done]
     assert len(set(experts.tolist())) > 1
     assert experts.dtype == torch.int64
-
-
-def test_a_number_of_experts_without_a_table_is_refused() -> None:
-    with pytest.raises(ValueError, match="only students of 6 or 10 experts can be routed, not of"):
-        expert_of((), 4)
 
 
 def test_the_loss_is_the_logarithm_of_the_right_expert_s_share() -> None:
