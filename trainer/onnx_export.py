@@ -73,7 +73,7 @@ class _EverySize(nn.Module):
         return sharpened[:, :height, :width]
 
     def _description(self, images: Tensor) -> Tensor:
-        """As the `Sharpener` has it: from 8 x 8 squares, where a smaller picture's surplus ones
+        """As the `Sharpener` has it: from 6 x 6 squares, where a smaller picture's surplus ones
         weigh nothing.
         """
         rows, row_weights = _places(images.shape[1])
@@ -87,7 +87,7 @@ class _EverySize(nn.Module):
 
 
 def _places(length: int) -> tuple[Tensor, Tensor]:
-    """`estimator.sampled_places` without a branch: always 8 runs, and the weight of each."""
+    """`estimator.sampled_places` without a branch: always 6 runs, and the weight of each."""
     count = (_tensor(length) // SQUARE_PX).clamp(1, SQUARES_ACROSS)
     last = (_tensor(length) - SQUARE_PX).clamp(min=0)
     runs = torch.arange(SQUARES_ACROSS)

@@ -341,12 +341,11 @@ class OpenVinoBackend:
         request = self._whole[is_stronger] if is_whole else self._shared[is_stronger][lane or 0]
         run_one = _run_luma if self._config.colour == "luma" else _run_rgb
         scalar = np.float32(strength)
-        return np.stack(
-            [
-                run_one(request, image, scalar, description[n : n + 1])
-                for n, image in enumerate(images)
-            ]
-        )
+        each = [
+            run_one(request, image, scalar, description[n : n + 1])
+            for n, image in enumerate(images)
+        ]
+        return each[0][None] if len(each) == 1 else np.stack(each)
 
 
 def read_graph(graph: nn.Module, example: list[Tensor], shapes: list[list[int]]) -> Any:

@@ -5,7 +5,7 @@ which phase of the pixel grid. So the estimator is a bank of learned filters on 
 answer the logarithm of the mean magnitude that passes each: a ratio of two magnitudes, which does
 not depend on how much there is to see in a picture, is a difference of two numbers.
 
-It looks at a sample of the picture, at most 64 squares of 64 px: what it costs does not grow with
+It looks at a sample of the picture, at most 36 squares of 64 px: what it costs does not grow with
 the picture, and a part of it can be described as the whole is.
 """
 
@@ -29,7 +29,7 @@ __all__ = [
 ]
 
 SQUARE_PX = 64
-SQUARES_ACROSS = 8
+SQUARES_ACROSS = 6
 # Squares begin at multiples of this, the side of a JPEG block, so that all show the same phases.
 GRID_PX = 8
 _UNSHUFFLE = 4
@@ -48,20 +48,34 @@ def luma_of(pixels: Tensor) -> Tensor:
 def sampled_places(length: int) -> npt.NDArray[np.int64]:
     """Which of the rows (or columns) 0..length - 1 are looked at, a multiple of 64 of them.
 
-    Up to 8 runs of 64, evenly spread. A picture of less than 64 px repeats its last row.
+    Up to 6 runs of 64, evenly spread. A picture of less than 64 px repeats its last row.
     """
+    places: npt.NDArray[np.int64] = (_starts(length)[:, None] + np.arange(SQUARE_PX)).reshape(-1)
+    return places.clip(max=length - 1)
+
+
+def _starts(length: int) -> npt.NDArray[np.int64]:
     count = min(max(length // SQUARE_PX, 1), SQUARES_ACROSS)
     last = max(length - SQUARE_PX, 0)
-    starts = np.arange(count) * last // max(count - 1, 1) // GRID_PX * GRID_PX
-    places: npt.NDArray[np.int64] = (starts[:, None] + np.arange(SQUARE_PX)).reshape(-1)
-    return places.clip(max=length - 1)
+    starts: npt.NDArray[np.int64] = (
+        np.arange(count) * last // max(count - 1, 1) // GRID_PX * GRID_PX
+    )
+    return starts
 
 
 def sample_image(image: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
     """The squares of an image (H, W, 3) side by side: height and width are multiples of 64."""
     height, width = image.shape[:2]
-    rows, columns = sampled_places(height), sampled_places(width)
-    return image[rows[:, None], columns[None, :]]
+    if min(height, width) < SQUARE_PX:
+        return image[sampled_places(height)[:, None], sampled_places(width)[None, :]]
+    rows, columns = _starts(height), _starts(width)
+    # Copied square by square, which takes a tenth of the time of indexing by every row and column.
+    squares = np.empty((len(rows), SQUARE_PX, len(columns), SQUARE_PX, 3), np.uint8)
+    for down, top in enumerate(rows):
+        for across, left in enumerate(columns):
+            square = image[top : top + SQUARE_PX, left : left + SQUARE_PX]
+            squares[down, :, across] = square
+    return squares.reshape(len(rows) * SQUARE_PX, len(columns) * SQUARE_PX, 3)
 
 
 class DegradationEstimator(nn.Module):

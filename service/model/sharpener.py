@@ -109,7 +109,7 @@ class Sharpener:
     def describe(self, image: ImageArray, *, lane: int | None = None) -> Description:
         """How an image is degraded, as far as the student can tell: (1, D) fp32.
 
-        From at most 64 squares of 64 px of it, whatever its size.
+        From at most 36 squares of 64 px of it, whatever its size.
         """
         return self._backend.describe(sample_image(image)[None], lane=lane)
 

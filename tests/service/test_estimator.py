@@ -42,9 +42,9 @@ def described(estimator: DegradationEstimator, *images: ImageArray) -> torch.Ten
         (64, [0]),
         (100, [0]),
         (256, [0, 64, 128, 192]),
-        # 720 - 64 = 656 px in seven steps of 93.7, each start rounded down to a multiple of 8.
-        (720, [0, 88, 184, 280, 368, 464, 560, 656]),
-        (4000, [0, 560, 1120, 1680, 2248, 2808, 3368, 3936]),
+        # 720 - 64 = 656 px in five steps of 131.2, each start rounded down to a multiple of 8.
+        (720, [0, 128, 256, 392, 520, 656]),
+        (4000, [0, 784, 1568, 2360, 3144, 3936]),
     ],
 )
 def test_the_sampled_places_are_evenly_spread_runs_of_64(length: int, starts: list[int]) -> None:
