@@ -32,12 +32,12 @@ class AblationRow:
 def variants(config: DistillConfig) -> dict[str, DistillConfig]:
     """The config itself, then with each of its terms switched off, then without the teacher.
 
-    A term that is the only one left is not switched off.
+    The last term that says what a picture is to look like is not switched off.
     """
     made = {"all terms": config}
     terms = [name for name, weight in config.loss_weights.items() if weight > 0]
     for term in terms:
-        if len(terms) == 1:
+        if config.target_terms == [term]:
             continue
         changes: dict[str, object] = {term: 0.0}
         if term in _TEACHER_TERMS and not any(
@@ -45,7 +45,7 @@ def variants(config: DistillConfig) -> dict[str, DistillConfig]:
         ):
             continue  # the same as without the teacher
         made[f"without {term}"] = replace(config, **changes)  # type: ignore[arg-type]
-    if config.teacher and set(terms) - set(_TEACHER_TERMS):
+    if config.teacher and set(config.target_terms) - set(_TEACHER_TERMS):
         made["without the teacher"] = replace(
             config, teacher="", teacher_output=0.0, teacher_features=0.0
         )

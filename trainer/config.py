@@ -29,6 +29,9 @@ _TERMS = (
     "routing",
 )
 
+# These do not say what a sharpened picture is to look like, and cannot train alone.
+_SIDE_TERMS = ("harm", "routing")
+
 
 def _number(default: float, description: str, low: float = 0, high: float = float("inf")) -> Any:
     return field(default=default, metadata={"description": description, "range": (low, high)})
@@ -99,16 +102,21 @@ class TrainingConfig:
         Mixture.parse(self.mixture)
         if self.patience and not self.validate_every:
             raise ValueError("patience needs validate_every above 0")
-        if not any(self.loss_weights.values()):
-            raise ValueError(
-                f"at least one loss term must have a weight above 0: {', '.join(self.loss_weights)}"
-            )
+        if not self.target_terms:
+            known = ", ".join(name for name in self.loss_weights if name not in _SIDE_TERMS)
+            raise ValueError(f"at least one loss term must have a weight above 0: {known}")
 
     @property
     def loss_weights(self) -> dict[str, float]:
         """Of every term that this kind of run has."""
         names = {setting.name for setting in fields(self)}
         return {name: getattr(self, name) for name in _TERMS if name in names}
+
+    @property
+    def target_terms(self) -> list[str]:
+        """The terms in use that say what a sharpened picture is to look like."""
+        weights = self.loss_weights
+        return [name for name in weights if weights[name] > 0 and name not in _SIDE_TERMS]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
