@@ -14,8 +14,10 @@ import openvino
 import torch
 
 from benchmarks.model import model_timings
+from benchmarks.parts import PARTS, PartCosts, part_costs, peak_gflops
 from benchmarks.stream import Service, StreamTiming, running_service, stream_timings
-from trainer.bench import processor
+from service.model.backends import Precision
+from trainer.bench import processor, runs_bf16
 from trainer.timing import Timing
 
 RESULTS = Path(__file__).parent / "RESULTS.md"
@@ -27,15 +29,28 @@ def main() -> int:
     parser.add_argument("--out", type=Path, default=RESULTS, help="Markdown file to write")
     arguments = parser.parse_args()
     models = model_timings(seconds=arguments.seconds)
+    precisions: tuple[Precision, ...] = ("fp32", "bf16") if runs_bf16() else ("fp32",)
+    peaks = {each: peak_gflops(each, seconds=arguments.seconds) for each in precisions}
+    parts = [
+        part_costs(name, size, precision=each)
+        for name, size in (("nano", (720, 1280)), ("small", (256, 256)), ("base", (256, 256)))
+        for each in precisions
+    ]
     with running_service() as service:
         streams = stream_timings(service, seconds=arguments.seconds)
-        text = _report(models, streams, service)
+        text = _report(models, parts, peaks, streams, service)
     arguments.out.write_text(text)
     print(text)
     return 0
 
 
-def _report(models: list[Timing], streams: list[StreamTiming], service: Service) -> str:
+def _report(
+    models: list[Timing],
+    parts: list[PartCosts],
+    peaks: dict[str, float],
+    streams: list[StreamTiming],
+    service: Service,
+) -> str:
     reference = models[0]
     commit = subprocess.run(
         ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False
@@ -64,6 +79,7 @@ def _report(models: list[Timing], streams: list[StreamTiming], service: Service)
             f"{timing.width}x{timing.height} | {timing.median_ms:.1f} | {timing.p95_ms:.1f} | "
             f"{ratio:.1f} |"
         )
+    lines += _part_lines(parts, peaks)
     memory_mb = service.process.memory_info().rss / 1e6
     lines += [
         "",
@@ -86,6 +102,29 @@ def _report(models: list[Timing], streams: list[StreamTiming], service: Service)
         "",
     ]
     return "\n".join(lines)
+
+
+def _part_lines(parts: list[PartCosts], peaks: dict[str, float]) -> list[str]:
+    lines = [
+        "",
+        "## The parts of the network",
+        "",
+        "Milliseconds in OpenVINO by its own counters; `rest` is conversion and rearrangement. `of "
+        "peak` is the rate of all 3x3 convolutions over the whole time, against the fastest "
+        "convolution measured here: "
+        + ", ".join(f"{peak:.0f} GFLOP/s in {precision}" for precision, peak in peaks.items())
+        + ".",
+        "",
+        f"| size | picture | precision | {' | '.join(PARTS)} | rest | sum | GFLOP/s | of peak |",
+        "|---|---|---|" + "---:|" * (len(PARTS) + 4),
+    ]
+    for cost in parts:
+        cells = [f"{cost.parts_ms.get(part, 0.0):.2f}" for part in (*PARTS, "rest")]
+        lines.append(
+            f"| {cost.what} | {cost.width}x{cost.height} | {cost.precision} | {' | '.join(cells)} | "
+            f"{cost.total_ms:.2f} | {cost.gflops:.0f} | {cost.gflops / peaks[cost.precision]:.0%} |"
+        )
+    return lines
 
 
 if __name__ == "__main__":

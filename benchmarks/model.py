@@ -8,6 +8,7 @@ import torch
 
 from service.model.backends import Backend, OpenVinoBackend, TorchBackend
 from service.model.student import SIZES, build_student
+from trainer.bench import runs_bf16
 from trainer.timing import PICTURES, Timing, measure
 
 __all__ = ["model_timings"]
@@ -20,7 +21,12 @@ def model_timings(*, seconds: float) -> list[Timing]:
     for name in ("nano", "small", "base"):
         frozen = replace(SIZES[name], normalisation="frozen")
         network = build_student(frozen).eval().folded()
-        backends: list[Backend] = [TorchBackend(network, device="cpu"), OpenVinoBackend(network)]
+        backends: list[Backend] = [
+            TorchBackend(network, device="cpu"),
+            OpenVinoBackend(network, precision="fp32"),
+        ]
+        if runs_bf16():
+            backends.append(OpenVinoBackend(network, precision="bf16"))
         if torch.cuda.is_available():
             backends.append(TorchBackend(network, device="cuda:0"))
         timings += [

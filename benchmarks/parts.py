@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from service.model.backends import OpenVinoBackend, read_graph, request_for
+from service.model.backends import OpenVinoBackend, Precision, read_graph, request_for
 from service.model.estimator import DESCRIPTION_LENGTH
 from service.model.student import SIZES, StudentConfig, build_student
 from trainer.timing import time_calls
@@ -57,7 +57,7 @@ class PartCosts:
         return self.gflop / self.total_ms * 1000
 
 
-def peak_gflops(precision: str, *, seconds: float) -> float:
+def peak_gflops(precision: Precision, *, seconds: float) -> float:
     """The rate at which this machine convolves when nothing else holds it up."""
     convolution = nn.Conv2d(_PEAK_CHANNELS, _PEAK_CHANNELS, 3, padding=1).eval()
     shape = (1, _PEAK_CHANNELS, _PEAK_SIDE_PX, _PEAK_SIDE_PX)
@@ -69,14 +69,14 @@ def peak_gflops(precision: str, *, seconds: float) -> float:
     return _gflop(_PEAK_CHANNELS, _PEAK_CHANNELS, _PEAK_SIDE_PX**2) / median_ms * 1000
 
 
-def part_costs(name: str, size: tuple[int, int], *, precision: str) -> PartCosts:
+def part_costs(name: str, size: tuple[int, int], *, precision: Precision) -> PartCosts:
     """Milliseconds of each part of a named size, on noise of (height, width) px.
 
     The mean over calls of what OpenVINO's own counters say.
     """
     config = replace(SIZES[name], normalisation="frozen")
     network = build_student(config).eval().folded()
-    backend = OpenVinoBackend(network, precision=precision, is_profiling=True)  # type: ignore[arg-type]
+    backend = OpenVinoBackend(network, precision=precision, is_profiling=True)
     images = np.random.default_rng(0).integers(0, 256, (1, *size, 3), np.uint8)
     description = np.zeros((1, DESCRIPTION_LENGTH), np.float32)
     sums: dict[str, float] = defaultdict(float)
