@@ -30,7 +30,9 @@ def main() -> int:
     arguments = parser.parse_args()
     models = model_timings(seconds=arguments.seconds)
     precisions: tuple[Precision, ...] = ("fp32", "bf16") if runs_bf16() else ("fp32",)
-    peaks = {each: peak_gflops(each, seconds=arguments.seconds) for each in precisions}
+    peaks: dict[str, float] = {
+        each: peak_gflops(each, seconds=arguments.seconds) for each in precisions
+    }
     parts = [
         part_costs(name, size, precision=each)
         for name, size in (("nano", (720, 1280)), ("small", (256, 256)), ("base", (256, 256)))
@@ -121,8 +123,8 @@ def _part_lines(parts: list[PartCosts], peaks: dict[str, float]) -> list[str]:
     for cost in parts:
         cells = [f"{cost.parts_ms.get(part, 0.0):.2f}" for part in (*PARTS, "rest")]
         lines.append(
-            f"| {cost.what} | {cost.width}x{cost.height} | {cost.precision} | {' | '.join(cells)} | "
-            f"{cost.total_ms:.2f} | {cost.gflops:.0f} | {cost.gflops / peaks[cost.precision]:.0%} |"
+            f"| {cost.what} | {cost.width}x{cost.height} | {cost.precision} | "
+            f"{' | '.join(cells)} | {cost.total_ms:.2f} | {cost.gflops:.0f} | {cost.gflops / peaks[cost.precision]:.0%} |"
         )
     return lines
 
