@@ -124,7 +124,8 @@ def _part_lines(parts: list[PartCosts], peaks: dict[str, float]) -> list[str]:
         cells = [f"{cost.parts_ms.get(part, 0.0):.2f}" for part in (*PARTS, "rest")]
         lines.append(
             f"| {cost.what} | {cost.width}x{cost.height} | {cost.precision} | "
-            f"{' | '.join(cells)} | {cost.total_ms:.2f} | {cost.gflops:.0f} | {cost.gflops / peaks[cost.precision]:.0%} |"
+            f"{' | '.join(cells)} | {cost.total_ms:.2f} | {cost.gflops:.0f} | "
+            f"{cost.gflops / peaks[cost.precision]:.0%} |"
         )
     return lines
 
