@@ -11,7 +11,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 SHARED := $(VENV)/.installed-service
 DEVELOPER := $(VENV)/.installed-developer
 
-.PHONY: serve test check format bench report train train-smoke help
+.PHONY: serve test check format bench report gallery train train-smoke help
 
 help:
 	@echo "make serve   start the service on http://127.0.0.1:8000"
@@ -20,6 +20,7 @@ help:
 	@echo "make format  mend what make check finds, where that is mechanical"
 	@echo "make bench   measure speed; writes benchmarks/RESULTS.md"
 	@echo "make report  report card of every shipped student: make report DATA=folder of sharp pictures [CLIPS=folder of videos]"
+	@echo "make gallery write docs/gallery.jpg, the README's pictures"
 	@echo "make train-smoke   teacher, student, report and export on ten pictures, to see that it works"
 	@echo "make train   train a student: make train DATA=folder OUT=runs/mine"
 
@@ -58,6 +59,9 @@ format: $(DEVELOPER)
 
 bench: $(DEVELOPER)
 	$(BIN)/python -m benchmarks
+
+gallery: $(DEVELOPER)
+	$(BIN)/python -m benchmarks.gallery
 
 DATA ?= tests/samples
 CLIPS ?=
