@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import torch
 
 from service.model.backends import Backend, OpenVinoBackend, TorchBackend
 from service.model.student import SIZES, build_student
-from trainer.bench import runs_bf16
+from trainer.bench import runs_bf16, served_network
 from trainer.timing import PICTURES, Timing, measure
 
 __all__ = ["model_timings"]
@@ -19,8 +17,7 @@ def model_timings(*, seconds: float) -> list[Timing]:
     reference = TorchBackend(build_student(SIZES["reference"]).eval(), device="cpu")
     timings = [measure(reference, "reference", PICTURES[0], seconds=seconds)]
     for name in ("nano", "small", "base"):
-        frozen = replace(SIZES[name], normalisation="frozen")
-        network = build_student(frozen).eval().folded()
+        network = served_network(name)
         backends: list[Backend] = [
             TorchBackend(network, device="cpu"),
             OpenVinoBackend(network, precision="fp32"),

@@ -6,7 +6,7 @@ The peak is measured too: a 3x3 convolution of 128 channels, which keeps every m
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -14,7 +14,8 @@ from torch import nn
 
 from service.model.backends import OpenVinoBackend, Precision, read_graph, request_for
 from service.model.estimator import DESCRIPTION_LENGTH
-from service.model.student import SIZES, StudentConfig, build_student
+from service.model.student import StudentConfig
+from trainer.bench import served_network
 from trainer.timing import time_calls
 
 __all__ = ["PARTS", "PartCosts", "part_costs", "peak_gflops"]
@@ -74,8 +75,7 @@ def part_costs(name: str, size: tuple[int, int], *, precision: Precision) -> Par
 
     The mean over calls of what OpenVINO's own counters say.
     """
-    config = replace(SIZES[name], normalisation="frozen")
-    network = build_student(config).eval().folded()
+    network = served_network(name)
     backend = OpenVinoBackend(network, precision=precision, is_profiling=True)
     images = np.random.default_rng(0).integers(0, 256, (1, *size, 3), np.uint8)
     description = np.zeros((1, DESCRIPTION_LENGTH), np.float32)
@@ -86,7 +86,9 @@ def part_costs(name: str, size: tuple[int, int], *, precision: Precision) -> Par
             for node, milliseconds in backend.node_times_ms().items():
                 sums[_part_of(node)] += milliseconds / _CALLS
     height, width = size
-    return PartCosts(name, precision, height, width, dict(sums), _student_gflop(config, size))
+    return PartCosts(
+        name, precision, height, width, dict(sums), _student_gflop(network.config, size)
+    )
 
 
 def _part_of(node: str) -> str:

@@ -49,6 +49,7 @@ __all__ = [
     "print_report",
     "processor",
     "runs_bf16",
+    "served_network",
 ]
 
 STUDENTS = ("nano", "small", "base")
@@ -104,7 +105,7 @@ def bench(
     reference_network = build_student(SIZES["reference"]).eval()
     # The service knows which devices there are, and has the words for those that there are not.
     place = create_backend(reference_network, device=device, backend="torch").device
-    networks = {_label(student): _network(student) for student in students}
+    networks = {_label(student): served_network(student) for student in students}
     combinations = _combinations(place, precisions, runtimes)
     with _torch_threads(threads) as used_threads:
         reference = measure(
@@ -239,8 +240,13 @@ def _require_sane(
             raise ValueError(f"{name} must be at least {lowest}, not {value:g}")
 
 
-def _network(student: str) -> StudentNetEnhanced:
-    """Folded, as it is served."""
+def served_network(student: str) -> StudentNetEnhanced:
+    """A named size with random weights, or a checkpoint's student, folded as it is served.
+
+    Raises:
+        CheckpointError: the checkpoint cannot be read; the leaf says why.
+        ValueError: neither a named size nor a checkpoint.
+    """
     if student in SIZES:
         frozen = replace(SIZES[student], normalisation="frozen")
         return build_student(frozen).eval().requires_grad_(requires_grad=False).folded()

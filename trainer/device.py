@@ -6,6 +6,8 @@ from contextlib import suppress
 
 import torch
 
+from service.model.backends import PRECISIONS
+
 __all__ = ["choose_device", "choose_precision"]
 
 
@@ -20,9 +22,8 @@ def choose_device(name: str, *, local_rank: int = 0) -> torch.device:
 
 def choose_precision(name: str, device: torch.device) -> torch.dtype:
     """The type of that name; "auto" takes what the device is fast at."""
-    named = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-    if name in named:
-        return named[name]
+    if name in PRECISIONS:
+        return PRECISIONS[name]
     if device.type == "cuda":
         return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
     if device.type == "cpu" and _has_matrix_tiles():

@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from service.errors import BackendUnavailable
-from service.model.estimator import DESCRIPTION_LENGTH, SQUARE_PX
+from service.model.estimator import DESCRIPTION_LENGTH, SQUARE_PX, luma_of
 from service.model.student import StudentNetEnhanced, use_channels_last
 
 __all__ = [
@@ -100,7 +100,9 @@ class ImageGraph(nn.Module):
     def forward(self, images: Tensor, strength: Tensor, description: Tensor) -> Tensor:
         """(N, H, W, 3) uint8 RGB, a scalar and (N, D) -> (N, H, W, 3) uint8 RGB."""
         levels = images.permute(0, 3, 1, 2).float()
-        seen = torch.round(self.correction.network.seen(levels))
+        seen = levels
+        if self.correction.network.config.colour == "luma":
+            seen = torch.round(luma_of(levels))
         sharpened: Tensor = levels + self.correction(seen, strength, description)
         return sharpened.clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1)
 
@@ -192,17 +194,14 @@ class TorchBackend:
             precision = "fp16" if self._device.type == "cuda" else "fp32"
         self.precision: str = precision
         number = PRECISIONS[precision]
-        self._describe = DescriptionGraph(copy.deepcopy(network).to(self._device))
-        # Any: releases of torch differ in how they type `to`.
-        deployed: Any = copy.deepcopy(network).to(device=self._device)
-        graphs: Any = {
-            is_stronger: ImageGraph(deployed, is_stronger=is_stronger, precision=number)
+        self._describe = copy.deepcopy(DescriptionGraph(network)).to(self._device)
+        self._graphs = {
+            is_stronger: ImageGraph(network, is_stronger=is_stronger, precision=number)
             for is_stronger in _STRONGER
         }
-        for graph in graphs.values():
-            graph.to(dtype=number)
+        for graph in self._graphs.values():
+            graph.to(device=self._device, dtype=number)
             use_channels_last(graph)
-        self._graphs = graphs
 
     def describe(self, images: ImageBatch, *, lane: int | None = None) -> FloatArray:
         assert not lane, "there is one lane"
@@ -275,12 +274,12 @@ class OpenVinoBackend:
             [torch.zeros(1, SQUARE_PX, SQUARE_PX, 3, dtype=torch.uint8)],
             [[1, -1, -1, 3]],
         )
-        self._whole_description = self._whole_request(description, precision="fp32")
+        self._whole_description = request_for(description, options=self._options)
         models = {
             is_stronger: self._read_network(network, is_stronger) for is_stronger in _STRONGER
         }
         self._whole = {
-            is_stronger: self._whole_request(model, precision=self.precision)
+            is_stronger: request_for(model, precision=self.precision, options=self._options)
             for is_stronger, model in models.items()
         }
         compiled = self._whole[False].get_compiled_model()
@@ -291,9 +290,6 @@ class OpenVinoBackend:
             is_stronger: self._lane_requests(model, precision=self.precision)
             for is_stronger, model in models.items()
         }
-
-    def _whole_request(self, model: Any, *, precision: str) -> Any:
-        return request_for(model, precision=precision, options=self._options)
 
     def _lane_requests(self, model: Any, *, precision: str) -> list[Any]:
         if self.lanes == 1:
@@ -317,14 +313,17 @@ class OpenVinoBackend:
         shapes = [shape, [], [1, DESCRIPTION_LENGTH]]
         return read_graph(graph, [images, strength, description], shapes)
 
+    def _at(self, lane: int | None, whole: Any, shared: list[Any]) -> Any:
+        """The request for one lane, or for the whole machine."""
+        return whole if lane is None or self.lanes == 1 else shared[lane]
+
     def node_times_ms(self) -> dict[str, float]:
         """What each node of the graph took in the last picture by every core; needs profiling."""
         counters = self._whole[False].profiling_info
         return {counter.node_name: counter.real_time.total_seconds() * 1000 for counter in counters}
 
     def describe(self, images: ImageBatch, *, lane: int | None = None) -> FloatArray:
-        is_whole = lane is None or self.lanes == 1
-        request = self._whole_description if is_whole else self._shared_description[lane or 0]
+        request = self._at(lane, self._whole_description, self._shared_description)
         each = [_infer(request, images[n : n + 1])[0] for n in range(len(images))]
         return np.concatenate(each)
 
@@ -337,8 +336,7 @@ class OpenVinoBackend:
         lane: int | None = None,
     ) -> ImageBatch:
         is_stronger = strength > 1
-        is_whole = lane is None or self.lanes == 1
-        request = self._whole[is_stronger] if is_whole else self._shared[is_stronger][lane or 0]
+        request = self._at(lane, self._whole[is_stronger], self._shared[is_stronger])
         run_one = _run_luma if self._config.colour == "luma" else _run_rgb
         scalar = np.float32(strength)
         each = [

@@ -1,8 +1,8 @@
 """The one path from an image to a sharpened image; service, evaluation and benchmarks all take it.
 
 Pads to what the network needs (reflected; replicated where a picture is too small to reflect), runs
-the backend's graph, crops. Large pictures go through in
-overlapping tiles, so that memory stays bounded.
+the backend's graph, crops. Large pictures go through in overlapping tiles, so that memory stays
+bounded.
 """
 
 from __future__ import annotations

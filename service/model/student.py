@@ -154,10 +154,7 @@ class _ExpertConvolution(nn.Module):
 
     def __init__(self, inputs: int, outputs: int, *, experts: int) -> None:
         super().__init__()
-        one = torch.empty(outputs, inputs, 3, 3)
-        nn.init.kaiming_normal_(one, a=0.1)
-        # The experts start alike, and part as their pictures differ.
-        self.kernel = nn.Parameter(one.repeat(experts, 1, 1, 1, 1))
+        self.kernel = _first_kernels(inputs, outputs, experts=experts)
         self.bias = nn.Parameter(torch.zeros(outputs))
 
     def forward(self, x: Tensor, mixture: Tensor) -> Tensor:
@@ -177,9 +174,7 @@ class _NormalisedConvolution(nn.Module):
 
     def __init__(self, channels: int, *, experts: int, is_frozen: bool) -> None:
         super().__init__()
-        one = torch.empty(channels, channels, 3, 3)
-        nn.init.kaiming_normal_(one, a=0.1)
-        self.kernel = nn.Parameter(one.repeat(experts, 1, 1, 1, 1))
+        self.kernel = _first_kernels(channels, channels, experts=experts)
         self.scale = nn.Parameter(torch.ones(channels))
         self.shift = nn.Parameter(torch.zeros(channels))
         self.register_buffer("running_mean", torch.zeros(channels))
@@ -188,8 +183,8 @@ class _NormalisedConvolution(nn.Module):
 
     def forward(self, x: Tensor, mixture: Tensor) -> Tensor:
         if self.is_frozen:
-            gain = self._gain()[:, None, None, None]
-            return _convolve(x, _mixed(self.kernel, mixture) * gain, self._offset())
+            gain, offset = self._frozen_norm()
+            return _convolve(x, _mixed(self.kernel, mixture) * gain, offset)
         y = _convolve(x, _mixed(self.kernel, mixture), None)
         # InstanceNorm is a GroupNorm of one channel a group, whose kernels are the faster ones.
         scale, shift = self.scale.to(y.dtype), self.shift.to(y.dtype)
@@ -206,20 +201,26 @@ class _NormalisedConvolution(nn.Module):
             self.running_variance.lerp_(variance.mean(dim=0), _NORM_MOMENTUM)
         return normalised
 
-    def _gain(self) -> Tensor:
-        return self.scale * torch.rsqrt(self.running_variance + _NORM_EPSILON)
-
-    def _offset(self) -> Tensor:
-        return self.shift - self.running_mean * self._gain()
+    def _frozen_norm(self) -> tuple[Tensor, Tensor]:
+        """What multiplies a kernel, (O, 1, 1, 1), and is added to its result, (O,)."""
+        gain = self.scale * torch.rsqrt(self.running_variance + _NORM_EPSILON)
+        return gain[:, None, None, None], self.shift - self.running_mean * gain
 
     def folded(self) -> _ExpertConvolution:
         """The expert convolution without a norm that a frozen layer amounts to."""
         experts, outputs, inputs = self.kernel.shape[:3]
         convolution = _ExpertConvolution(inputs, outputs, experts=experts)
-        kernel = self.kernel.detach() * self._gain().detach()[:, None, None, None]
-        convolution.kernel = nn.Parameter(kernel, requires_grad=False)
-        convolution.bias = nn.Parameter(self._offset().detach(), requires_grad=False)
+        gain, offset = self._frozen_norm()
+        convolution.kernel = nn.Parameter((self.kernel * gain).detach(), requires_grad=False)
+        convolution.bias = nn.Parameter(offset.detach(), requires_grad=False)
         return convolution
+
+
+def _first_kernels(inputs: int, outputs: int, *, experts: int) -> nn.Parameter:
+    """(experts, outputs, inputs, 3, 3): the experts start alike, and part as pictures differ."""
+    one = torch.empty(outputs, inputs, 3, 3)
+    nn.init.kaiming_normal_(one, a=0.1)
+    return nn.Parameter(one.repeat(experts, 1, 1, 1, 1))
 
 
 def _mixed(kernel: Tensor, mixture: Tensor) -> Tensor:
