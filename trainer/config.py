@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from trainer.mixture import Mixture
+from trainer.routing import EXPERT_KINDS
 
 __all__ = ["DistillConfig", "RunOptions", "TeacherConfig", "TrainingConfig", "setting_help"]
 
@@ -56,6 +57,7 @@ class TrainingConfig:
     crop_set: int = _number(0, "distinct crops, used again and again; 0 = endlessly new ones")
     clean_share: float = _number(0.1, "share of crops left untouched", 0, 1)
     mixture: str = _word("", "kind=share,... of the degraded crops; none = the default mixture")
+    pair_share: float = _number(0.0, "share of the crops that are taken from --pairs", 0, 1)
     degrade_on: str = _word("loader", "who degrades the crops", _PLACES)
     rate: float = _number(2e-3, "largest learning rate", 0, 1)
     warmup: int = _number(500, "steps over which the rate rises from 0")
@@ -137,6 +139,9 @@ class DistillConfig(TrainingConfig):
         "weight of the term that tells the experts' crops apart; without effect on blurred/sharp "
         "pairs and on students of other than 10 experts",
     )
+    pair_kind: str = _word(
+        "", "what degraded the pairs, for the routing term; none = unknown", ("", *EXPERT_KINDS)
+    )
     freeze_norm_at: float = _number(
         0.75,
         "share of the steps after which the normalisation's statistics are frozen; 1 = never",
@@ -174,6 +179,7 @@ class RunOptions:
     Attributes:
         data: folder of sharp pictures, of pairs or of videos, a video file, or a pack.
         out: folder of the state, the log and the exported checkpoint.
+        pairs: blurred/sharp pairs, or a pack of them, that `pair_share` of the crops come from.
         validation: folder of sharp pictures that are not trained on.
         teacher_cache: folder where the teacher's output is kept.
         vgg_weights: file of the perceptual term's network; none = torchvision's download.
@@ -189,6 +195,7 @@ class RunOptions:
 
     data: Path
     out: Path
+    pairs: Path | None = None
     validation: Path | None = None
     teacher_cache: Path | None = None
     vgg_weights: Path | None = None

@@ -16,8 +16,9 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from service.model.estimator import GRID_PX
 from trainer.degradation import degrade_sample
-from trainer.mixture import DEFAULT_MIXTURE, Mixture
+from trainer.mixture import DEFAULT_MIXTURE, Mixture, is_from_pairs
 from trainer.picture_set import PictureSet
 from trainer.pictures import ImageArray, find_pictures, read_picture
 from trainer.sources import Source, open_source
@@ -57,6 +58,8 @@ class CropDataset(Dataset[tuple[Tensor, Tensor]]):
         clean_share: float = 0.1,
         mixture: Mixture = DEFAULT_MIXTURE,
         degrade_on_device: bool = False,
+        pairs: Source | None = None,
+        pair_share: float = 0.0,
     ) -> None:
         """Makes crops of a source.
 
@@ -66,13 +69,24 @@ class CropDataset(Dataset[tuple[Tensor, Tensor]]):
             mixture: what happens to the others; `device_degradation.degrade_batch` chooses alike.
             degrade_on_device: leave such crops clean, also in the place of the degraded one: the
                 training loop degrades them where `needs_degradation` is true.
+            pairs: a paired source that `pair_share` of the crops are taken from, see
+                `mixture.is_from_pairs`.
+
+        Raises:
+            ValueError: a share of pairs without any, or of pairs that are none.
         """
+        if pair_share > 0 and (pairs is None or not pairs.is_paired):
+            raise ValueError("pair_share needs blurred/sharp pairs: pass them as pairs")
+        if pair_share > 0 and degrade_on_device:
+            raise ValueError("pair_share needs the loader to degrade (degrade_on = loader)")
         self.source = source
         self.crop_px = crop_px
         self.seed = seed
         self.clean_share = clean_share
         self.mixture = mixture
         self.degrade_on_device = degrade_on_device
+        self.pairs = pairs
+        self.pair_share = pair_share
 
     @property
     def needs_degradation(self) -> bool:
@@ -81,7 +95,10 @@ class CropDataset(Dataset[tuple[Tensor, Tensor]]):
 
     def __getitem__(self, number: int) -> tuple[Tensor, Tensor]:
         rng = np.random.default_rng((self.seed, number))
-        degraded, clean = self._crop(rng)
+        source = self.source
+        if self.pairs is not None and is_from_pairs(self.seed, number, share=self.pair_share):
+            source = self.pairs
+        degraded, clean = self._crop(source, rng)
         if degraded is None:
             degraded = clean if self.degrade_on_device else self._degrade(clean, number)
         return _planes(degraded), _planes(clean)
@@ -95,19 +112,27 @@ class CropDataset(Dataset[tuple[Tensor, Tensor]]):
             mixture=self.mixture,
         )
 
-    def _crop(self, rng: np.random.Generator) -> tuple[ImageArray | None, ImageArray]:
-        """A random crop, flip and quarter turn; flat ones are drawn again a few times."""
+    def _crop(
+        self, source: Source, rng: np.random.Generator
+    ) -> tuple[ImageArray | None, ImageArray]:
+        """A random crop, flip and quarter turn; flat ones are drawn again a few times.
+
+        Pairs are cut along the grid of a codec's blocks, as a student is shown whole pictures.
+        """
+        grid_px = GRID_PX if source.is_paired else 1
         for _ in range(_FLAT_TRIES):
-            index = int(rng.integers(len(self.source)))
-            degraded, clean = self.source.pair(index)
+            index = int(rng.integers(len(source)))
+            degraded, clean = source.pair(index)
             height, width = clean.shape[:2]
             if min(height, width) < self.crop_px:
                 raise ValueError(
                     f"picture {index} is {width}x{height} px, smaller than a crop of "
                     f"{self.crop_px} px. Open the source with smallest_px={self.crop_px}."
                 )
-            top = int(rng.integers(height - self.crop_px + 1))
-            left = int(rng.integers(width - self.crop_px + 1))
+            top, left = (
+                int(rng.integers((side - self.crop_px) // grid_px + 1)) * grid_px
+                for side in (height, width)
+            )
             window = np.s_[top : top + self.crop_px, left : left + self.crop_px]
             if not is_flat(clean[window]):
                 break

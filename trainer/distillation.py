@@ -146,7 +146,12 @@ def _experts(config: DistillConfig) -> Callable[[Sequence[int]], Tensor]:
     """From crops' numbers to the experts that they belong to."""
     mixture = Mixture.parse(config.mixture)
     return lambda numbers: experts_of_samples(
-        numbers, seed=config.seed, clean_share=config.clean_share, mixture=mixture
+        numbers,
+        seed=config.seed,
+        clean_share=config.clean_share,
+        mixture=mixture,
+        pair_share=config.pair_share,
+        pair_kind=config.pair_kind,
     )
 
 
@@ -185,6 +190,8 @@ def _lessons(
         "crop": config.crop,
         "clean_share": config.clean_share,
         "mixture": config.mixture,
+        "pair_share": config.pair_share,
+        "pairs": str(options.pairs),
         "degrade_on": config.degrade_on,
         "precision": str(precision),
     }

@@ -27,7 +27,15 @@ from trainer.steps import (
 )
 from trainer.video_codec import Codec
 
-__all__ = ["CHAINS", "DEFAULT_MIXTURE", "KINDS", "Mixture", "draw_chain", "sample_chain"]
+__all__ = [
+    "CHAINS",
+    "DEFAULT_MIXTURE",
+    "KINDS",
+    "Mixture",
+    "draw_chain",
+    "is_from_pairs",
+    "sample_chain",
+]
 
 _SHRINKERS: tuple[Resampler, ...] = (
     "bicubic",
@@ -277,3 +285,8 @@ def sample_chain(
     # The third word keeps this sequence apart from the one that the sample's crop is drawn from.
     rng = np.random.default_rng((seed, number, 1))
     return draw_chain(rng, clean_share=clean_share, mixture=mixture)
+
+
+def is_from_pairs(seed: int, number: int, *, share: float) -> bool:
+    """Whether training sample `number` is taken from the pairs, which get `share` of them."""
+    return share > 0 and bool(np.random.default_rng((seed, number, 2)).random() < share)

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from trainer.mixture import Mixture, sample_chain
+from trainer.mixture import Mixture, is_from_pairs, sample_chain
 from trainer.steps import Chain, Defocus, Gaussian, Halo, Jpeg, Motion, Rescale, Step, Video
 
 __all__ = ["EXPERT_KINDS", "expert_of", "experts_of_samples", "routing_loss"]
@@ -32,6 +32,7 @@ EXPERT_KINDS = (
 )
 """The kinds of degradation that a student's experts are for, in their order."""
 
+_NO_EXPERT = -1
 _LARGE_FACTOR = 2.5
 _LARGE_SIGMA_PX = 1.5
 _LARGE_RADIUS_PX = 2.2
@@ -79,15 +80,33 @@ def _is_wide(blur: Gaussian | Defocus | Motion) -> bool:
 
 
 def experts_of_samples(
-    numbers: Sequence[int], *, seed: int, clean_share: float, mixture: Mixture
+    numbers: Sequence[int],
+    *,
+    seed: int,
+    clean_share: float,
+    mixture: Mixture,
+    pair_share: float = 0.0,
+    pair_kind: str = "",
 ) -> Tensor:
-    """(N,) int64: the experts of the training samples with these numbers."""
-    chains = (
-        sample_chain(seed, number, clean_share=clean_share, mixture=mixture) for number in numbers
-    )
-    return torch.tensor([expert_of(chain) for chain in chains])
+    """(N,) int64: the experts of the training samples with these numbers.
+
+    Args:
+        pair_share: see `mixture.is_from_pairs`.
+        pair_kind: one of `EXPERT_KINDS`; "" = not known: such samples belong to no expert.
+    """
+    of_pairs = EXPERT_KINDS.index(pair_kind) if pair_kind else _NO_EXPERT
+
+    def expert(number: int) -> int:
+        if is_from_pairs(seed, number, share=pair_share):
+            return of_pairs
+        return expert_of(sample_chain(seed, number, clean_share=clean_share, mixture=mixture))
+
+    return torch.tensor([expert(number) for number in numbers])
 
 
 def routing_loss(shares: Tensor, experts: Tensor) -> Tensor:
-    """Cross-entropy of each picture's shares (N, experts), as logarithms, with its expert: (N,)."""
-    return F.cross_entropy(shares.float(), experts, reduction="none")
+    """Cross-entropy of each picture's shares (N, experts), as logarithms, with its expert: (N,).
+
+    0 for samples that belong to none.
+    """
+    return F.cross_entropy(shares.float(), experts, reduction="none", ignore_index=_NO_EXPERT)

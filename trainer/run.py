@@ -29,7 +29,7 @@ from trainer.objective import Objective
 from trainer.processes import ALONE, Processes
 from trainer.quality import psnr_db
 from trainer.run_log import RunLog
-from trainer.sources import Source
+from trainer.sources import Source, open_source
 from trainer.validation import Gains, ValidationSet
 
 __all__ = [
@@ -109,6 +109,7 @@ class Run:
         self.task, self.source, self.config, self.options = task, source, config, options
         self.device = device
         self.processes = processes
+        self._pairs = _open_pairs(config, options)
         self._crops = CropDataset(
             source,
             crop_px=config.crop,
@@ -116,6 +117,8 @@ class Run:
             clean_share=config.clean_share,
             mixture=Mixture.parse(config.mixture),
             degrade_on_device=config.degrade_on == "device",
+            pairs=self._pairs,
+            pair_share=config.pair_share,
         )
         self.network = task.objective.network
         task.objective.to(device)
@@ -151,6 +154,11 @@ class Run:
     @property
     def _state_path(self) -> Path:
         return self.options.out / "state.pt"
+
+    @property
+    def _manifest_hash(self) -> str:
+        pairs = f"+{self._pairs.manifest_hash}" if self._pairs is not None else ""
+        return self.source.manifest_hash + pairs
 
     @property
     def is_patience_over(self) -> bool:
@@ -331,7 +339,7 @@ class Run:
             return
         state = {
             "config": asdict(self.config),
-            "manifest_hash": self.source.manifest_hash,
+            "manifest_hash": self._manifest_hash,
             "step": self.step,
             "objective": self.task.objective.state_dict(),
             "averaged": self.averaged,
@@ -368,7 +376,7 @@ class Run:
                 f"{self._state_path} was trained with other settings ({', '.join(changed)}). "
                 "Use the same ones to go on, or another --out."
             )
-        if manifest_hash != self.source.manifest_hash:
+        if manifest_hash != self._manifest_hash:
             raise StateMismatchError(
                 f"{self._state_path} was trained on other pictures. "
                 "Use the same folder to go on, or another --out."
@@ -392,6 +400,16 @@ class Run:
         if self.processes.is_first:
             path = self.options.out / self.task.file_name
             self.task.export(path, self.averaged, self.step)
+
+
+def _open_pairs(config: TrainingConfig, options: RunOptions) -> Source | None:
+    if not config.pair_share:
+        return None
+    if options.pairs is None:
+        raise ValueError("pair_share needs blurred/sharp pairs: pass --pairs")
+    return open_source(
+        options.pairs, smallest_px=config.crop, cache_bytes=int(options.cache_gb * 1e9)
+    )
 
 
 class _Repeated(Dataset[tuple[Tensor, Tensor]]):

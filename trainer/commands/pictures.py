@@ -1,4 +1,4 @@
-"""`preview` and `pack`: what the degradations do to pictures, and crops in one file."""
+"""`preview`, `pack` and `calls`: degradations to look at, crops in one file, frames of calls."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import Progress
 
+from trainer.call_frames import write_call_frames
 from trainer.data import find_pictures
 from trainer.degradation import degrade_at_random
 from trainer.mixture import Mixture
@@ -24,6 +25,7 @@ def add_picture_commands(commands: Commands[argparse.ArgumentParser]) -> None:
     """Adds the commands of this module."""
     _add_preview(commands)
     _add_pack(commands)
+    _add_calls(commands)
 
 
 def _add_preview(commands: Commands[argparse.ArgumentParser]) -> None:
@@ -87,6 +89,34 @@ def _pack(arguments: argparse.Namespace, console: Console) -> int:
             encoding=arguments.encoding,
             quality=arguments.quality,
             max_mib=arguments.max_mib,
+            progress=lambda done, total: bar.update(task, completed=done, total=total),
+        )
+    print(summary.describe())
+    return 0
+
+
+def _add_calls(commands: Commands[argparse.ArgumentParser]) -> None:
+    command = commands.add_parser(
+        "calls",
+        help="film pictures, send the clips through video codecs at a call's bit rates, keep "
+        "frames and what was filmed as pairs",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    command.set_defaults(run=_calls)
+    command.add_argument("--data", type=Path, required=True, help="folder of sharp pictures")
+    command.add_argument("--out", type=Path, required=True, help="folder to write")
+    command.add_argument("--clips-per-picture", type=int, default=1, help="three pairs each")
+    command.add_argument("--seed", type=int, default=0, help="of scenes, codecs and bit rates")
+
+
+def _calls(arguments: argparse.Namespace, console: Console) -> int:
+    with Progress(console=console, transient=True) as bar:
+        task = bar.add_task("calls", total=None)
+        summary = write_call_frames(
+            arguments.data,
+            arguments.out,
+            seed=arguments.seed,
+            clips_per_picture=arguments.clips_per_picture,
             progress=lambda done, total: bar.update(task, completed=done, total=total),
         )
     print(summary.describe())
