@@ -13,7 +13,7 @@ from tests.trainer.datasets import patch, write_picture
 from trainer import data
 from trainer.data import CropDataset, crop_batches, is_flat, open_source
 from trainer.degradation import degrade_sample
-from trainer.mixture import Mixture
+from trainer.mixture import Mixture, is_from_pairs
 from trainer.picture_set import PictureSet
 from trainer.pictures import ImageArray
 
@@ -28,8 +28,8 @@ def image_of(crop: torch.Tensor) -> ImageArray:
 
 @pytest.fixture
 def pairs(tmp_path: Path) -> PictureSet:
-    """Pairs whose degraded picture is the negative of the clean one, 64x80 and 80x64."""
-    for number, size in enumerate(((64, 80), (80, 64))):
+    """Pairs whose degraded picture is the negative of the clean one, 160x240 and 240x160."""
+    for number, size in enumerate(((160, 240), (240, 160))):
         clean = patch(number, *size)
         write_picture(tmp_path / "sharp" / f"{number}.png", clean)
         write_picture(tmp_path / "blurry" / f"{number}.png", 255 - clean)
@@ -194,3 +194,41 @@ def test_a_batch_that_cannot_be_shared_evenly_is_refused(pictures: PictureSet) -
         batches(0, 3)
     with pytest.raises(ValueError, match="rank must be 0 to 1, not 2"):
         batches(2, 2)
+
+
+def test_pairs_are_cut_along_the_grid_of_a_codec_s_blocks(tmp_path: Path) -> None:
+    for side in ("sharp", "blurry"):
+        rows, columns = np.mgrid[0:160, 0:240].astype(np.uint8)
+        write_picture(tmp_path / side / "0.png", np.stack((rows, columns, rows ^ columns), axis=2))
+    dataset = CropDataset(open_source(tmp_path, smallest_px=48, cache_bytes=0), crop_px=48, seed=0)
+    for number in range(20):
+        _, clean = dataset[number]
+        assert int(clean[0].min()) % 8 == 0
+        assert int(clean[1].min()) % 8 == 0
+
+
+def test_a_share_of_the_crops_is_taken_from_the_pairs(
+    pictures: PictureSet, pairs: PictureSet
+) -> None:
+    mixed = CropDataset(pictures, crop_px=48, seed=3, pairs=pairs, pair_share=0.25)
+    plain = CropDataset(pictures, crop_px=48, seed=3)
+    from_pairs = [n for n in range(400) if is_from_pairs(3, n, share=0.25)]
+    assert 70 < len(from_pairs) < 130
+    for number in range(12):
+        degraded, clean = mixed[number]
+        if number in from_pairs:
+            assert torch.equal(degraded, 255 - clean)
+        else:
+            assert all(map(torch.equal, (degraded, clean), plain[number]))
+
+
+def test_a_share_of_pairs_needs_pairs_and_a_loader_that_degrades(
+    pictures: PictureSet, pairs: PictureSet
+) -> None:
+    for source in (None, pictures):
+        with pytest.raises(ValueError, match="needs blurred/sharp pairs"):
+            CropDataset(pictures, crop_px=48, seed=0, pairs=source, pair_share=0.1)
+    with pytest.raises(ValueError, match="degrade_on = loader"):
+        CropDataset(
+            pictures, crop_px=48, seed=0, pairs=pairs, pair_share=0.1, degrade_on_device=True
+        )

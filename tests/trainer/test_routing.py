@@ -11,7 +11,7 @@ import torch
 
 from trainer import degradation
 from trainer.data import CropDataset
-from trainer.mixture import CHAINS, DEFAULT_MIXTURE, Mixture, sample_chain
+from trainer.mixture import CHAINS, DEFAULT_MIXTURE, Mixture, is_from_pairs, sample_chain
 from trainer.picture_set import PictureSet
 from trainer.routing import EXPERT_KINDS, expert_of, experts_of_samples, routing_loss
 from trainer.steps import (
@@ -127,3 +127,26 @@ def test_the_loss_s_gradient_is_the_shares_minus_the_right_ones() -> None:
     expected = torch.softmax(shares.detach(), dim=1)
     expected[torch.arange(3), experts] -= 1
     torch.testing.assert_close(shares.grad, expected)
+
+
+def test_samples_from_pairs_belong_to_the_named_expert_or_to_none() -> None:
+    numbers = range(50)
+    of_pairs = [is_from_pairs(4, number, share=0.3) for number in numbers]
+    plain = experts_of_samples(numbers, seed=4, clean_share=0.1, mixture=DEFAULT_MIXTURE)
+    for kind, expected in (("video", EXPERT_KINDS.index("video")), ("", -1)):
+        experts = experts_of_samples(
+            numbers,
+            seed=4,
+            clean_share=0.1,
+            mixture=DEFAULT_MIXTURE,
+            pair_share=0.3,
+            pair_kind=kind,
+        )
+        for expert, other, is_pair in zip(experts, plain, of_pairs, strict=True):
+            assert expert == (expected if is_pair else other)
+
+
+def test_a_sample_of_no_expert_has_no_loss() -> None:
+    shares = torch.tensor([[2.0, 0.0], [1.0, 0.0]], requires_grad=True)
+    loss = routing_loss(shares, torch.tensor([-1, 1]))
+    assert loss.tolist() == pytest.approx([0.0, math.log(math.e + 1)])
