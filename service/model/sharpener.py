@@ -2,12 +2,12 @@
 
 Pads to what the network needs (reflected; replicated where a picture is too small to reflect), runs
 the backend's graph, crops. Large pictures go through in overlapping tiles, so that memory stays
-bounded.
+bounded, and piece by piece where other work has to go in between.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Hashable, Iterator, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import TypeAlias
@@ -61,6 +61,7 @@ class Sharpener:
         backend: `openvino` or `torch`.
         threads: CPU threads that were asked for; 0 = all.
         lanes: how many pictures can be sharpened at once, each on its share of the machine.
+        max_batch: how many pictures go through the network together.
         default_strength: where none is asked for.
         precision: that the network runs in: fp32, bf16 or fp16.
     """
@@ -72,6 +73,7 @@ class Sharpener:
         self.backend = backend.name
         self.precision = backend.precision
         self.lanes = backend.lanes
+        self.max_batch = backend.max_batch
         self.threads = threads
         self.default_strength = checkpoint.facts.default_strength
         config = checkpoint.network.config
@@ -135,21 +137,100 @@ class Sharpener:
         Raises:
             ValueError: the array is not such an image, or the strength is out of range.
         """
+        pieces = self.pieces(image, strength=strength, description=description)
+        try:
+            next(pieces)
+            while True:
+                pieces.send(lane)
+        except StopIteration as done:
+            sharpened: ImageArray = done.value
+            return sharpened
+
+    def pieces(
+        self,
+        image: ImageArray,
+        *,
+        strength: float | None = None,
+        description: Description | None = None,
+        tile_px: int | None = None,
+    ) -> Generator[None, int | None, ImageArray]:
+        """Sharpens one image piece by piece, for an owner who has other work in between.
+
+        Yields before each piece, is sent the lane for it, and returns the sharpened image at last.
+        A picture that is no more than a tile and its surroundings is one piece.
+
+        Args:
+            image: see `sharpen`, as are `strength` and `description`.
+            tile_px: the sides of a piece; smaller ones take less time each and more in all. If it
+                is not given, pictures of up to 4 megapixels are one piece.
+
+        Raises:
+            ValueError: at the first `next`, see `sharpen`.
+        """
         if image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape or image.dtype != np.uint8:
             raise ValueError(f"an image is (H, W, 3) uint8 RGB, not {image.shape} {image.dtype}")
-        if strength is None:
-            strength = self.default_strength
-        low, high = STRENGTH_RANGE
-        if not low <= strength <= high:
-            raise ValueError(f"strength must be {low:g} to {high:g}, not {strength}")
+        strength = self._checked(strength)
+        lane = yield
         if strength == 0:
             return image.copy()
         if description is None:
             description = self.describe(image, lane=lane)
         height, width = image.shape[:2]
-        if height * width <= _WHOLE_PX:
+        whole_px = _WHOLE_PX if tile_px is None else (tile_px + 2 * self._overlap_px) ** 2
+        if height * width <= whole_px:
             return self._whole(image, strength, description, lane)
-        return self._tiled(image, strength, description)
+        side_px = tile_px or _TILE_PX
+        sharpened = np.empty_like(image, order="C")
+        is_first = True
+        for rows, inner_rows in _spans(height, self._overlap_px, self._multiple, side_px):
+            for columns, inner_columns in _spans(width, self._overlap_px, self._multiple, side_px):
+                if not is_first:
+                    lane = yield
+                is_first = False
+                tile = self._whole(image[rows, columns], strength, description, lane)
+                inner = _within(inner_rows, rows), _within(inner_columns, columns)
+                sharpened[inner_rows, inner_columns] = tile[inner]
+        return sharpened
+
+    def batch_key(self, image: ImageArray) -> Hashable:
+        """Images with an equal key can go through the network together; None = alone."""
+        height, width = image.shape[:2]
+        if self.max_batch == 1 or height * width > _WHOLE_PX:
+            return None
+        return (height + -height % self._multiple, width + -width % self._multiple)
+
+    def sharpen_batch(
+        self,
+        images: Sequence[ImageArray],
+        *,
+        strength: float,
+        descriptions: Sequence[Description],
+        lane: int | None = None,
+    ) -> list[ImageArray]:
+        """Sharpens up to `max_batch` images with an equal `batch_key`, each as if it were alone.
+
+        Args:
+            images: see `sharpen`, as is `lane`.
+            strength: for all of them.
+            descriptions: one for each.
+        """
+        strength = self._checked(strength)
+        if strength == 0:
+            return [image.copy() for image in images]
+        padded = np.stack([self._padded(image) for image in images])
+        sharpened = self._backend.run(padded, strength, np.concatenate(descriptions), lane=lane)
+        return [
+            result[: image.shape[0], : image.shape[1]]
+            for image, result in zip(images, sharpened, strict=True)
+        ]
+
+    def _checked(self, strength: float | None) -> float:
+        if strength is None:
+            strength = self.default_strength
+        low, high = STRENGTH_RANGE
+        if not low <= strength <= high:
+            raise ValueError(f"strength must be {low:g} to {high:g}, not {strength}")
+        return strength
 
     def _whole(
         self, image: ImageArray, strength: float, description: Description, lane: int | None
@@ -158,17 +239,6 @@ class Sharpener:
         padded = self._padded(image)
         sharpened: ImageArray = self._backend.run(padded[None], strength, description, lane=lane)[0]
         return sharpened[:height, :width]
-
-    def _tiled(self, image: ImageArray, strength: float, description: Description) -> ImageArray:
-        """As if the picture went through whole: tiles overlap by what a pixel's correction sees."""
-        height, width = image.shape[:2]
-        sharpened = np.empty_like(image, order="C")
-        for rows, inner_rows in _spans(height, self._overlap_px, self._multiple):
-            for columns, inner_columns in _spans(width, self._overlap_px, self._multiple):
-                tile = self._whole(image[rows, columns], strength, description, None)
-                inner = _within(inner_rows, rows), _within(inner_columns, columns)
-                sharpened[inner_rows, inner_columns] = tile[inner]
-        return sharpened
 
     def _padded(self, image: ImageArray) -> ImageArray:
         """Reflected at the right and below up to the size multiple."""
@@ -195,13 +265,13 @@ class Sharpener:
         return {**facts, "parameters": parameters}
 
 
-def _spans(length: int, overlap_px: int, multiple: int) -> Iterator[_Span]:
+def _spans(length: int, overlap_px: int, multiple: int, tile_px: int) -> Iterator[_Span]:
     """Splits 0..length: (what a tile reads, what it writes), the former wider by the overlap.
 
     Tiles start at multiples of the network's size multiple, so that they are unshuffled as the
     whole picture is.
     """
-    count = -(-length // _TILE_PX)
+    count = -(-length // tile_px)
     step = -(-length // count // multiple) * multiple
     for start in range(0, length, step):
         stop = min(start + step, length)
