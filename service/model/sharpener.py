@@ -63,6 +63,9 @@ class Sharpener:
         lanes: how many pictures can be sharpened at once, each on its share of the machine.
         default_strength: where none is asked for.
         precision: that the network runs in: fp32, bf16 or fp16.
+        size_multiple: what a picture is padded to, in px; a part of a picture that begins at
+            multiples of it is worked on as in the whole.
+        context_px: how far a pixel's correction looks at most, a multiple of `size_multiple`.
     """
 
     def __init__(self, checkpoint: Checkpoint, backend: Backend, *, threads: int = 0) -> None:
@@ -75,9 +78,9 @@ class Sharpener:
         self.threads = threads
         self.default_strength = checkpoint.facts.default_strength
         config = checkpoint.network.config
-        self._multiple = config.size_multiple
+        self.size_multiple = config.size_multiple
         radius = config.receptive_radius_px + 1  # and a neighbour, for strengths above 1
-        self._overlap_px = -(-radius // self._multiple) * self._multiple
+        self.context_px = -(-radius // self.size_multiple) * self.size_multiple
 
     @classmethod
     def load(
@@ -163,8 +166,8 @@ class Sharpener:
         """As if the picture went through whole: tiles overlap by what a pixel's correction sees."""
         height, width = image.shape[:2]
         sharpened = np.empty_like(image, order="C")
-        for rows, inner_rows in _spans(height, self._overlap_px, self._multiple):
-            for columns, inner_columns in _spans(width, self._overlap_px, self._multiple):
+        for rows, inner_rows in _spans(height, self.context_px, self.size_multiple):
+            for columns, inner_columns in _spans(width, self.context_px, self.size_multiple):
                 tile = self._whole(image[rows, columns], strength, description, None)
                 inner = _within(inner_rows, rows), _within(inner_columns, columns)
                 sharpened[inner_rows, inner_columns] = tile[inner]
@@ -173,7 +176,7 @@ class Sharpener:
     def _padded(self, image: ImageArray) -> ImageArray:
         """Reflected at the right and below up to the size multiple."""
         height, width = image.shape[:2]
-        extra = (-height % self._multiple, -width % self._multiple)
+        extra = (-height % self.size_multiple, -width % self.size_multiple)
         if not any(extra):
             return image
         mode = "reflect" if height > extra[0] and width > extra[1] else "edge"

@@ -12,7 +12,7 @@ import numpy as np
 from service.codec import ImageArray
 
 if TYPE_CHECKING:
-    from service.model.sharpener import Sharpener
+    from service.model.sharpener import Description, Sharpener
 
 __all__ = ["FakeSharpener"]
 
@@ -21,6 +21,8 @@ _HOLD_LIMIT_S = 30
 
 class FakeSharpener:
     """The interface of `service.model.sharpener.Sharpener`; the correction is of fine detail.
+
+    It looks one pixel far.
 
     `hold` makes calls wait until `release`; `entered` tells that one is in. `failure` is raised by
     the next calls.
@@ -34,11 +36,15 @@ class FakeSharpener:
         self.precision = "fp32"
         self.threads = 0
         self.default_strength = 1.0
+        self.size_multiple = 1
+        self.context_px = 1
         self.failure: Exception | None = None
         self.entered = threading.Semaphore(0)
         self.threads_seen: set[str] = set()
         self.shapes_seen: list[tuple[int, ...]] = []
         self.lanes_seen: list[int | None] = []
+        self.descriptions_seen: list[Description | None] = []
+        self.described = 0
         self._gate = threading.Event()
         self._gate.set()
 
@@ -54,10 +60,24 @@ class FakeSharpener:
         """Itself, for parameters that ask for the real one."""
         return cast("Sharpener", self)
 
+    def describe(self, image: ImageArray, *, lane: int | None = None) -> Description:
+        """(1, 64) fp32: the image's mean level, 64 times."""
+        self.described += 1
+        return np.full((1, 64), image.mean(), np.float32)
+
     def sharpen(
-        self, image: ImageArray, *, strength: float | None = None, lane: int | None = None
+        self,
+        image: ImageArray,
+        *,
+        strength: float | None = None,
+        description: Description | None = None,
+        lane: int | None = None,
     ) -> ImageArray:
-        """(H, W, 3) uint8 RGB -> the same, its fine detail 1 + strength times as large."""
+        """(H, W, 3) uint8 RGB -> the same, its fine detail 1 + strength times as large.
+
+        The description plays no part, but is recorded.
+        """
+        self.descriptions_seen.append(description)
         self.lanes_seen.append(lane)
         self.entered.release()
         self.threads_seen.add(threading.current_thread().name)
