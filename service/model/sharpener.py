@@ -64,10 +64,17 @@ class Sharpener:
         max_batch: how many pictures go through the network together.
         default_strength: where none is asked for.
         precision: that the network runs in: fp32, bf16 or fp16.
+        size_multiple: what a picture is padded to, in px; a part of a picture that begins at
+            multiples of it is worked on as in the whole.
+        context_px: how far a pixel's correction looks at most, a multiple of `size_multiple`.
+        name: the size of a bundled student, else the checkpoint's id.
     """
 
-    def __init__(self, checkpoint: Checkpoint, backend: Backend, *, threads: int = 0) -> None:
+    def __init__(
+        self, checkpoint: Checkpoint, backend: Backend, *, threads: int = 0, name: str | None = None
+    ) -> None:
         self.checkpoint = checkpoint
+        self.name = name or checkpoint.model_id
         self._backend = backend
         self.device = backend.device
         self.backend = backend.name
@@ -77,9 +84,9 @@ class Sharpener:
         self.threads = threads
         self.default_strength = checkpoint.facts.default_strength
         config = checkpoint.network.config
-        self._multiple = config.size_multiple
+        self.size_multiple = config.size_multiple
         radius = config.receptive_radius_px + 1  # and a neighbour, for strengths above 1
-        self._overlap_px = -(-radius // self._multiple) * self._multiple
+        self.context_px = -(-radius // self.size_multiple) * self.size_multiple
 
     @classmethod
     def load(
@@ -106,7 +113,13 @@ class Sharpener:
             threads=threads,
             precision=precision,
         )
-        return cls(checkpoint, chosen, threads=threads)
+        name = str(named) if str(named) in BUNDLED_SIZES else None
+        return cls(checkpoint, chosen, threads=threads, name=name)
+
+    @property
+    def work_per_px(self) -> float:
+        """Multiplications for each pixel of a picture, by which students can be told apart."""
+        return self.checkpoint.network.config.multiplications_per_px
 
     def describe(self, image: ImageArray, *, lane: int | None = None) -> Description:
         """How an image is degraded, as far as the student can tell: (1, D) fp32.
@@ -176,14 +189,14 @@ class Sharpener:
         if description is None:
             description = self.describe(image, lane=lane)
         height, width = image.shape[:2]
-        whole_px = _WHOLE_PX if tile_px is None else (tile_px + 2 * self._overlap_px) ** 2
+        whole_px = _WHOLE_PX if tile_px is None else (tile_px + 2 * self.context_px) ** 2
         if height * width <= whole_px:
             return self._whole(image, strength, description, lane)
         side_px = tile_px or _TILE_PX
         sharpened = np.empty_like(image, order="C")
         is_first = True
-        for rows, inner_rows in _spans(height, self._overlap_px, self._multiple, side_px):
-            for columns, inner_columns in _spans(width, self._overlap_px, self._multiple, side_px):
+        for rows, inner_rows in _spans(height, self.context_px, self.size_multiple, side_px):
+            for columns, inner_columns in _spans(width, self.context_px, self.size_multiple, side_px):
                 if not is_first:
                     lane = yield
                 is_first = False
@@ -197,7 +210,7 @@ class Sharpener:
         height, width = image.shape[:2]
         if self.max_batch == 1 or height * width > _WHOLE_PX:
             return None
-        return (height + -height % self._multiple, width + -width % self._multiple)
+        return (height + -height % self.size_multiple, width + -width % self.size_multiple)
 
     def sharpen_batch(
         self,
@@ -243,7 +256,7 @@ class Sharpener:
     def _padded(self, image: ImageArray) -> ImageArray:
         """Reflected at the right and below up to the size multiple."""
         height, width = image.shape[:2]
-        extra = (-height % self._multiple, -width % self._multiple)
+        extra = (-height % self.size_multiple, -width % self.size_multiple)
         if not any(extra):
             return image
         mode = "reflect" if height > extra[0] and width > extra[1] else "edge"

@@ -174,7 +174,7 @@ def test_large_pictures_go_through_in_tiles_that_cover_all_of_them(
     monkeypatch.setattr(module, "_WHOLE_PX", 0)
     image = sample("colosseum")[:333, :517]
     assert np.array_equal(sharpener.sharpen(image), np.minimum(image, 254) + 1)
-    largest = 72 + 2 * sharpener._overlap_px
+    largest = 72 + 2 * sharpener.context_px
     assert len(recorder.images) > 40
     assert max(max(given.shape[1:3]) for given in recorder.images) <= largest
     assert len(recorder.squares) == 1
