@@ -87,6 +87,16 @@ class LiveSharpener:
             sharpened = _add_scaled_up(image, seen, sharpened)
         return LiveFrame(sharpened, 0.0)
 
+    def describe(
+        self, sharpener: Sharpener, image: ImageArray, *, strength: float, lane: int | None = None
+    ) -> Description:
+        """What the stream's next frame goes by, for whoever runs it with other streams' frames.
+
+        See `sharpen`; at full scale.
+        """
+        with self._lock:
+            return self._describe(sharpener, image, (strength, 1.0), lane)
+
     def _describe(
         self, sharpener: Sharpener, seen: ImageArray, asked: tuple[float, float], lane: int | None
     ) -> Description:

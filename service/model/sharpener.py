@@ -7,7 +7,9 @@ bounded, and piece by piece where other work has to go in between.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Generator, Hashable, Iterator, Sequence
+from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 from typing import TypeAlias
@@ -24,6 +26,7 @@ __all__ = [
     "DEFAULT_SIZE",
     "STRENGTH_RANGE",
     "Description",
+    "MeasuredSize",
     "Sharpener",
     "bundled_checkpoint",
     "find_checkpoint",
@@ -36,6 +39,9 @@ _WHOLE_PX = 2560 * 1600  # larger pictures go through in tiles
 _TILE_PX = 1536
 # The sides of pictures that are tried before the first real one, (height, width).
 _WARM_UP_SIZES = ((256, 256), (360, 640))
+# Frame sizes that are measured before the first real one, (height, width).
+_MEASURED_SIZES = ((360, 640), (720, 1280), (1080, 1920))
+_MEASURED_FOR_S = 0.2  # or twice, whatever is less
 
 ImageArray = npt.NDArray[np.uint8]
 Description = npt.NDArray[np.float32]
@@ -50,6 +56,19 @@ def bundled_checkpoint(size: str = DEFAULT_SIZE) -> Path:
 def find_checkpoint(named: str | Path) -> Path:
     """The bundled student where a size is named, else the file."""
     return bundled_checkpoint(str(named)) if str(named) in BUNDLED_SIZES else Path(named)
+
+
+@dataclass(frozen=True, slots=True)
+class MeasuredSize:
+    """What a picture of a size took on this machine, in the network and alone."""
+
+    height: int
+    width: int
+    ms: float
+
+    @property
+    def px_per_s(self) -> float:
+        return self.height * self.width / self.ms * 1000
 
 
 class Sharpener:
@@ -196,7 +215,9 @@ class Sharpener:
         sharpened = np.empty_like(image, order="C")
         is_first = True
         for rows, inner_rows in _spans(height, self.context_px, self.size_multiple, side_px):
-            for columns, inner_columns in _spans(width, self.context_px, self.size_multiple, side_px):
+            for columns, inner_columns in _spans(
+                width, self.context_px, self.size_multiple, side_px
+            ):
                 if not is_first:
                     lane = yield
                 is_first = False
@@ -270,6 +291,21 @@ class Sharpener:
             for strength in (1.0, 2.0):
                 for lane in (None, *range(self.lanes)):
                     self.sharpen(image, strength=strength, lane=lane)
+
+    def measure(self) -> tuple[MeasuredSize, ...]:
+        """Times the common sizes of frames: what to expect, and no more than that."""
+        return tuple(
+            MeasuredSize(height, width, self._best_ms(np.zeros((height, width, 3), np.uint8)))
+            for height, width in _MEASURED_SIZES
+        )
+
+    def _best_ms(self, image: ImageArray) -> float:
+        times_s: list[float] = []
+        while len(times_s) < 2 and sum(times_s) < _MEASURED_FOR_S:
+            begun_s = time.perf_counter()
+            self.sharpen(image)
+            times_s.append(time.perf_counter() - begun_s)
+        return min(times_s) * 1000
 
     def facts_json(self) -> dict[str, object]:
         """What is known about the checkpoint, for `GET /model`."""

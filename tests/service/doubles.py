@@ -13,7 +13,7 @@ import numpy as np
 from service.codec import ImageArray
 
 if TYPE_CHECKING:
-    from service.model.sharpener import Description, Sharpener
+    from service.model.sharpener import Description, MeasuredSize, Sharpener
 
 __all__ = ["FakeSharpener"]
 
@@ -66,7 +66,12 @@ class FakeSharpener:
         """Itself, for parameters that ask for the real one."""
         return cast("Sharpener", self)
 
-    def describe(self, image: ImageArray, *, lane: int | None = None) -> Description:
+    def describe(
+        self,
+        image: ImageArray,
+        *,
+        lane: int | None = None,  # noqa: ARG002 - of the real one
+    ) -> Description:
         """(1, 64) fp32: the image's mean level, 64 times."""
         self.described += 1
         return np.full((1, 64), image.mean(), np.float32)
@@ -107,9 +112,7 @@ class FakeSharpener:
         """As `sharpen`, `pieces_of_an_image` times; the last one counts."""
         for _ in range(self.pieces_of_an_image):
             lane = yield
-            sharpened = self.sharpen(
-                image, strength=strength, description=description, lane=lane
-            )
+            sharpened = self.sharpen(image, strength=strength, description=description, lane=lane)
         return sharpened
 
     def batch_key(self, image: ImageArray) -> Hashable:
@@ -130,6 +133,12 @@ class FakeSharpener:
             self.sharpen(image, strength=strength, description=description, lane=lane)
             for image, description in zip(images, descriptions, strict=True)
         ]
+
+    def measure(self) -> tuple[MeasuredSize, ...]:
+        """One size."""
+        from service.model.sharpener import MeasuredSize
+
+        return (MeasuredSize(360, 640, 10.0),)
 
     def warm_up(self) -> None:
         """Nothing to warm up."""

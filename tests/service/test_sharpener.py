@@ -191,10 +191,11 @@ def test_a_large_picture_can_be_gone_through_piece_by_piece_in_changing_lanes(
     next(pieces)
     assert recorder.lanes_asked == []
     lanes: list[int | None] = [0, None, 0, 0, None, 0]
+    for count, lane in enumerate(lanes[:-1], start=1):
+        pieces.send(lane)
+        assert len(recorder.images) == count
     with pytest.raises(StopIteration) as done:
-        for count, lane in enumerate(lanes):
-            assert len(recorder.images) == count
-            pieces.send(lane)
+        pieces.send(lanes[-1])
     assert recorder.lanes_asked == [lanes[0], *lanes]  # the description, then the tiles
     assert np.array_equal(done.value.value, sharpener.sharpen(image))
 
@@ -203,13 +204,18 @@ def test_pieces_can_be_asked_to_be_small_and_small_pictures_are_one(
     sharpener: Sharpener, recorder: Recorder
 ) -> None:
     image = sample("colosseum")[:333, :517]
-    for part, tile_px, count in ((image, 128, 3 * 5), (image, None, 1), (image[:140, :140], 128, 1)):
+    for part, tile_px, count in (
+        (image, 128, 3 * 5),
+        (image, None, 1),
+        (image[:140, :140], 128, 1),
+    ):
         recorder.images.clear()
         pieces = sharpener.pieces(part, strength=1, tile_px=tile_px)
         next(pieces)
+        for _ in range(count - 1):
+            pieces.send(None)
         with pytest.raises(StopIteration) as done:
-            while True:
-                pieces.send(None)
+            pieces.send(None)
         assert len(recorder.images) == count
         assert np.array_equal(done.value.value, np.minimum(part, 254) + 1)
 
