@@ -253,6 +253,22 @@ class Ladder:
             at += way
         return self._at
 
+    def _note_absent(self, used: Rung, now_s: float) -> bool:
+        """The engine used another rung: at first because frames were under way, or it loads."""
+        if self._absent_since_s is None:
+            self._absent_since_s = now_s
+        if now_s - self._absent_since_s < _ABSENT_S:
+            return False
+        known = self._known[self._at]
+        known.absent_until_s = now_s + _later_s(known.absences)
+        known.absences += 1
+        self._absent_since_s = None
+        self._at = self._rungs.index(used) if used in self._rungs else self._next(1, now_s)
+        self._before = None
+        self._room_since_s = None
+        self._begin_window()
+        return True
+
     def _move(self, to: int, service_ms: float) -> None:
         self._before = (self._at, service_ms)
         self._at = to
