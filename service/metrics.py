@@ -9,7 +9,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import TYPE_CHECKING, Literal, get_args
 
 from prometheus_client import (
     CollectorRegistry,
@@ -25,12 +25,17 @@ from prometheus_client import (
 from prometheus_client.metrics_core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
+if TYPE_CHECKING:
+    from service.lanes import Sharpened
+
 __all__ = ["DropReason", "Metrics", "RateWindow", "Route", "StageTimes"]
 
 DropReason = Literal["replaced", "invalid", "broken", "failed", "disconnected"]
 Route = Literal["/sharpen", "/stream"]
 
 _RATE_WINDOW_S = 5.0
+_BATCH_BUCKETS = (1, 2, 3, 4, 6, 8, 12, 16)
+_SHARE_BUCKETS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
 _STAGE_BUCKETS_S = (
     *(0.0005, 0.001, 0.002, 0.004, 0.006, 0.008, 0.012, 0.016, 0.024, 0.033, 0.05),
     *(0.075, 0.1, 0.15, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0),
@@ -125,6 +130,31 @@ class Metrics:
             ["kind"],
             registry=registry,
         )
+        self._engine_queue_seconds = Histogram(
+            "clearcall_engine_queue_seconds",
+            "How long a picture waited for the network.",
+            ["kind"],
+            buckets=_STAGE_BUCKETS_S,
+            registry=registry,
+        )
+        self._batch_size = Histogram(
+            "clearcall_batch_size",
+            "Frames that went through the network together, by frame.",
+            buckets=_BATCH_BUCKETS,
+            registry=registry,
+        )
+        self._still_share = Histogram(
+            "clearcall_still_share",
+            "Share of a frame whose last correction was used again.",
+            buckets=_SHARE_BUCKETS,
+            registry=registry,
+        )
+        self._rungs = Counter(
+            "clearcall_frames_sharpened",
+            "Frames by the rung of the quality ladder that did them: student and scale in percent.",
+            ["student", "scale"],
+            registry=registry,
+        )
         self._model = Info("clearcall_model", "The model that is served.", registry=registry)
         self._rates = {route: RateWindow(clock=clock) for route in get_args(Route)}
         registry.register(_RateCollector(self._rates))
@@ -140,6 +170,8 @@ class Metrics:
             for route in get_args(Route)
         }
         self._images.labels("200")
+        for kind in ("image", "frame"):
+            self._engine_queue_seconds.labels(kind)
         ProcessCollector(registry=registry)
         PlatformCollector(registry=registry)
         GCCollector(registry=registry)
@@ -159,6 +191,17 @@ class Metrics:
     def note_image(self, status: int) -> None:
         """Counts one POST /sharpen by the status of its answer."""
         self._images.labels(str(status)).inc()
+
+    def note_engine(self, kind: Literal["image", "frame"], sharpened: Sharpened) -> None:
+        """Records what the engine did with one picture.
+
+        The labels are few: the students that are served, and the scales of the ladder's rungs.
+        """
+        self._engine_queue_seconds.labels(kind).observe(sharpened.queue_ms / 1000)
+        if kind == "frame":
+            self._batch_size.observe(sharpened.batch)
+            self._still_share.observe(sharpened.still_share)
+            self._rungs.labels(sharpened.student, f"{sharpened.scale:.0%}"[:-1]).inc()
 
     def note_sharpened(self, route: Route, times: StageTimes) -> None:
         """Records one picture that was sharpened and answered."""

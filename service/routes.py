@@ -29,6 +29,7 @@ from service.codec_pool import CodecPool
 from service.engine import Engine
 from service.errors import (
     ClearcallError,
+    EngineBusy,
     EngineStopped,
     ImageBroken,
     ImageTooManyPixels,
@@ -113,6 +114,7 @@ _PartsOf = Annotated[Parts, Depends(_parts)]
             ImageTooManyPixels,
             SharpeningFailed,
             QueueFull,
+            EngineBusy,
             EngineStopped,
         ),
     },
@@ -291,7 +293,8 @@ async def live() -> dict[str, str]:
 
 @router.get("/health/ready", summary="Can it sharpen?", responses=describe_problems(EngineStopped))
 async def ready(parts: _PartsOf) -> dict[str, str]:
-    """Ready means that the model is loaded and warmed up."""
+    """Ready means that the model is loaded and warmed up, and that the service is not stopping."""
+    parts.engine.check_ready()
     return {"status": "ready", "model": parts.engine.sharpener.checkpoint.model_id}
 
 

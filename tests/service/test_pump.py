@@ -187,7 +187,7 @@ def test_a_client_that_does_not_read_gets_fewer_frames_and_no_old_ones() -> None
         eventually(has_stalled, within_s=60)
         # The receiver went on draining, and nothing piled up but what is in flight.
         eventually(lambda: live.metric("clearcall_frames_received_total") == sent)
-        assert len(live.parts.engine._queues.frame) <= IN_FLIGHT
+        assert live.parts.engine.waiting("frame") <= IN_FLIGHT
         notice(stream)
         sequences: list[int] = []
         while not sequences or sequences[-1] != sent - 1:
