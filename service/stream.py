@@ -125,6 +125,7 @@ class Session:
         window: int = 2,
         limits: StreamLimits = StreamLimits(),
         on_drop: Callable[[DropReason, int], None] | None = None,
+        on_displayed: Callable[[float], None] | None = None,
         now_s: float = 0.0,
     ) -> None:
         """Begins a stream.
@@ -136,11 +137,13 @@ class Session:
             window: Results on their way at most, until the client sets another number.
             limits: What the client may do.
             on_drop: Told of every frame without a result: the reason and how many.
+            on_displayed: Told how long a frame took from its capture to its display, in ms.
             now_s: The time, as in all methods, in seconds of the caller's clock.
         """
         self.settings = StreamSettings(default_strength, window=min(window, in_flight + 1))
         self.ledger = Ledger(on_drop)
         self.window_stalls = 0
+        self._on_displayed = on_displayed
         self._in_flight = in_flight
         self._limits = limits
         self._ladder = ladder
@@ -198,6 +201,8 @@ class Session:
                 self._credit.note_displayed(sequence)
                 if latency_ms is not None:
                     self._stats.note_displayed(latency_ms, now_s)
+                    if self._on_displayed is not None:
+                        self._on_displayed(latency_ms)
                 return None
             case _:
                 return self.stats(now_s)
