@@ -30,9 +30,9 @@ _ROOM_KNOWN = 0.88  # of the target, for the time that a rung above would take b
 _ROOM_UNKNOWN = 0.7  # of the target, for the time that this rung takes, to try one never measured
 _ROOM_S = 1.5  # for so long there must be room before a step up
 _AFTER_FALL_S = 3.0  # and so long ago must be the last step down
-_FORGET_S, _FORGET_MAX_S = 30.0, 600.0
-_ABSENT_S = 3.0  # the engine uses other rungs for so long: the one asked for is not to be had
-_BARRED_S = 30.0
+_AGAIN_S, _AGAIN_MAX_DOUBLINGS = 30.0, 4  # until what was learned is tried again
+_ABSENT_S = 5.0  # the engine uses other rungs for so long: the one asked for is not to be had
+_HELD_S = 10.0  # a rung that held for so long has its failures forgiven
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +84,8 @@ class _Known:
     until_s: float = -math.inf
     failures: int = 0
     barred_until_s: float = -math.inf
+    absences: int = 0
+    absent_until_s: float = -math.inf
 
 
 class Ladder:
@@ -106,6 +108,7 @@ class Ladder:
         self._absent_since_s: float | None = None
         self._room_since_s: float | None = None
         self._fell_s = -math.inf
+        self._came_s = math.inf
         self._before: tuple[int, float] | None = None  # the rung that was left, and its time in ms
 
     @property
@@ -157,7 +160,7 @@ class Ladder:
         self._absent_since_s = None
         window = self._window
         if window.begun_s is None:  # the first frame of a rung pays for the change
-            window.begun_s = now_s
+            window.begun_s = self._came_s = now_s
             return False
         window.service_ms.append(service_ms)
         window.idle_ms.append(idle_ms)
@@ -178,12 +181,14 @@ class Ladder:
         self._begin_window(now_s)
         if excess > _TOLERANCE:
             return self._fall(excess, service_ms, now_s)
+        if now_s - self._came_s >= _HELD_S:
+            self._known[self._at].failures = 0
         if self._has_room_above(excess, now_s):
             if self._room_since_s is None:
                 self._room_since_s = now_s - window_s
             has_waited = now_s - self._fell_s >= _AFTER_FALL_S
             if has_waited and now_s - self._room_since_s >= _ROOM_S:
-                self._move(self._at - 1, service_ms)
+                self._move(self._next(-1, now_s), service_ms)
                 return True
         else:
             self._room_since_s = None
@@ -203,9 +208,9 @@ class Ladder:
         return excess
 
     def _has_room_above(self, excess: float, now_s: float) -> bool:
-        if self._at == 0:
+        if (at := self._next(-1, now_s)) == self._at:
             return False
-        above = self._known[self._at - 1]
+        above = self._known[at]
         if now_s < above.barred_until_s:
             return False
         if above.ratio is None or now_s >= above.until_s:
@@ -215,24 +220,38 @@ class Ladder:
     def _learn(self, service_ms: float, now_s: float) -> None:
         """The first window after a step by one rung tells what the two cost beside each other."""
         before, self._before = self._before, None
-        if before is None or abs(before[0] - self._at) != 1:
+        if before is None:
             return
         left, left_ms = before
         upper_ms, lower_ms = (service_ms, left_ms) if self._at < left else (left_ms, service_ms)
         known = self._known[min(left, self._at)]
         known.ratio = max(upper_ms / max(lower_ms, 1e-6), 1.0)
-        known.until_s = now_s + min(_FORGET_S * 2**known.failures, _FORGET_MAX_S)
+        known.until_s = now_s + _later_s(known.failures)
 
     def _fall(self, excess: float, service_ms: float, now_s: float) -> bool:
         self._room_since_s = None
         self._fell_s = now_s
-        if self._at == len(self._rungs) - 1:
+        if (below := self._next(1, now_s)) == self._at:
             return False
         known = self._known[self._at]
-        known.failures = min(known.failures + 1, 10)
-        steps = 1 if excess < _FAR_FACTOR else int(math.log2(excess)) + 1
-        self._move(min(self._at + steps, len(self._rungs) - 1), service_ms)
+        known.failures += 1
+        self._move(below, service_ms)
+        if excess >= _FAR_FACTOR:
+            # Over several rungs no ratio is learned that would hold the one that was left back.
+            known.barred_until_s = now_s + _later_s(known.failures)
+            self._before = None
+            for _ in range(int(math.log2(excess))):
+                self._at = self._next(1, now_s)
         return True
+
+    def _next(self, way: int, now_s: float) -> int:
+        """The nearest rung up (-1) or down (1) to be had, or else the present one."""
+        at = self._at + way
+        while 0 <= at < len(self._rungs):
+            if self._known[at].absent_until_s <= now_s:
+                return at
+            at += way
+        return self._at
 
     def _note_absent(self, used: Rung, now_s: float) -> bool:
         """The engine used another rung: at first because frames were under way, or it loads."""
@@ -240,20 +259,11 @@ class Ladder:
             self._absent_since_s = now_s
         if now_s - self._absent_since_s < _ABSENT_S:
             return False
-        self._known[self._at].barred_until_s = now_s + _BARRED_S
+        known = self._known[self._at]
+        known.absent_until_s = now_s + _later_s(known.absences)
+        known.absences += 1
         self._absent_since_s = None
-        down = next(
-            (
-                at
-                for at in range(self._at + 1, len(self._rungs))
-                if self._known[at].barred_until_s <= now_s
-            ),
-            None,
-        )
-        if used in self._rungs:
-            self._at = self._rungs.index(used)
-        elif down is not None:
-            self._at = down
+        self._at = self._rungs.index(used) if used in self._rungs else self._next(1, now_s)
         self._before = None
         self._room_since_s = None
         self._begin_window()
@@ -267,3 +277,7 @@ class Ladder:
 
     def _begin_window(self, now_s: float | None = None) -> None:
         self._window = _Window(begun_s=now_s)
+
+
+def _later_s(failures: int) -> float:
+    return _AGAIN_S * float(2 ** min(failures, _AGAIN_MAX_DOUBLINGS))

@@ -25,12 +25,16 @@ from prometheus_client import (
 from prometheus_client.metrics_core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
+from service.ledger import DropReason
+
 if TYPE_CHECKING:
     from service.lanes import Sharpened
 
-__all__ = ["DropReason", "Metrics", "RateWindow", "Route", "StageTimes"]
+__all__ = ["EndCause", "Metrics", "RateWindow", "Route", "StageTimes"]
 
-DropReason = Literal["replaced", "invalid", "broken", "failed", "disconnected"]
+# Why a stream ended: the client left; 30 bad frames; the network failed on 30; nothing came;
+# nothing was read; the service stops; a bug.
+EndCause = Literal["client", "bad-frames", "failing", "idle", "stalled", "stopping", "error"]
 Route = Literal["/sharpen", "/stream"]
 
 _RATE_WINDOW_S = 5.0
@@ -102,15 +106,31 @@ class Metrics:
         )
         self._frames_dropped = Counter(
             "clearcall_frames_dropped",
-            "Frames without a sharpened answer: replaced by a newer one, invalid (not a frame), "
-            "broken (a picture that cannot be used), failed (in the network), disconnected (the "
-            "client left first).",
+            "Frames without a sharpened answer: replaced by a newer one, paused (by the client), "
+            "limited (over the stream's rate), invalid (not a frame), broken (a picture that "
+            "cannot be used), failed (in the network), stopping (the service stops), disconnected "
+            "(the client left first).",
             ["reason"],
             registry=registry,
         )
         self.streams_active = Gauge(
             "clearcall_streams_active", "Streams that are open.", registry=registry
         )
+        self._streams_ended = Counter(
+            "clearcall_streams_ended", "Streams that ended, by cause.", ["cause"], registry=registry
+        )
+        self.window_stalls = Counter(
+            "clearcall_window_stalls",
+            "How often a frame was held back because a client had not displayed enough results.",
+            registry=registry,
+        )
+        self._glass_to_glass_seconds = Histogram(
+            "clearcall_glass_to_glass_seconds",
+            "From a frame's capture to its result's display, where clients tell it.",
+            buckets=_STAGE_BUCKETS_S,
+            registry=registry,
+        )
+        self._received_rate = RateWindow(clock=clock)
         self._images = Counter(
             "clearcall_images",
             "Requests for POST /sharpen by HTTP status.",
@@ -157,7 +177,7 @@ class Metrics:
         )
         self._model = Info("clearcall_model", "The model that is served.", registry=registry)
         self._rates = {route: RateWindow(clock=clock) for route in get_args(Route)}
-        registry.register(_RateCollector(self._rates))
+        registry.register(_RateCollector(self._rates, self._received_rate))
         # A series that exists from the start lets rate() see its first increase.
         self._drop_counters = {
             reason: self._frames_dropped.labels(reason) for reason in get_args(DropReason)
@@ -169,6 +189,8 @@ class Metrics:
             }
             for route in get_args(Route)
         }
+        for cause in get_args(EndCause):
+            self._streams_ended.labels(cause)
         self._images.labels("200")
         for kind in ("image", "frame"):
             self._engine_queue_seconds.labels(kind)
@@ -183,6 +205,19 @@ class Metrics:
     def watch_queue(self, kind: str, depth: Callable[[], int]) -> None:
         """Reads a queue's depth at every scrape."""
         self._queue_depth.labels(kind).set_function(depth)
+
+    def note_received(self) -> None:
+        """Counts a binary message on a stream."""
+        self.frames_received.inc()
+        self._received_rate.note()
+
+    def note_displayed(self, latency_ms: float) -> None:
+        """Records what a client says that a frame took from its capture to its display."""
+        self._glass_to_glass_seconds.observe(latency_ms / 1000)
+
+    def note_stream_ended(self, cause: EndCause) -> None:
+        """Counts a stream that is over."""
+        self._streams_ended.labels(cause).inc()
 
     def note_dropped(self, reason: DropReason, count: int = 1) -> None:
         """Counts frames that get no result."""
@@ -218,8 +253,9 @@ class Metrics:
 class _RateCollector(Collector):
     """Works the rates out when they are asked for, so that an idle route falls to 0 by itself."""
 
-    def __init__(self, rates: dict[Route, RateWindow]) -> None:
+    def __init__(self, rates: dict[Route, RateWindow], received: RateWindow) -> None:
         self._rates = rates
+        self._received = received
 
     def collect(self) -> Iterable[GaugeMetricFamily]:
         family = GaugeMetricFamily(
@@ -230,3 +266,9 @@ class _RateCollector(Collector):
         for route, rate in self._rates.items():
             family.add_metric([route], rate.per_second())
         yield family
+        received = GaugeMetricFamily(
+            "clearcall_frames_received_per_second",
+            f"Frames received on streams per second over the last {_RATE_WINDOW_S:g} s.",
+        )
+        received.add_metric([], self._received.per_second())
+        yield received

@@ -12,6 +12,7 @@ import uvicorn
 import uvicorn.config
 from fastapi import FastAPI
 
+from service.connection import Connection
 from service.errors import SettingsInvalid
 from service.frames import FRAME_HEADER_BYTES
 from service.settings import PREFIX, Settings
@@ -68,6 +69,7 @@ def server_config(app: FastAPI, settings: Settings) -> uvicorn.Config:
         app,
         log_level=settings.log_level,
         log_config=_log_config(settings.log_level),
+        ws=Connection,
         ws_max_size=settings.max_frame_bytes + FRAME_HEADER_BYTES,  # beyond it: close code 1009
         ws_per_message_deflate=False,  # JPEG does not deflate
         ws_ping_interval=_PING_S,

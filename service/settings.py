@@ -140,6 +140,45 @@ class Settings(BaseSettings):
         description="time for streams and uploads to end when the service stops, seconds; "
         "0 to 3600",
     )
+    window: int = Field(
+        default=2,
+        ge=1,
+        le=17,
+        description="results that may be on their way to a client that acknowledges what it "
+        "displays, until it sets another number; 1 to 17",
+    )
+    max_stream_fps: float = Field(
+        default=0.0,
+        ge=0,
+        le=1_000,
+        allow_inf_nan=False,
+        description="frames per second that one stream may send, what is more is dropped; 0 to "
+        "1000, 0 = no limit",
+    )
+    max_stream_bytes_per_s: float = Field(
+        default=0.0,
+        ge=0,
+        le=1e10,
+        allow_inf_nan=False,
+        description="bytes per second that one stream may send, what is more is dropped; 0 to "
+        "1e10, 0 = no limit",
+    )
+    idle_timeout_s: float = Field(
+        default=300.0,
+        ge=0,
+        le=86_400,
+        allow_inf_nan=False,
+        description="how long a stream may be silent before it is closed, seconds; 0 to 86400, "
+        "0 = for ever",
+    )
+    stalled_reader_s: float = Field(
+        default=10.0,
+        ge=0,
+        le=3_600,
+        allow_inf_nan=False,
+        description="how long a client may read nothing of an answer before it is closed, "
+        "seconds; 0 to 3600, 0 = for ever",
+    )
     frames_in_flight: int = Field(
         default=3,
         ge=1,
