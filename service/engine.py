@@ -165,7 +165,7 @@ class Engine:
 
         students, self._sizes = await _in_thread(load_and_measure)
         self._hint_at_load()
-        self._lanes.start(students.served.lanes)
+        self._lanes.start(students.served)
         self._students = students
 
     def _hint_at_load(self) -> None:
