@@ -95,12 +95,10 @@ async def test_a_client_that_offers_too_much_replaces_frames_itself(live: Live) 
 async def test_a_slow_consumer_gets_new_results_and_skips_old_ones(live: Live) -> None:
     async with Client(live.stream_url) as client:
         filming = asyncio.create_task(film(client))
-        async for first in client:
-            break
+        first = await anext(aiter(client))
         while client.results_skipped < 20:
             await asyncio.sleep(0.01)
-        async for late in client:
-            break
+        late = await anext(aiter(client))
         filming.cancel()
         assert late.sequence - first.sequence >= 20
         assert len(client._results) <= 2
