@@ -262,11 +262,8 @@ def visit_if_let_in(live: Live, seed: int) -> None:
 
 
 def test_200_clients_that_come_and_go_at_random_leave_nothing_behind() -> None:
-    with serve(max_streams=12) as live:
-        with opened(live) as stream:  # so that every thread that there is to be has begun
-            for sequence in range(30):
-                stream.send(numbered(sequence))
-                stream.recv(WAIT_S)
+    with serve(max_streams=12, codec_threads=2) as live:
+        visit(live, 0)
         eventually(lambda: live.metric("clearcall_streams_active") == 0)
         tasks, threads = live.task_count(), own_threads()
         with ThreadPoolExecutor(16) as visitors:
@@ -275,7 +272,7 @@ def test_200_clients_that_come_and_go_at_random_leave_nothing_behind() -> None:
         eventually(lambda: live.metric("clearcall_streams_active") == 0)
         eventually(lambda: live.task_count() <= tasks)
         eventually(lambda: not live.server.server_state.tasks)
-        assert own_threads() == threads
+        assert own_threads() <= threads | {"clearcall-frames_0", "clearcall-frames_1"}
         assert live.parts.frame_pool._executor._work_queue.qsize() == 0
         assert live.parts.engine.waiting("frame") == 0
         assert not live.parts.engine._streams
