@@ -10,7 +10,8 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from service.lanes import Sharpened
-from service.metrics import DropReason, Metrics, RateWindow, Route, StageTimes
+from service.ledger import DropReason
+from service.metrics import Metrics, RateWindow, Route, StageTimes
 
 TIMES = StageTimes(decode_ms=1, queue_ms=2, inference_ms=4, encode_ms=8, total_ms=16)
 
