@@ -55,7 +55,8 @@ def _parser() -> argparse.ArgumentParser:
         argument_default=argparse.SUPPRESS,
     )
     for name, field in Settings.model_fields.items():
-        default = "" if field.default in (None, ()) else f" (default {field.default})"
+        shown = ",".join(field.default) if isinstance(field.default, tuple) else field.default
+        default = "" if shown in (None, "") else f" (default {shown})"
         serve.add_argument(
             f"--{name.replace('_', '-')}",
             metavar=name.split("_")[-1].upper(),

@@ -12,6 +12,7 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
+from PIL import Image
 from websockets.exceptions import ConnectionClosedError, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 from websockets.typing import Origin
@@ -21,7 +22,7 @@ from service.frames import Frame, Result, pack_frame, parse_result
 from service.stream import MAX_BAD_FRAMES_IN_A_ROW
 from tests.service.doubles import FakeSharpener
 from tests.service.live import Live, eventually, serve
-from tests.service.pictures import as_file, difference, jpeg_frame
+from tests.service.pictures import as_file, difference, jpeg_frame, landscape
 
 WAIT_S = 20
 IN_FLIGHT = 3
@@ -79,6 +80,16 @@ def test_hello_says_what_is_served_and_what_is_allowed(live: Live) -> None:
             "max_frame_bytes": 4_000_000,
             "max_frame_px": 8_300_000,
             "in_flight": IN_FLIGHT,
+            "students": ["fake"],
+            "window": 2,
+            "sizes": [{"width": 640, "height": 360, "ms": 10.0}],
+            "limits": {
+                "max_frame_bytes": 4_000_000,
+                "max_frame_px": 8_300_000,
+                "max_fps": 0.0,
+                "max_bytes_per_s": 0.0,
+                "idle_timeout_s": 300.0,
+            },
         }
 
 
@@ -187,7 +198,7 @@ def test_a_client_that_does_not_read_gets_fewer_frames_and_no_old_ones() -> None
         eventually(has_stalled, within_s=60)
         # The receiver went on draining, and nothing piled up but what is in flight.
         eventually(lambda: live.metric("clearcall_frames_received_total") == sent)
-        assert len(live.parts.engine._queues.frame) <= IN_FLIGHT
+        assert live.parts.engine.waiting("frame") <= IN_FLIGHT
         notice(stream)
         sequences: list[int] = []
         while not sequences or sequences[-1] != sent - 1:
@@ -201,13 +212,59 @@ def test_settings_change_in_mid_stream_and_are_answered(live: Live) -> None:
         formats = []
         for name in ("jpeg", "webp", "png"):
             stream.send(json.dumps({"type": "settings", "format": name, "quality": 70}))
-            effective = {"type": "settings", "strength": 1.0, "quality": 70, "format": name}
-            assert notice(stream) == effective
+            effective = notice(stream)
+            assert (effective["quality"], effective["format"]) == (70, name)
             stream.send(jpeg_frame())
             answer = result(stream)
             formats.append(decode_image(answer.encoded, max_pixels=10**6).format)
             assert answer.format == name
     assert formats == ["jpeg", "webp", "png"]
+
+
+def turned(orientation: int) -> bytes:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    return as_file(landscape(40, 60), "jpeg", exif=exif)
+
+
+def test_frames_of_any_kind_and_size_come_back_in_one_stream(live: Live) -> None:
+    gray = Image.fromarray(landscape(30, 50)).convert("L")
+    cases = [
+        (jpeg_frame(48, 64), (64, 48)),
+        (jpeg_frame(200, 120), (120, 200)),  # portrait
+        (jpeg_frame(33, 101), (101, 33)),  # odd
+        (jpeg_frame(1, 1), (1, 1)),
+        (as_file(landscape(31, 45), "jpeg", progressive=True), (45, 31)),
+        (as_file(gray, "jpeg"), (50, 30)),
+        (as_file(Image.fromarray(landscape(24, 36)).convert("CMYK"), "jpeg"), (36, 24)),
+        *[(turned(at), (60, 40) if at < 5 else (40, 60)) for at in range(1, 9)],
+        (jpeg_frame(48, 64), (64, 48)),
+    ]
+    with opened(live) as stream:
+        for sequence, (encoded, size) in enumerate(cases):
+            for name in ("jpeg", "webp", "png"):
+                stream.send(json.dumps({"type": "settings", "format": name, "strength": 0}))
+                notice(stream)
+                stream.send(numbered(sequence, encoded))
+                answer = result(stream)
+                assert (answer.width_px, answer.height_px) == size
+                picture = decode_image(answer.encoded, max_pixels=10**6)
+                assert picture.image.shape == (*size[::-1], 3)
+                source = decode_image(encoded, max_pixels=10**6).image  # by Pillow, upright
+                assert difference(picture.image, source) < 6
+    assert live.dropped() == {}
+
+
+def test_a_frame_too_wide_for_webp_is_told_so_and_the_stream_goes_on(live: Live) -> None:
+    with opened(live) as stream:
+        stream.send('{"type":"settings","format":"webp"}')
+        notice(stream)
+        stream.send(numbered(1, jpeg_frame(2, 16_400)))
+        said = notice(stream)
+        assert (said["code"], said["sequence"]) == ("request-invalid", 1)
+        assert "16383" in said["message"]
+        stream.send(numbered(2))
+        assert result(stream).sequence == 2
 
 
 @pytest.mark.parametrize("message", ["", "hello", "[]", '{"type":"settings","strength":9}'])
