@@ -37,7 +37,7 @@ export async function feed(media, video, host) {
 
 /** One frame of a video element each time one is wanted, as soon as a new one is there. */
 class VideoFeed {
-  #isWanted = false;
+  #isWanted = true; // the pipeline asks for the first one before it knows whom
   #isGrabbing = false;
   #count = 0;
   #unwatch;
