@@ -5,8 +5,9 @@ of 8 bits, with the alpha channel beside them; an RGB colour profile is carried 
 all other metadata (EXIF with its orientation and place, XMP, text) is left behind. Of an animation
 the first picture is taken.
 
-Stream frames (OpenCV, several times faster): JPEG only. Their EXIF orientation is ignored, in size
-and in pixels; a video frame has none.
+Stream frames (libjpeg-turbo through simplejpeg, straight to and from RGB; OpenCV for the rare
+kinds that it refuses, for WebP and PNG, and where it is not installed): JPEG only. They come out
+upright too.
 
 Images are (H, W, 3) uint8 RGB, C-contiguous. BGR exists only between two neighbouring lines of this
 module.
@@ -38,6 +39,12 @@ from PIL import (
 
 from service.errors import ImageBroken, ImageTooManyPixels, ImageUnsupported, RequestInvalid
 from service.frames import FrameFormat
+from service.orientation import jpeg_orientation, turned_upright
+
+try:
+    import simplejpeg
+except ImportError:  # a platform without a wheel: OpenCV does it all
+    simplejpeg = None
 
 __all__ = [
     "ALPHA_FORMATS",
@@ -71,6 +78,7 @@ _MAX_SIDE_PX: dict[ImageFormat, int] = {"jpeg": 65_535, "webp": 16_383}
 # libjpeg spends the time of a whole picture on each scan, and a scan can be a few bytes long: a
 # bomb that no pixel limit catches. Progressive files have about ten.
 _MAX_JPEG_SCANS = 100
+_DAMAGE = ("Corrupt JPEG data", "Premature end of JPEG file")  # how libjpeg's warnings begin
 _TIFF_TILE_WIDTH, _TIFF_TILE_LENGTH = 322, 323
 
 
@@ -182,7 +190,7 @@ def encode_image(picture: Picture, image_format: ImageFormat, *, quality: int) -
 
 
 def decode_frame(encoded: bytes, *, max_pixels: int) -> ImageArray:
-    """Decodes one JPEG frame of a stream.
+    """Decodes one JPEG frame of a stream; it comes out upright.
 
     Raises:
         ImageUnsupported: Not a JPEG.
@@ -193,23 +201,24 @@ def decode_frame(encoded: bytes, *, max_pixels: int) -> ImageArray:
     if height * width > max_pixels:
         raise ImageTooManyPixels(height=height, width=width, limit_px=max_pixels)
     _check_scans(encoded)
-    # Some builds of OpenCV fill the missing part of a cut-off JPEG with grey and say nothing.
-    # Cameras may pad the end.
+    # A decoder may fill the missing part with grey and say nothing. Cameras may pad the end.
     if encoded.rfind(b"\xff\xd9") < 0:
         raise ImageBroken("The JPEG is cut off: its end marker is missing.")
-    try:
-        bgr = cv2.imdecode(
-            np.frombuffer(encoded, np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
-        )
-    except cv2.error as exc:
-        raise ImageBroken("The JPEG is damaged and cannot be decoded.") from exc
-    if bgr is None or bgr.shape[:2] != (height, width):
+    image = _turbo_decoded(encoded, height, width)
+    if image is None:
+        image = _opencv_decoded(encoded)
+    if image is None or image.shape != (height, width, 3):
         raise ImageBroken("The JPEG is damaged and cannot be decoded.")
-    return _swap_red_and_blue(bgr)
+    return turned_upright(image, jpeg_orientation(encoded))
 
 
 def encode_frame(image: ImageArray, frame_format: FrameFormat, *, quality: int) -> bytes:
-    """Encodes one frame of a stream; `quality` 1 to 100 is of JPEG and WebP, PNG is lossless."""
+    """Encodes one frame of a stream; `quality` 1 to 100 is of JPEG and WebP, PNG is lossless.
+
+    A JPEG's chroma is halved (4:2:0), as video has it.
+    """
+    if frame_format == "jpeg" and simplejpeg is not None:
+        return bytes(simplejpeg.encode_jpeg(image, quality, "RGB", "420", fastdct=False))
     options = {
         "jpeg": [cv2.IMWRITE_JPEG_QUALITY, quality],
         "webp": [cv2.IMWRITE_WEBP_QUALITY, quality],
@@ -259,6 +268,35 @@ def _translated_errors() -> Iterator[None]:
         # Damaged files make Pillow fail in an open set of ways (OSError, SyntaxError, ValueError,
         # struct.error, zlib.error, KeyError, ...): whatever it is, it is the file's fault here.
         raise ImageBroken("The picture is damaged or cut off and cannot be decoded.") from exc
+
+
+def _turbo_decoded(encoded: bytes, height: int, width: int) -> ImageArray | None:
+    """Decodes with libjpeg-turbo, as strictly as it can; None where it refuses this kind of JPEG.
+
+    It writes into memory of the size that was checked, and so cannot be made to take more.
+
+    Raises:
+        ImageBroken: The compressed data is damaged; other decoders would patch it up silently.
+    """
+    if simplejpeg is None:
+        return None
+    room = np.empty((height, width, 3), np.uint8)
+    try:
+        image: ImageArray = simplejpeg.decode_jpeg(encoded, "RGB", buffer=room)
+    except ValueError as exc:
+        if str(exc).startswith(_DAMAGE):
+            raise ImageBroken(f"The JPEG is damaged: {exc}.") from exc
+        return None
+    return image
+
+
+def _opencv_decoded(encoded: bytes) -> ImageArray | None:
+    flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
+    try:
+        bgr = cv2.imdecode(np.frombuffer(encoded, np.uint8), flags)
+    except cv2.error:
+        return None
+    return None if bgr is None else _swap_red_and_blue(bgr)
 
 
 def _check_scans(encoded: bytes) -> None:
