@@ -140,7 +140,7 @@ const live = new Live(/** @type {HTMLVideoElement} */ (byId("video")), stage, {
     if (status !== "idle") notice.say(STATUS_LABELS[status]);
   },
   onHello: (hello) => {
-    students = hello.students ?? [hello.model.split("-")[0]];
+    students = hello.students;
     showServer(hello.model, hello.device, hello.backend);
     strength.offer(hello.default_strength);
     tuning.offer(hello);
@@ -156,6 +156,7 @@ const live = new Live(/** @type {HTMLVideoElement} */ (byId("video")), stage, {
     notice.hideIf("frame");
   },
   onReading: (reading) => readings.showLive(reading, { students, isPaused: live.isPaused }),
+  onDropped: (dropped) => readings.showDropped(dropped),
   onBroken: (cause, detail, retryAtMs) => {
     if (cause === "gone" || cause === "silent") showServerGone();
     notice.show(streamProblem(cause, detail), { retryAtMs });

@@ -54,10 +54,10 @@ const WATCH_MS = 1000;
  * @property {number} max_frame_bytes
  * @property {number} max_frame_px
  * @property {number} in_flight
- * @property {string[]} [students] best first
- * @property {number} [window]
- * @property {{width: number, height: number, ms: number}[]} [sizes]
- * @property {Record<string, number>} [limits]
+ * @property {string[]} students best first; results tell the index
+ * @property {number} window
+ * @property {{width: number, height: number, ms: number}[]} sizes that the server measured
+ * @property {{max_fps: number, max_bytes_per_s: number, idle_timeout_s: number}} limits 0 = none
  */
 
 /** @typedef {"gone" | "busy" | "restarting" | "silent" | "refused"} Cause why a connection ended */
@@ -102,9 +102,12 @@ export class ClearcallClient extends EventTarget {
   #attempt = 0;
   #openedAtMs = 0;
   #lastSentAtMs = 0;
+  #dueAtMs = 0;
   #refusal = "";
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   #retryTimer;
+  /** @type {ReturnType<typeof setTimeout> | undefined} */
+  #rateTimer;
   /** @type {ReturnType<typeof setInterval> | undefined} */
   #watchTimer;
 
@@ -138,7 +141,7 @@ export class ClearcallClient extends EventTarget {
 
   /** How many frames may be in flight: the credit window. */
   get window() {
-    return this.#settings.window ?? this.#hello?.window ?? this.#hello?.in_flight ?? 0;
+    return this.#settings.window ?? this.#hello?.window ?? 0;
   }
 
   /** Frames sent and not answered; with acknowledgements, not displayed. */
@@ -148,7 +151,8 @@ export class ClearcallClient extends EventTarget {
 
   /** Whether one more frame may be sent now. */
   get hasRoom() {
-    return this.isLive && !this.#isPaused && this.inFlight < this.window;
+    const isOpen = this.isLive && !this.#isPaused && this.inFlight < this.window;
+    return isOpen && performance.now() >= this.#dueAtMs;
   }
 
   /** Connect, and stay connected until `close`. Called while waiting, it does not wait longer. */
@@ -212,6 +216,7 @@ export class ClearcallClient extends EventTarget {
     const now = performance.now();
     this.#unanswered.set(sequence, { tag, sentAtMs: now });
     this.#lastSentAtMs = now;
+    this.#keepRate(hello.limits.max_fps, now);
     this.#socket?.send(new Blob([frameHeader(sequence, capturedAtMs), /** @type {any} */ (jpeg)]));
     return sequence;
   }
@@ -353,13 +358,16 @@ export class ClearcallClient extends EventTarget {
 
   /** @param {{type: string}} message */
   #say(message) {
-    if (this.#hello?.window === undefined) {
-      if (message.type !== "settings") return;
-      const { type, strength, quality, format } = /** @type {any} */ (message);
-      message = /** @type {any} */ ({ type, strength, quality, format });
-    }
     this.#lastSentAtMs = performance.now();
     this.#socket?.send(JSON.stringify(message));
+  }
+
+  /** What is sent faster than the server takes it is lost there. @param {number} fps 0 = any */
+  #keepRate(fps, /** @type {number} */ now) {
+    if (!fps) return;
+    this.#dueAtMs = now + 1000 / fps;
+    clearTimeout(this.#rateTimer);
+    this.#rateTimer = setTimeout(() => this.#tellRoom(), 1000 / fps);
   }
 
   #tellRoom() {
@@ -382,7 +390,7 @@ export class ClearcallClient extends EventTarget {
 
   /** A stream that rests for long is closed by the server; a ping tells that it is still wanted. @param {number} now */
   #keepAlive(now) {
-    const limitMs = (this.#hello?.limits?.idle_timeout_s ?? Infinity) * 1000;
+    const limitMs = (this.#hello?.limits.idle_timeout_s || Infinity) * 1000;
     if (this.isLive && now - this.#lastSentAtMs > limitMs / 3) this.ping().catch(() => {});
   }
 
@@ -400,6 +408,8 @@ export class ClearcallClient extends EventTarget {
   /** Let go of the socket at once; a dead one may take minutes to report its own end. */
   #abandon() {
     clearTimeout(this.#retryTimer);
+    clearTimeout(this.#rateTimer);
+    this.#dueAtMs = 0;
     const socket = this.#socket;
     this.#socket = null;
     this.#hello = null;

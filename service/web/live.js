@@ -19,6 +19,7 @@ import { SourceError, openCamera, openScreen, openVideo } from "./sources.js";
  * @property {(settings: StreamSettings) => void} onSettings
  * @property {(facts: PairFacts) => void} onShown a pair was drawn
  * @property {(reading: import("./meters.js").Reading | null) => void} onReading
+ * @property {(dropped: Record<string, number>) => void} onDropped frames without a result, by reason
  * @property {(cause: import("./clearcall-client.js").Cause, detail: string, retryAtMs: number) => void} onBroken
  *   the stream broke and is going to be opened again
  * @property {(message: string) => void} onFrameError
@@ -245,6 +246,9 @@ export class Live {
       case "pair":
         this.stage.setWaiting(false);
         this.listener.onShown(detail);
+        break;
+      case "stats":
+        this.listener.onDropped(detail.dropped);
         break;
       case "reading":
         this.listener.onReading(detail);

@@ -13,6 +13,8 @@ import { StreamMeters } from "./meters.js";
 import { Painter } from "./painter.js";
 
 const READ_EVERY_MS = 250;
+/** The server's own counts, every so many readings. */
+const ASK_EVERY = 8;
 /** A frame that comes a little early for the wanted rate is still taken: cameras jitter. */
 const EARLY_MS = 4;
 
@@ -53,6 +55,7 @@ export class Pipeline {
   #dueAtMs = 0;
   #arrived = 0;
   #drawn = 0;
+  #readings = 0;
 
   /** @param {(message: any, transfer?: Transferable[]) => void} post messages to the page: see host.js */
   constructor(post) {
@@ -315,6 +318,13 @@ export class Pipeline {
   #read() {
     const reading = this.#client?.isPaused ? null : this.#meters.read(performance.now());
     this.post({ type: "reading", detail: reading });
+    if (reading && this.#readings++ % ASK_EVERY === 0) void this.#ask();
+  }
+
+  async #ask() {
+    // A stream that breaks meanwhile has no counts to tell any more.
+    const stats = await this.#client?.stats().catch(() => null);
+    if (stats) this.post({ type: "stats", detail: stats });
   }
 
   async #snapshot() {

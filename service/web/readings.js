@@ -13,6 +13,7 @@ const NOTHING = {
   latency: "–",
   p95: "–",
   dropped: "–",
+  reasons: "–",
   rung: "–",
   still: "–",
   sent: "–",
@@ -50,7 +51,6 @@ export class Readings {
       inputFps: reading.inputFps.toFixed(0),
       latency: formatMs(reading.latencyMedianMs),
       p95: formatMs(reading.latencyP95Ms),
-      dropped: String(reading.dropped),
       rung: describeRung(reading.rung, students),
       still: formatShare(reading.stillShare),
       sent: formatRate(reading.sentKbps),
@@ -62,6 +62,16 @@ export class Readings {
       { queue: queueMs, decode: decodeMs, inference: inferenceMs, encode: encodeMs },
       reading.latencyMedianMs,
     );
+  }
+
+  /** @param {Record<string, number>} dropped frames without a result, by the server's reason */
+  showDropped(dropped) {
+    const reasons = Object.entries(dropped).filter(([, count]) => count > 0);
+    const total = reasons.reduce((sum, [, count]) => sum + count, 0);
+    this.figures.show({
+      dropped: String(total),
+      reasons: reasons.map(([reason, count]) => `${count} ${reason}`).join(", ") || "none",
+    });
   }
 
   /** @param {Record<string, number>} timesMs of one picture @param {number} roundTripMs */

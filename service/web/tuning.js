@@ -35,12 +35,9 @@ export class Tuning {
    * @param {import("./clearcall-client.js").Hello} hello
    */
   offer(hello) {
-    for (const row of document.querySelectorAll("[data-speaks=adapt]")) {
-      /** @type {HTMLElement} */ (row).hidden = hello.window === undefined;
-    }
     for (const option of this.size.options) {
       const [width, height] = option.value.split("x").map(Number);
-      const size = hello.sizes?.find((known) => known.width === width && known.height === height);
+      const size = hello.sizes.find((known) => known.width === width && known.height === height);
       option.disabled = width * height > hello.max_frame_px;
       option.textContent = size ? `${height}p, about ${Math.round(size.ms)} ms` : `${height}p`;
     }
