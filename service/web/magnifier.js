@@ -96,13 +96,12 @@ export class Magnifier {
     const x = left - around.left + this.#spot.x * width;
     const y = top - around.top + this.#spot.y * height;
     const { offsetWidth, offsetHeight } = this.lens;
+    const lowest = Math.max(0, around.height - offsetHeight);
     const above = y - offsetHeight - DISTANCE_PX;
-    const place = {
-      left: clamp(x - offsetWidth / 2, 0, Math.max(0, around.width - offsetWidth)),
-      top: above >= 0 ? above : y + DISTANCE_PX,
-    };
-    this.lens.style.setProperty("--x", `${place.left}px`);
-    this.lens.style.setProperty("--y", `${place.top}px`);
+    const below = Math.min(y + DISTANCE_PX, lowest); // small pictures leave no place that is free
+    const beside = clamp(x - offsetWidth / 2, 0, Math.max(0, around.width - offsetWidth));
+    this.lens.style.setProperty("--x", `${beside}px`);
+    this.lens.style.setProperty("--y", `${above >= 0 || y > lowest ? Math.max(0, above) : below}px`);
     this.onLook(this.#spot, ZOOM);
   }
 }

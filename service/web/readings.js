@@ -13,7 +13,7 @@ const NOTHING = {
   latency: "–",
   p95: "–",
   dropped: "–",
-  reasons: "–",
+  reasons: "",
   rung: "–",
   still: "–",
   sent: "–",
@@ -70,7 +70,7 @@ export class Readings {
     const total = reasons.reduce((sum, [, count]) => sum + count, 0);
     this.figures.show({
       dropped: String(total),
-      reasons: reasons.map(([reason, count]) => `${count} ${reason}`).join(", ") || "none",
+      reasons: reasons.length ? `(${reasons.map(([why, count]) => `${count} ${why}`).join(", ")})` : "",
     });
   }
 

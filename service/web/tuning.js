@@ -39,7 +39,7 @@ export class Tuning {
       const [width, height] = option.value.split("x").map(Number);
       const size = hello.sizes.find((known) => known.width === width && known.height === height);
       option.disabled = width * height > hello.max_frame_px;
-      option.textContent = size ? `${height}p, about ${Math.round(size.ms)} ms` : `${height}p`;
+      option.textContent = size ? `${height}p · ${Math.round(size.ms)} ms` : `${height}p`;
     }
   }
 }

@@ -36,12 +36,14 @@ const hello = { type: "hello", protocol: 1, model: "m", device: "cpu", backend: 
   limits: { max_fps: 0, max_bytes_per_s: 0, idle_timeout_s: 30 } };
 const { ClearcallClient, frameHeader } = await load("clearcall-client.js");
 const open = (options = {}) => {
-  const client = new ClearcallClient("ws://x/stream", { WebSocket: Socket, random: () => 0.5, ...options });
+  const client = new ClearcallClient("ws://x/stream",
+    { WebSocket: Socket, random: () => 0.5, ...options });
   const events = [];
   for (const type of ["state", "result", "room", "settings", "refusal", "paused", "resumed"])
     client.addEventListener(type, ({ detail }) => events.push([type, detail]));
   client.connect();
-  return { client, events, names: () => events.filter(([t]) => t === "state").map(([, d]) => d.name) };
+  const states = () => events.filter(([type]) => type === "state").map(([, state]) => state);
+  return { client, events, states };
 };
 const answer = (sequence) => {
   const bytes = new Uint8Array(50);
@@ -158,7 +160,7 @@ def test_client_comes_back_later_each_time_and_brings_its_settings() -> None:
     said = run_node(
         _DOUBLE
         + """
-        const { client, names, events } = open({ settings: { strength: 2 } });
+        const { client, states, events } = open({ settings: { strength: 2 } });
         sockets[0].say(hello);
         client.set({ quality: 60 });
         client.pause();
@@ -176,11 +178,12 @@ def test_client_comes_back_later_each_time_and_brings_its_settings() -> None:
             { type: "error", code: "streams-full", message: "Full.", sequence: null });
           sockets.at(-1).end(code, "why");
         }
-        const causes = events.filter(([, d]) => d?.name === "waiting").map(([, d]) => [d.cause, d.detail]);
+        const causes = states().filter(({ name }) => name === "waiting")
+          .map(({ cause, detail }) => [cause, detail]);
         client.connect();
         sockets.at(-1).say(hello);
         client.close();
-        say({ waits, causes, texts: sockets.at(-1).texts(), last: names().at(-1) });
+        say({ waits, causes, texts: sockets.at(-1).texts(), last: states().at(-1).name });
         """
     )
     assert said["waits"] == [500, 1000, 2000, 4000, 8000, 8000]
@@ -200,8 +203,13 @@ def test_silent_server_is_left_and_resting_streams_are_kept_alive() -> None:
         + """
         let now = 0;
         performance.now = () => now;
-        const pass = (ms) => { for (let at = 0; at < ms; at += 1000) { now += 1000; mock.timers.tick(1000); } };
-        const { client, events } = open();
+        const pass = (ms) => {
+          for (let at = 0; at < ms; at += 1000) {
+            now += 1000;
+            mock.timers.tick(1000);
+          }
+        };
+        const { client, states } = open();
         sockets[0].say(hello);
         pass(12_000);
         const kept = sockets[0].texts().map(({ type }) => type);
@@ -209,7 +217,7 @@ def test_silent_server_is_left_and_resting_streams_are_kept_alive() -> None:
         pass(9_000);
         const isPatient = client.isLive;
         pass(2_000);
-        say({ kept, isPatient, state: events.filter(([t]) => t === "state").at(-1)[1] });
+        say({ kept, isPatient, state: states().at(-1) });
         client.close();
         """
     )
@@ -254,8 +262,12 @@ def test_pause_gives_frames_up_and_resume_makes_room() -> None:
         client.resume();
         sockets[0].onmessage(answer(0)); // was under way: nobody waits for it any more
         trace.push(client.inFlight, client.send(jpeg), client.send(new Uint8Array(2000)));
-        say({ trace, texts: sockets[0].texts(), results: events.filter(([t]) => t === "result").length,
-              refusals: events.filter(([t]) => t === "refusal").map(([, d]) => d.code) });
+        say({
+          trace,
+          texts: sockets[0].texts(),
+          results: events.filter(([type]) => type === "result").length,
+          refusals: events.filter(([type]) => type === "refusal").map(([, { code }]) => code),
+        });
         client.close();
         """
     )
@@ -288,9 +300,9 @@ def test_another_protocol_is_not_spoken() -> None:
     said = run_node(
         _DOUBLE
         + """
-        const { client, names } = open();
+        const { client, states } = open();
         sockets[0].say({ ...hello, protocol: 2 });
-        say([names(), client.isLive, sockets[0].isClosed]);
+        say([states().map(({ name }) => name), client.isLive, sockets[0].isClosed]);
         client.close();
         """
     )
@@ -323,7 +335,8 @@ def test_wire_module_speaks_the_servers_format() -> None:
           header: Buffer.from(frameHeader(4294967295, 1234.5678)).toString("hex"),
           result: { ...rest, type: encoded.type, text: await encoded.text() },
           refused: [0, 47, 48].map((size) => {
-            try { parseResult(new ArrayBuffer(size)); } catch (error) { return error instanceof NotAResult; }
+            try { parseResult(new ArrayBuffer(size)); }
+            catch (error) { return error instanceof NotAResult; }
           }),
           order: [isAfter(1, 0), isAfter(0, 1), isAfter(3, 4294967290), isAfter(5, 5)],
         });
@@ -370,7 +383,8 @@ def test_meters_count_the_last_seconds_only() -> None:
           meters.add(at, { ...frame, latencyMs: at < 950 ? 40 : 90, dropped: 3 });
         }
         const early = meters.read(950);
-        for (let at = 3000; at < 5000; at += 100) meters.add(at, { ...frame, latencyMs: 60, dropped: 5 });
+        for (let at = 3000; at < 5000; at += 100)
+          meters.add(at, { ...frame, latencyMs: 60, dropped: 5 });
         say({ young, early, late: meters.read(4999), gone: meters.read(9000),
               percentiles: [percentile([3, 1, 2], 0.5), String(percentile([], 0.5))] });
         """
@@ -398,8 +412,11 @@ def test_frames_fit_into_the_box_whichever_way_they_are_turned() -> None:
         """
         const { fitInto } = await load("encoder.js");
         const box = { height: 720, width: 1280 };
-        say([[360, 640], [640, 360], [480, 640], [1080, 1920], [333, 777], [5, 3000]].map(
-          ([height, width]) => { const fit = fitInto({ height, width }, box); return [fit.height, fit.width]; }));
+        const sources = [[360, 640], [640, 360], [480, 640], [1080, 1920], [333, 777], [5, 3000]];
+        say(sources.map(([height, width]) => {
+          const fit = fitInto({ height, width }, box);
+          return [fit.height, fit.width];
+        }));
         """
     )
     assert sizes == [[720, 1280], [1280, 720], [720, 960], [720, 1280], [548, 1280], [2, 1280]]
