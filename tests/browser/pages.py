@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import base64
 import re
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -24,12 +25,14 @@ __all__ = [
     "read",
     "start_camera",
     "started",
+    "until",
     "write_film",
 ]
 
 _CAMERA_PX = (360, 640)
 _CAMERA_FRAMES = 12
 _WAIT_MS = 15_000
+_POLL_MS = 60
 
 CANVAS_CAMERA = """
     navigator.mediaDevices.getUserMedia = async () => {
@@ -129,6 +132,18 @@ def pixels(page: Page, selector: str) -> ImageArray:
     canvas = page.locator(selector)
     encoded = canvas.evaluate("canvas => canvas.toDataURL('image/png').split(',')[1]")
     return read(base64.b64decode(encoded))
+
+
+def until(page: Page, is_true: Callable[[], bool], *, within_s: float = 20.0) -> None:
+    """Waits until a condition holds, leaving the page time to bring it about.
+
+    Raises:
+        AssertionError: It does not in time.
+    """
+    end_s = time.monotonic() + within_s
+    while not is_true():
+        assert time.monotonic() < end_s, "it never came true"
+        page.wait_for_timeout(_POLL_MS)
 
 
 def cut(shot: ImageArray, target: Locator) -> ImageArray:

@@ -7,8 +7,8 @@ import base64
 from playwright.sync_api import Browser, Page, expect
 
 from service.codec import ImageArray
-from tests.browser.pages import CANVAS_CAMERA, open_page, read
-from tests.service.live import eventually, serve
+from tests.browser.pages import CANVAS_CAMERA, open_page, read, until
+from tests.service.live import serve
 
 _GRAB = """(id) => {
     const video = document.getElementById(id);
@@ -35,13 +35,13 @@ def test_other_end_of_the_call_sees_the_sharpened_stream(browser: Browser) -> No
         expect(page.locator("#hang-up")).to_be_focused()
         expect(page.locator("#status")).to_have_text("The call runs.")
         expect(page.locator("#facts")).to_contain_text("FPS")
-        eventually(lambda: page.evaluate("document.getElementById('remote').currentTime") > 1)
-        eventually(lambda: _grab(page, "remote").std() > 1.25 * _grab(page, "local").std())
+        until(page, lambda: page.evaluate("document.getElementById('remote').currentTime") > 1)
+        until(page, lambda: _grab(page, "remote").std() > 1.25 * _grab(page, "local").std())
         page.locator("#sharpen").uncheck()
-        eventually(lambda: _grab(page, "remote").std() < 1.15 * _grab(page, "local").std())
+        until(page, lambda: _grab(page, "remote").std() < 1.15 * _grab(page, "local").std())
         page.locator("#hang-up").press("Enter")
         expect(page.locator("#call")).to_be_focused()
-        eventually(lambda: live.metric("clearcall_streams_active") == 0)
+        until(page, lambda: live.metric("clearcall_streams_active") == 0)
 
 
 def _grab(page: Page, name: str) -> ImageArray:

@@ -23,8 +23,8 @@ from tests.browser.pages import (
     read,
     start_camera,
     started,
+    until,
 )
-from tests.service.live import eventually
 from tests.service.pictures import difference
 
 _DROP = """([encoded, name]) => {
@@ -64,7 +64,7 @@ def test_camera_starts_by_keyboard_and_shows_its_picture_before_and_after(
         expect(page.locator("#pill")).to_have_text("Live")
         expect(page.locator("#pause")).to_be_focused()
 
-        eventually(lambda: (number(page, "#fps") or 0) > 1)
+        until(page, lambda: (number(page, "#fps") or 0) > 1)
         for figure in ("#input-fps", "#latency", "#p95", "#dropped"):
             assert number(page, figure) is not None
         for stage in ("queue", "decode", "inference", "encode", "rest"):
@@ -78,7 +78,7 @@ def test_camera_starts_by_keyboard_and_shows_its_picture_before_and_after(
         page.get_by_label("Side by side").check()
         page.locator("#strength").press("End")
         expect(page.locator("#strength-value")).to_have_attribute("data-applied", "2")
-        eventually(lambda: difference(pixels(page, "#input"), pixels(page, "#output")) > 0.3)
+        until(page, lambda: difference(pixels(page, "#input"), pixels(page, "#output")) > 0.3)
         page.locator("#pause").press("Enter")  # hold both pictures still
         expect(page.locator("#pill")).to_have_text("Paused")
         shot = read(page.screenshot())
@@ -101,8 +101,8 @@ def test_output_follows_the_camera_until_it_is_stopped_whatever_the_browser_has(
     with started(browser, url, before=before) as page:
         assert bool(page.workers) is is_in_worker
         first = pixels(page, "#output")
-        eventually(lambda: difference(first, pixels(page, "#output")) > 1)
-        eventually(lambda: (number(page, "#input-fps") or 0) > 1)
+        until(page, lambda: difference(first, pixels(page, "#output")) > 1)
+        until(page, lambda: (number(page, "#input-fps") or 0) > 1)
         page.locator("#stop").press("Enter")
         expect(page.locator("#start")).to_be_focused()
         assert page.evaluate("document.querySelector('#video').srcObject") is None
@@ -131,7 +131,7 @@ def test_size_rate_and_strength_change_while_it_streams(browser: Browser, url: s
                 re.compile(size.replace("x", r"\D+"))
             )
         page.locator("#rate").select_option("10")
-        eventually(lambda: 0 < (number(page, "#fps") or 0) < 11)
+        until(page, lambda: 0 < (number(page, "#fps") or 0) < 11)
         expect(page.locator("#notice")).to_be_hidden()
         expect(page.locator("#pill")).to_have_text("Live")
 
@@ -164,7 +164,7 @@ def test_views_divider_and_actual_pixels_work_by_keyboard(browser: Browser, url:
         expect(panes).to_have_attribute("data-view", "output")
         expect(page.locator("#input")).to_be_hidden()
         first = pixels(page, "#output")
-        eventually(lambda: difference(first, pixels(page, "#output")) > 1)
+        until(page, lambda: difference(first, pixels(page, "#output")) > 1)
 
 
 def test_divider_is_dragged_by_the_pointer(browser: Browser, url: str) -> None:
@@ -188,32 +188,36 @@ def test_magnifier_shows_the_same_pixels_before_and_after(browser: Browser, url:
         page.locator("#pause").press("Enter")
         page.locator("#magnify").press("Enter")
         expect(page.locator("#lens")).to_be_visible()
+        until(page, lambda: pixels(page, "#lens-canvas").std() > 0)  # and so the pause has come
         before, after = pixels(page, "#input"), pixels(page, "#output")
 
-        def halves(x: int, y: int) -> list[ImageArray]:
+        def halves(x: float, y: float) -> list[ImageArray]:
+            top, left = round(y) - 14, round(x) - 14
             return [
                 cv2.resize(
-                    image[y - 14 : y + 14, x - 14 : x + 14],
+                    image[top : top + 28, left : left + 28],
                     (168, 168),
                     interpolation=cv2.INTER_NEAREST,
                 ).astype(np.uint8)
                 for image in (before, after)
             ]
 
-        def is_magnified(x: int, y: int) -> bool:
+        def is_magnified(x: float, y: float) -> bool:
             lens = pixels(page, "#lens-canvas")
             wanted = halves(x, y)
             return difference(lens, np.hstack(wanted)) < 1
 
-        eventually(lambda: is_magnified(320, 180))
+        until(page, lambda: is_magnified(320, 180))
         for key, times in (("ArrowRight", 5), ("ArrowUp", 5)):
             for _ in range(times):
                 page.locator("#magnify").press(key)
-        eventually(lambda: is_magnified(384, 144))
+        until(page, lambda: is_magnified(384, 144))
         box = page.locator("#output").bounding_box()
         assert box is not None
-        page.mouse.move(box["x"] + box["width"] / 4, box["y"] + box["height"] / 4)
-        eventually(lambda: is_magnified(160, 90))
+        x, y = round(box["x"] + box["width"] / 4), round(box["y"] + box["height"] / 4)
+        page.mouse.move(x, y)
+        spot = (x - box["x"]) / box["width"] * 640, (y - box["y"]) / box["height"] * 360
+        until(page, lambda: is_magnified(*spot))
         page.locator("#magnify").press("Escape")
         expect(page.locator("#lens")).to_be_hidden()
 
@@ -252,7 +256,11 @@ def test_recording_is_saved_as_a_film_of_the_output(
 def test_snapshot_saves_the_pair_as_it_was_sent_and_as_it_came(browser: Browser, url: str) -> None:
     with started(browser, url) as page:
         downloads: list[Download] = []
-        page.on("download", downloads.append)
+
+        def keep(download: Download) -> None:  # the browser marks what it calls
+            downloads.append(download)
+
+        page.on("download", keep)
         page.locator("#strength").press("End")
         expect(page.locator("#strength-value")).to_have_attribute("data-applied", "2")
         page.locator("#pause").press("Enter")
@@ -299,7 +307,7 @@ def test_video_file_is_streamed_over_and_over(
         expect(page.locator("#studio-title")).to_have_text("film.webm")
         expect(page.locator("#output-facts")).to_contain_text(re.compile(r"480\D+360"))
         first = pixels(page, "#output")
-        eventually(lambda: difference(first, pixels(page, "#output")) > 1)
+        until(page, lambda: difference(first, pixels(page, "#output")) > 1)
         page.locator("#pause").press("Enter")
         assert page.evaluate("document.querySelector('#video').paused")
 
@@ -313,8 +321,8 @@ def test_picture_is_sharpened_and_can_be_saved(
         expect(page.locator("#server")).to_have_attribute("data-state", "ready")
         page.evaluate(give, [base64.b64encode(picture_file).decode(), "desk.jpg"])
         expect(page.locator("#pill")).to_have_text("Sharpened")
-        eventually(lambda: difference(pixels(page, "#input"), picture) < 3)
-        eventually(lambda: difference(pixels(page, "#input"), pixels(page, "#output")) > 0.2)
+        until(page, lambda: difference(pixels(page, "#input"), picture) < 3)
+        until(page, lambda: difference(pixels(page, "#input"), pixels(page, "#output")) > 0.2)
         assert (number(page, "#round-trip") or 0) >= (number(page, "#server-total") or 1) > 0
         with page.expect_download() as saved:
             page.locator("#save").press("Enter")
@@ -330,11 +338,11 @@ def test_moving_the_slider_sharpens_the_picture_anew(
         expect(page.locator("#pill")).to_have_text("Sharpened")
         page.locator("#strength").press("Home")
         expect(page.locator("#strength-value")).to_have_attribute("data-applied", "0")
-        eventually(lambda: difference(pixels(page, "#input"), pixels(page, "#output")) < 1)
+        until(page, lambda: difference(pixels(page, "#input"), pixels(page, "#output")) < 1)
         plain = pixels(page, "#output")
         page.locator("#strength").press("End")
         expect(page.locator("#strength-value")).to_have_attribute("data-applied", "2")
-        eventually(lambda: difference(plain, pixels(page, "#output")) > 0.2)
+        until(page, lambda: difference(plain, pixels(page, "#output")) > 0.2)
 
 
 def test_second_camera_can_be_picked(launch: Launch, url: str) -> None:
@@ -344,7 +352,7 @@ def test_second_camera_can_be_picked(launch: Launch, url: str) -> None:
         expect(picker.locator("option")).to_have_count(2)
         first = picker.input_value()
         picker.select_option(index=1)
-        eventually(lambda: picker.input_value() not in ("", first))
+        until(page, lambda: picker.input_value() not in ("", first))
         expect(page.locator("#pill")).to_have_text("Live")
         expect(page.locator("#output-facts")).to_contain_text(re.compile(r"640\D+360"))
 

@@ -8,8 +8,8 @@ from playwright.sync_api import Browser, expect
 from websockets.sync.client import connect
 
 from tests.browser.launching import ALLOW_CAMERA, OTHER_HOST, Launch
-from tests.browser.pages import CANVAS_CAMERA, choose_file, number, open_page, start_camera
-from tests.service.live import Live, eventually, serve
+from tests.browser.pages import CANVAS_CAMERA, choose_file, number, open_page, start_camera, until
+from tests.service.live import Live, serve
 
 _REFUSED_SCREEN = """navigator.mediaDevices.getDisplayMedia = async () => {
     throw new DOMException("Permission denied", "NotAllowedError");
@@ -104,7 +104,7 @@ def test_stream_goes_on_by_itself_when_the_server_is_back(browser: Browser) -> N
         with serve(port=int(first.url.rpartition(":")[2])):
             expect(page.locator("#pill")).to_have_text("Live")
             expect(page.locator("#notice")).to_be_hidden()
-            eventually(lambda: (number(page, "#fps") or 0) > 1)
+            until(page, lambda: (number(page, "#fps") or 0) > 1)
             page.locator("#stop").click()
 
 
@@ -127,14 +127,14 @@ def test_hidden_tab_sends_nothing_until_it_is_seen_again(browser: Browser) -> No
         start_camera(page, live.url)
         page.evaluate("hide(true)")
         expect(page.locator("#pill")).to_have_text("Paused while hidden")
-        eventually(lambda: _unanswered(live) == 0)
+        until(page, lambda: _unanswered(live) == 0)
         received = live.metric("clearcall_frames_received_total")
         painted = page.evaluate("painted")
-        eventually(lambda: page.evaluate("painted") > painted + 5)
+        until(page, lambda: page.evaluate("painted") > painted + 5)
         assert live.metric("clearcall_frames_received_total") == received
         page.evaluate("hide(false)")
         expect(page.locator("#pill")).to_have_text("Live")
-        eventually(lambda: live.metric("clearcall_frames_received_total") > received)
+        until(page, lambda: live.metric("clearcall_frames_received_total") > received)
         page.locator("#pause").click()
         page.evaluate("hide(true)")
         page.evaluate("hide(false)")
