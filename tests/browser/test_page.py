@@ -212,6 +212,7 @@ def test_magnifier_shows_the_same_pixels_before_and_after(browser: Browser, url:
             for _ in range(times):
                 page.locator("#magnify").press(key)
         until(page, lambda: is_magnified(384, 144))
+        page.evaluate("window.scrollTo(0, 0)")
         box = page.locator("#output").bounding_box()
         assert box is not None
         x, y = round(box["x"] + box["width"] / 4), round(box["y"] + box["height"] / 4)
