@@ -356,7 +356,7 @@ export class ClearcallClient extends EventTarget {
     this.#questions.delete(id);
   }
 
-  /** @param {{type: string}} message */
+  /** @param {object} message */
   #say(message) {
     this.#lastSentAtMs = performance.now();
     this.#socket?.send(JSON.stringify(message));

@@ -148,6 +148,8 @@ export class Pipeline {
   /** @param {import("./clearcall-client.js").StreamState} state */
   #onState(state) {
     if (state.name !== "live") this.#meters.reset();
+    // While one result is decoded and drawn here, the server has work for all its places.
+    else this.#client?.set({ window: state.hello.in_flight });
     this.post({ type: "state", detail: state });
     this.#want();
   }

@@ -27,15 +27,17 @@ export class Stage extends EventTarget {
     super();
     this.viewer = viewer;
     this.panes = find(viewer, "#panes");
-    this.output = /** @type {HTMLCanvasElement} */ (find(viewer, "#output"));
+    const canvas = (/** @type {string} */ selector) =>
+      /** @type {HTMLCanvasElement} */ (find(viewer, selector));
+    this.output = canvas("#output");
     this.divider = find(viewer, "#divider");
     this.zoom = /** @type {HTMLButtonElement} */ (find(viewer, "#zoom"));
     /** @type {Promise<import("./host.js").Host>} */
     this.host = openHost(
       {
-        input: find(viewer, "#input"),
+        input: canvas("#input"),
         output: this.output,
-        lens: find(viewer, "#lens-canvas"),
+        lens: canvas("#lens-canvas"),
       },
       (message) => this.#receive(message),
     );
