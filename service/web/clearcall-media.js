@@ -66,10 +66,10 @@ export class ClearcallMedia extends EventTarget {
   }
 
   /** @param {MediaStream} source @param {import("./host.js").Host} host */
-  async #begin(source, host) {
+  #begin(source, host) {
+    if (this.#isClosed) return;
     const video = Object.assign(document.createElement("video"), { muted: true, playsInline: true });
-    this.#feed = await feed(source, video, host);
-    if (this.#isClosed) this.#feed.stop();
+    this.#feed = feed(source, video, host);
   }
 
   /** @param {object} message */

@@ -16,9 +16,9 @@ import { sharedNowMs } from "./pipeline.js";
  * @param {MediaStream | null} media null: the video element already plays a file
  * @param {HTMLVideoElement} video
  * @param {import("./host.js").Host} host
- * @returns {Promise<Feed>}
+ * @returns {Feed} at once: what the pipeline asks for must find it
  */
-export async function feed(media, video, host) {
+export function feed(media, video, host) {
   const Processor = /** @type {any} */ (globalThis).MediaStreamTrackProcessor;
   if (media && host.isWorker && Processor) {
     const track = media.getVideoTracks()[0].clone(); // the page keeps its own to stop and to change
@@ -30,14 +30,14 @@ export async function feed(media, video, host) {
   host.post({ type: "source" });
   if (media) {
     video.srcObject = media;
-    await video.play().catch(() => {}); // only fails where another source was set meanwhile
+    video.play().catch(() => {}); // only fails where another source was set meanwhile
   }
   return feeder;
 }
 
 /** One frame of a video element each time one is wanted, as soon as a new one is there. */
 class VideoFeed {
-  #isWanted = true; // the pipeline asks for the first one before it knows whom
+  #isWanted = false;
   #isGrabbing = false;
   #count = 0;
   #unwatch;

@@ -145,7 +145,9 @@ export class Live {
     this.#isConnected = false;
     this.stage.setWaiting(true);
     this.stage.post({ type: "open", url: streamUrl(), settings: this.#settings });
-    this.#feed = await feed(source.media, this.video, await this.stage.host);
+    const host = await this.stage.host;
+    if (source !== this.#source) return; // stopped, or another one meanwhile
+    this.#feed = feed(source.media, this.video, host);
     this.#hide(document.hidden);
   }
 
