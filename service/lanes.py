@@ -3,7 +3,8 @@
 - Work that is alone gets the whole machine. While there is more, each of the model's lanes takes
   the next on its share of the cores: nobody waits for the slowest thread of a picture, so that more
   of them are finished.
-- Where there are several lanes, one is kept free of images.
+- Where there are several lanes, one is kept free of images, and while several streams are at work
+  none of them has every lane.
 - An image goes through in pieces, and after each of them it is the queues' turn again.
 - Where the model takes batches, frames that go together are run together. A lane waits at most
   `batch_wait_s` for more of them, and not at all where nobody is left who could send one.
@@ -12,10 +13,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypeAlias
 
 from service.codec import ImageArray
 from service.errors import ClearcallError, EngineStopped, SharpeningFailed
@@ -68,6 +70,9 @@ class Work(Job):
     spent_s: float = 0.0  # in the network, in the pieces so far
 
 
+_Outcome: TypeAlias = Sharpened | ClearcallError
+
+
 class Lanes:
     """The queues and the threads that work them off. Its methods are called from one event loop."""
 
@@ -79,6 +84,7 @@ class Lanes:
         self._threads: list[threading.Thread] = []
         self._is_stopping = False
         self._max_images = 1
+        self._max_of_stream: int | None = None
 
     @property
     def are_alive(self) -> bool:
@@ -96,9 +102,12 @@ class Lanes:
         """Images that wait for a lane, begun ones included."""
         return len(self._queues.images)
 
-    def start(self, count: int) -> None:
-        """Starts so many lanes, which answer in the running event loop."""
+    def start(self, sharpener: Sharpener) -> None:
+        """Starts the lanes that the model has, which answer in the running event loop."""
+        count = sharpener.lanes
         self._max_images = max(1, count - 1)
+        if sharpener.max_batch == 1:  # else a frame takes too little time to wait for one
+            self._max_of_stream = max(1, count - 1)
         loop = asyncio.get_running_loop()
         for lane in range(count):
             thread = threading.Thread(
@@ -114,8 +123,10 @@ class Lanes:
             self._changed.notify_all()
         for thread in self._threads:
             await asyncio.to_thread(thread.join)
-        for work in self._queues.waiting():
-            _fail(work.answer, EngineStopped("The service is stopping."))
+        with self._changed:
+            left = self._queues.waiting()
+        for work in left:
+            _settle(work.answer, EngineStopped("The service is stopping."))
 
     def open_stream(self) -> StreamQueue:
         """A queue for one more stream."""
@@ -128,7 +139,7 @@ class Lanes:
             left = self._queues.close_stream(stream)
             self._changed.notify_all()
         for work in left:
-            _fail(work.answer, EngineStopped("The stream is closed."))
+            _settle(work.answer, EngineStopped("The stream is closed."))
 
     async def run(self, work: Work) -> Sharpened:
         """Lets work wait for its turn and returns what came of it.
@@ -138,7 +149,7 @@ class Lanes:
         """
         with self._changed:
             self._queues.put(work)
-            self._changed.notify()
+            self._changed.notify_all()  # one of them may wait for other frames only
         try:
             return await work.answer
         except asyncio.CancelledError:
@@ -151,7 +162,7 @@ class Lanes:
     def _work(self, lane: int, loop: asyncio.AbstractEventLoop) -> None:
         while started := self._next():
             # Only a picture that begins alone gets the whole machine, so that no two ever do.
-            self._run(started, None if started[0].is_alone else lane, loop)
+            outcomes = self._run(started, None if started[0].is_alone else lane)
             with self._changed:
                 for work in started:
                     if work.pieces is None or work.answer.cancelled():
@@ -159,12 +170,17 @@ class Lanes:
                     else:
                         self._queues.put_back(work)
                 self._changed.notify_all()
+            # Last, so that whoever sends his next frame upon an answer finds the machine free.
+            for work, outcome in outcomes:
+                loop.call_soon_threadsafe(_settle, work.answer, outcome)
 
     def _next(self) -> list[Work]:
         """What to run now, one image or frame, or several frames together; none = stop."""
         with self._changed:
             while not self._is_stopping:
-                first = self._queues.start_next(max_images=self._max_images)
+                first = self._queues.start_next(
+                    max_images=self._max_images, max_of_stream=self._max_of_stream
+                )
                 if first is not None:
                     return [first, *self._companions(first)]
                 self._changed.wait()
@@ -184,50 +200,46 @@ class Lanes:
                 return companions
             self._changed.wait(wait_s)
 
-    def _run(self, started: list[Work], lane: int | None, loop: asyncio.AbstractEventLoop) -> None:
+    def _run(self, started: list[Work], lane: int | None) -> list[tuple[Work, _Outcome]]:
+        """Runs what was started; an image that has pieces left has no outcome yet."""
         wanted = [work for work in started if not work.answer.cancelled()]
         if len(wanted) > 1:
-            try:
-                self._run_batch(wanted, lane, loop)
-                return
-            except Exception:  # one of them, or too many for the memory: each answers for itself
-                pass
-        for work in wanted:
-            try:
-                self._run_one(work, lane, loop)
-            except ClearcallError as exc:
-                work.pieces = None
-                loop.call_soon_threadsafe(_fail, work.answer, exc)
-            except Exception as exc:
-                work.pieces = None
-                failure = SharpeningFailed(
-                    "The network failed on this picture. The cause is in the service's log."
-                )
-                failure.__cause__ = exc
-                loop.call_soon_threadsafe(_fail, work.answer, failure)
+            with contextlib.suppress(Exception):  # then each answers for itself
+                return self._run_batch(wanted, lane)
+        outcomes = [(work, self._run_one(work, lane)) for work in wanted]
+        return [(work, outcome) for work, outcome in outcomes if outcome is not None]
 
-    def _run_one(self, work: Work, lane: int | None, loop: asyncio.AbstractEventLoop) -> None:
+    def _run_one(self, work: Work, lane: int | None) -> _Outcome | None:
         begun_s = self._clock()
         still_share = 0.0
-        if work.live is not None:
-            frame = work.live.sharpen(
-                work.sharpener,
-                work.image,
-                strength=work.strength,
-                scale=work.scale,
-                reuses_still=work.reuses_still,
-                lane=lane,
+        try:
+            if work.live is not None:
+                frame = work.live.sharpen(
+                    work.sharpener,
+                    work.image,
+                    strength=work.strength,
+                    scale=work.scale,
+                    reuses_still=work.reuses_still,
+                    lane=lane,
+                )
+                image, still_share = frame.image, frame.still_share
+            else:
+                finished = self._run_piece(work, lane)
+                if finished is None:
+                    work.spent_s += self._clock() - begun_s
+                    return None
+                image = finished
+        except ClearcallError as exc:
+            work.pieces = None
+            return exc
+        except Exception as exc:
+            work.pieces = None
+            failure = SharpeningFailed(
+                "The network failed on this picture. The cause is in the service's log."
             )
-            image, still_share = frame.image, frame.still_share
-        else:
-            finished = self._run_piece(work, lane)
-            if finished is None:
-                work.spent_s += self._clock() - begun_s
-                return
-            image = finished
-        end_s = self._clock()
-        work.spent_s += end_s - begun_s
-        self._answer(work, loop, image, end_s=end_s, still_share=still_share)
+            failure.__cause__ = exc
+            return failure
+        return self._sharpened(work, image, begun_s=begun_s, still_share=still_share)
 
     def _run_piece(self, work: Work, lane: int | None) -> ImageArray | None:
         """Does the next piece of an image; returns the image after the last one."""
@@ -243,9 +255,7 @@ class Lanes:
             return image
         return None
 
-    def _run_batch(
-        self, works: list[Work], lane: int | None, loop: asyncio.AbstractEventLoop
-    ) -> None:
+    def _run_batch(self, works: list[Work], lane: int | None) -> list[tuple[Work, _Outcome]]:
         begun_s = self._clock()
         first = works[0]
         descriptions = [
@@ -259,22 +269,23 @@ class Lanes:
             descriptions=descriptions,
             lane=lane,
         )
-        end_s = self._clock()
-        for work, image in zip(works, images, strict=True):
-            work.spent_s = end_s - begun_s
-            self._answer(work, loop, image, end_s=end_s, batch=len(works))
+        return [
+            (work, self._sharpened(work, image, begun_s=begun_s, batch=len(works)))
+            for work, image in zip(works, images, strict=True)
+        ]
 
-    def _answer(
+    def _sharpened(
         self,
         work: Work,
-        loop: asyncio.AbstractEventLoop,
         image: ImageArray,
         *,
-        end_s: float,
+        begun_s: float,
         still_share: float = 0.0,
         batch: int = 1,
-    ) -> None:
-        sharpened = Sharpened(
+    ) -> Sharpened:
+        end_s = self._clock()
+        work.spent_s += end_s - begun_s
+        return Sharpened(
             image,
             queue_ms=(end_s - work.submitted_s - work.spent_s) * 1000,
             inference_ms=work.spent_s * 1000,
@@ -283,14 +294,12 @@ class Lanes:
             still_share=still_share,
             batch=batch,
         )
-        loop.call_soon_threadsafe(_set, work.answer, sharpened)
 
 
-def _set(future: asyncio.Future[Any], value: object) -> None:
-    if not future.done():
-        future.set_result(value)
-
-
-def _fail(future: asyncio.Future[Any], exc: Exception) -> None:
-    if not future.done():
-        future.set_exception(exc)
+def _settle(answer: asyncio.Future[Sharpened], outcome: _Outcome) -> None:
+    if answer.done():
+        return
+    if isinstance(outcome, Sharpened):
+        answer.set_result(outcome)
+    else:
+        answer.set_exception(outcome)

@@ -21,7 +21,7 @@ from clearcall.blocking import BlockingClient
 from clearcall.client import Client, Result
 from clearcall.errors import BadMessage, Closed, Refused, Unreachable
 from clearcall.messages import FrameError
-from service.app import create_app, drain
+from service.app import create_app
 from service.server import Server, server_config
 from service.settings import Settings
 from tests.service.doubles import FakeSharpener
@@ -228,9 +228,7 @@ class Restart:
         sockets = bind("127.0.0.1", self.port)
         self.port = sockets[0].getsockname()[1]
         ready = threading.Event()
-        self._server = Server(
-            server_config(app, settings), on_ready=ready.set, drain=lambda: drain(app)
-        )
+        self._server = Server(server_config(app, settings), on_ready=ready.set)
         self._thread = threading.Thread(target=self._server.run, args=(sockets,))
         self._thread.start()
         assert ready.wait(WAIT_S)
