@@ -2,68 +2,57 @@
  * The page: which view is shown, and what the controls do. The parts do the work.
  */
 
-import { listCameras } from "./camera.js";
+import { byId } from "./elements.js";
 import { Live } from "./live.js";
+import { setUpIntake } from "./intake.js";
 import { Notice } from "./notice.js";
-import { carriesFiles, fileFrom } from "./picture.js";
 import { NOT_A_FILE, serverProblem, streamProblem } from "./problems.js";
-import {
-  Figures,
-  StageBar,
-  formatBackend,
-  formatDevice,
-  formatMs,
-  formatPicture,
-} from "./readouts.js";
+import { Readings } from "./readings.js";
+import { formatBackend, formatDevice, formatPicture } from "./readouts.js";
+import { Saving } from "./saving.js";
 import { ServerWatch } from "./server.js";
+import { listCameras } from "./sources.js";
 import { Stage } from "./stage.js";
 import { Still } from "./still.js";
 import { Strength } from "./strength.js";
-
-const READ_EVERY_MS = 250;
-
-/** @template {HTMLElement} T @param {string} id @returns {T} */
-const byId = (id) => /** @type {T} */ (document.getElementById(id));
+import { setUpTheme } from "./theme.js";
+import { Tuning } from "./tuning.js";
 
 const page = {
   welcome: byId("welcome"),
   studio: byId("studio"),
   title: byId("studio-title"),
   pill: byId("pill"),
+  start: byId("start"),
   startLabel: byId("start-label"),
-  start: /** @type {HTMLButtonElement} */ (byId("start")),
   pause: byId("pause"),
+  pauseLabel: byId("pause-label"),
   save: /** @type {HTMLAnchorElement} */ (byId("save")),
-  size: /** @type {HTMLSelectElement} */ (byId("size")),
-  line: /** @type {HTMLSelectElement} */ (byId("line")),
   device: /** @type {HTMLSelectElement} */ (byId("device")),
   deviceField: byId("device-field"),
-  file: /** @type {HTMLInputElement} */ (byId("file")),
   working: byId("working"),
-  drop: byId("drop"),
+  veil: byId("input-veil"),
+  facts: { input: byId("input-facts"), output: byId("output-facts") },
 };
-const stage = new Stage(byId("panes"));
-const figures = new Figures(byId("readouts"));
-const stages = new StageBar(byId("stages"));
+const stage = new Stage(byId("viewer"));
+const readings = new Readings(byId("readouts"));
 const notice = new Notice(byId("notice"), byId("status"), {
-  camera: () => void startCamera(),
-  picture: () => page.file.click(),
+  camera: () => void startLive("camera"),
+  file: () => intake.ask(),
   reconnect,
   reload: () => window.location.reload(),
 });
 
-// Which view: welcome, camera or picture
+// Which view: welcome, live or picture
 
-/** @param {"welcome" | "camera" | "picture"} view */
+/** @param {"welcome" | "live" | "picture"} view */
 function show(view) {
   const wasInStudio = page.studio.contains(document.activeElement);
   document.body.dataset.view = view;
   page.welcome.hidden = view !== "welcome";
   page.studio.hidden = view === "welcome";
-  page.deviceField.hidden = view !== "camera" || page.device.options.length < 2;
-  if (view !== "welcome")
-    figures.show({ fps: "–", latency: "–", p95: "–", dropped: "–", roundTrip: "–", total: "–" });
-  stages.show(null);
+  page.deviceField.hidden = true;
+  readings.clear();
   if (view === "welcome" && wasInStudio) page.start.focus(); // the keyboard goes on where it started
 }
 
@@ -81,11 +70,14 @@ function leave() {
 }
 
 function reconnect() {
-  if (live.isRunning) live.stream.retryNow();
+  if (live.isRunning) live.retryNow();
   else void server.check();
 }
 
 // The server
+
+/** @type {string[]} */
+let students = [];
 
 const server = new ServerWatch({
   onModel: (model) => {
@@ -117,21 +109,22 @@ const strength = new Strength(
   byId("strength-value"),
   byId("strength-reset"),
   (value) => {
-    if (live.isRunning) live.setStrength(value);
-    else if (still.isOpen) void still.sharpen(value);
+    live.set({ strength: value });
+    if (still.isOpen) void still.sharpen(value);
     return live.isRunning || still.isOpen;
   },
 );
 
-// The camera
+// Moving pictures
 
 /** @type {Record<import("./live.js").LiveStatus, string>} */
 const STATUS_LABELS = {
   idle: "Off",
-  asking: "Asking for the camera",
+  asking: "Asking",
   connecting: "Connecting",
   live: "Live",
   paused: "Paused",
+  hidden: "Paused while hidden",
   waiting: "Reconnecting",
 };
 
@@ -140,23 +133,30 @@ const live = new Live(/** @type {HTMLVideoElement} */ (byId("video")), stage, {
     setPill(status, STATUS_LABELS[status]);
     page.start.setAttribute("aria-disabled", String(status === "asking"));
     page.startLabel.textContent =
-      status === "asking" ? "Asking for the camera…" : "Start the camera";
-    page.pause.textContent = status === "paused" ? "Resume" : "Pause";
+      status === "asking" ? "Asking the browser…" : "Start the camera";
+    page.pauseLabel.textContent = live.isPaused ? "Resume" : "Pause";
+    page.pause.dataset.paused = String(live.isPaused);
+    saving.pause(status !== "live");
     if (status !== "idle") notice.say(STATUS_LABELS[status]);
   },
   onHello: (hello) => {
+    students = hello.students;
     showServer(hello.model, hello.device, hello.backend);
     strength.offer(hello.default_strength);
+    tuning.offer(hello);
     notice.hide();
   },
   onSettings: (settings) => {
     if (settings.strength !== undefined) strength.confirm(settings.strength);
   },
-  onShown: (input, output) => {
-    byId("input-facts").textContent = formatPicture(input, input.bytes);
-    byId("output-facts").textContent = formatPicture(output, output.bytes);
+  onShown: (facts) => {
+    page.facts.input.textContent = formatPicture(facts, facts.input);
+    page.facts.output.textContent = formatPicture(facts, facts.output);
+    saving.enable(true);
     notice.hideIf("frame");
   },
+  onReading: (reading) => readings.showLive(reading, { students, isPaused: live.isPaused }),
+  onDropped: (dropped) => readings.showDropped(dropped),
   onBroken: (cause, detail, retryAtMs) => {
     if (cause === "gone" || cause === "silent") showServerGone();
     notice.show(streamProblem(cause, detail), { retryAtMs });
@@ -168,27 +168,42 @@ const live = new Live(/** @type {HTMLVideoElement} */ (byId("video")), stage, {
     );
   },
   onEnded: (problem) => {
+    saving.stop();
     show("welcome");
-    notice.show(problem);
+    if (problem) notice.show(problem);
+    else notice.hide();
   },
 });
+const tuning = new Tuning(live);
+const saving = new Saving(stage, (news) => notice.say(news));
 
-/** @param {string} [deviceId] */
-async function startCamera(deviceId) {
+/**
+ * @param {import("./sources.js").SourceKind} kind
+ * @param {import("./live.js").Choice} [choice]
+ */
+async function startLive(kind, choice) {
+  if (page.start.getAttribute("aria-disabled") === "true") return;
+  saving.stop();
   still.close();
   page.working.textContent = "Waiting for the first result";
-  for (const side of ["input", "output"]) byId(`${side}-facts`).textContent = "";
-  byId("input-veil").hidden = true;
-  if (!(await live.start(deviceId))) return;
-  const isNew = document.body.dataset.view !== "camera";
+  page.veil.hidden = true;
+  const wasLive = document.body.dataset.view === "live";
+  if (!(await live.start(kind, choice))) return;
+  for (const facts of Object.values(page.facts)) facts.textContent = "";
+  page.title.textContent = live.title;
+  if (!wasLive) show("live");
+  readings.clear();
+  saving.enable(false);
   await offerCameras();
-  page.title.textContent = "Camera";
-  show("camera");
-  if (isNew) page.pause.focus();
+  if (!wasLive) page.pause.focus();
 }
 
 /** The picker is there where there is something to pick. */
 async function offerCameras() {
+  if (live.kind !== "camera") {
+    page.deviceField.hidden = true;
+    return;
+  }
   const cameras = await listCameras();
   page.device.replaceChildren(
     ...cameras.map(
@@ -199,17 +214,22 @@ async function offerCameras() {
   page.deviceField.hidden = cameras.length < 2;
 }
 
-page.start.addEventListener("click", () => {
-  if (page.start.getAttribute("aria-disabled") !== "true") void startCamera();
-});
+for (const button of document.querySelectorAll("[data-start]")) {
+  const { start: kind } = /** @type {HTMLElement} */ (button).dataset;
+  button.addEventListener("click", () => {
+    if (kind === "file") intake.ask();
+    else void startLive(kind === "screen" ? "screen" : "camera");
+  });
+}
 page.pause.addEventListener("click", () => live.pause(!live.isPaused));
-byId("stop").addEventListener("click", leave);
-page.device.addEventListener("change", () => void startCamera(page.device.value));
-page.line.addEventListener("change", () => live.setLine(page.line.value));
-page.size.addEventListener("change", () => {
-  const [width, height] = page.size.value.split("x").map(Number);
-  live.setSize({ height, width });
+byId("stop").addEventListener("click", () => {
+  saving.stop();
+  leave();
 });
+page.device.addEventListener(
+  "change",
+  () => void startLive("camera", { deviceId: page.device.value }),
+);
 navigator.mediaDevices?.addEventListener("devicechange", () => {
   if (live.isRunning) void offerCameras();
 });
@@ -217,46 +237,14 @@ window.addEventListener("pagehide", () => {
   if (live.isRunning) leave(); // the page may come back as it was left, but without a camera
 });
 
-window.setInterval(() => {
-  if (!live.isRunning) return;
-  const reading = live.read(performance.now());
-  if (!reading) {
-    figures.show({ fps: live.isPaused ? "–" : "0", latency: "–", p95: "–" });
-    stages.show(null);
-    return;
-  }
-  const { shownFps, latencyMedianMs, latencyP95Ms, times, dropped } = reading;
-  figures.show({
-    fps: shownFps.toFixed(1),
-    latency: formatMs(latencyMedianMs),
-    p95: formatMs(latencyP95Ms),
-    dropped: String(dropped),
-  });
-  showStages(
-    {
-      queue: times.queueMs,
-      decode: times.decodeMs,
-      inference: times.inferenceMs,
-      encode: times.encodeMs,
-    },
-    latencyMedianMs,
-  );
-}, READ_EVERY_MS);
-
-/** @param {Record<string, number>} times the server's stages @param {number} wholeMs */
-function showStages(times, wholeMs) {
-  const known = Object.values(times).reduce((sum, ms) => sum + ms, 0);
-  stages.show({ ...times, rest: Math.max(0, wholeMs - known) });
-}
-
 // A picture
 
 const still = new Still(stage, {
   onOpened: (name, input) => {
     page.title.textContent = name || "Pasted picture";
-    byId("input-facts").textContent = input ? formatPicture(input, input.bytes) : "";
-    byId("output-facts").textContent = "";
-    byId("input-veil").hidden = input !== null;
+    page.facts.input.textContent = input ? formatPicture(input, input.bytes) : "";
+    page.facts.output.textContent = "";
+    page.veil.hidden = input !== null;
     page.working.textContent = "Sharpening";
     show("picture");
     page.title.focus();
@@ -275,10 +263,8 @@ const still = new Still(stage, {
     page.save.download = result.name;
     page.save.removeAttribute("aria-disabled");
     if (result.output)
-      byId("output-facts").textContent = formatPicture(result.output, result.output.bytes);
-    const { total, queue, decode, inference, encode } = result.timesMs;
-    figures.show({ roundTrip: formatMs(result.roundTripMs), total: formatMs(total ?? NaN) });
-    showStages({ queue, decode, inference, encode }, result.roundTripMs);
+      page.facts.output.textContent = formatPicture(result.output, result.output.bytes);
+    readings.showStill(result.timesMs, result.roundTripMs);
   },
   onProblem: (problem, isServerGone) => {
     setPill("failed", "Not sharpened");
@@ -293,52 +279,19 @@ const still = new Still(stage, {
   },
 });
 
-/** @param {File | null} file */
-function openPicture(file) {
-  if (file) {
+const intake = setUpIntake((file) => {
+  if (!file) notice.show(NOT_A_FILE);
+  else if (file.type.startsWith("video/")) void startLive("video", { file });
+  else {
+    saving.stop();
     live.stop();
     void still.open(file, strength.value);
-  } else notice.show(NOT_A_FILE);
-}
-
-for (const id of ["open", "another"]) byId(id).addEventListener("click", () => page.file.click());
+  }
+});
+byId("another").addEventListener("click", () => intake.ask());
 byId("close").addEventListener("click", leave);
-page.file.addEventListener("change", () => {
-  const file = page.file.files?.[0];
-  page.file.value = ""; // the same file may be chosen again
-  if (file) openPicture(file);
-});
-window.addEventListener("paste", (event) => {
-  const file = fileFrom(event.clipboardData);
-  if (file) openPicture(file);
-});
-window.addEventListener("dragover", (event) => {
-  event.preventDefault();
-  page.drop.hidden = !carriesFiles(event.dataTransfer);
-});
-window.addEventListener("dragleave", (event) => {
-  if (event.relatedTarget === null) page.drop.hidden = true;
-});
-window.addEventListener("drop", (event) => {
-  event.preventDefault();
-  page.drop.hidden = true;
-  openPicture(fileFrom(event.dataTransfer));
-});
 
-// The view of the two pictures
-
-for (const choice of document.querySelectorAll("input[name=view]")) {
-  choice.addEventListener("change", () => {
-    stage.setView(/** @type {HTMLInputElement} */ (choice).value === "split" ? "split" : "side");
-  });
-}
-const zoom = byId("zoom");
-zoom.addEventListener("click", () => {
-  const isActual = zoom.getAttribute("aria-pressed") !== "true";
-  zoom.setAttribute("aria-pressed", String(isActual));
-  stage.setActualPixels(isActual);
-});
-
+setUpTheme(byId("themes"));
 byId("host").textContent = window.location.host;
 show("welcome");
 void server.check();

@@ -1,55 +1,58 @@
 /**
- * The camera, live: frames from the camera through the stream onto the stage, never more than the
- * server wants.
- * Who may see what of it is the listener's affair.
+ * A source, live: from a camera, a screen or a video file through the pipeline onto the stage.
+ * It pauses where the tab is hidden. Who may see what of it is the listener's affair.
  */
 
-import { CameraError, openCamera, sizeWish, watchFrames } from "./camera.js";
-import { Capture, coverCrop } from "./capture.js";
-import { StreamMeters } from "./meters.js";
-import { CAMERA_PROBLEMS, PROTOCOL_PROBLEM } from "./problems.js";
-import { Stream } from "./stream.js";
+import { feed } from "./feeder.js";
+import { PROTOCOL_PROBLEM, SOURCE_PROBLEMS } from "./problems.js";
+import { SourceError, openCamera, openScreen, openVideo } from "./sources.js";
 
-/** Results that wait to be drawn before a slow browser stops sending. */
-const MAX_UNDRAWN = 2;
-
-/** @typedef {"idle" | "asking" | "connecting" | "live" | "paused" | "waiting"} LiveStatus */
-/** @typedef {{height: number, width: number, bytes: number}} PictureFacts */
+/** @typedef {"idle" | "asking" | "connecting" | "live" | "paused" | "hidden" | "waiting"} LiveStatus */
+/** @typedef {import("./clearcall-client.js").StreamSettings} StreamSettings */
+/** @typedef {{height: number, width: number, input: number, output: number}} PairFacts sizes, bytes */
+/** @typedef {{deviceId?: string, file?: File}} Choice which camera, or which file */
 
 /**
  * @typedef {object} LiveListener
  * @property {(status: LiveStatus) => void} onStatus
- * @property {(hello: import("./stream.js").Hello) => void} onHello
- * @property {(settings: import("./stream.js").StreamSettings) => void} onSettings
- * @property {(input: PictureFacts, output: PictureFacts) => void} onShown a pair was drawn
- * @property {(cause: import("./stream.js").Cause, detail: string, retryAtMs: number) => void} onBroken
+ * @property {(hello: import("./clearcall-client.js").Hello) => void} onHello
+ * @property {(settings: StreamSettings) => void} onSettings
+ * @property {(facts: PairFacts) => void} onShown a pair was drawn
+ * @property {(reading: import("./meters.js").Reading | null) => void} onReading
+ * @property {(dropped: Record<string, number>) => void} onDropped frames without a result, by reason
+ * @property {(cause: import("./clearcall-client.js").Cause, detail: string, retryAtMs: number) => void} onBroken
  *   the stream broke and is going to be opened again
  * @property {(message: string) => void} onFrameError
- * @property {(problem: import("./problems.js").Problem) => void} onEnded it cannot go on
+ * @property {(problem: import("./problems.js").Problem | null) => void} onEnded it cannot go on; null
+ *   where somebody ended it on purpose elsewhere
  */
 
+/** The stream beside the page, as a WebSocket address. */
+export function streamUrl() {
+  const url = new URL("/stream", window.location.href);
+  url.protocol = url.protocol === "https:" ? "wss:" : "ws:";
+  return url.href;
+}
+
 export class Live {
-  #capture = new Capture();
-  #meters = new StreamMeters();
   /** @type {LiveStatus} */
   #status = "idle";
-  /** @type {MediaStream | null} */
-  #media = null;
-  #size = { height: 360, width: 640 };
-  #line = "clear";
-  /** Time at which the video's frame came, as long as it was not captured; else null. @type {number | null} */
-  #freshAtMs = null;
+  /** @type {import("./sources.js").Source | null} */
+  #source = null;
+  /** @type {import("./feeder.js").Feed | null} */
+  #feed = null;
+  #box = { height: 360, width: 640 };
+  /** @type {number | null} */
+  #fps = null;
+  /** @type {StreamSettings} */
+  #settings = {};
   #asked = 0;
-  #isEncoding = false;
   #isPaused = false;
-  #hasResult = false;
-  #undrawn = 0;
-  #arrived = 0;
-  #drawn = 0;
-  #unwatch = () => {};
+  #isHidden = false;
+  #isConnected = false;
 
   /**
-   * @param {HTMLVideoElement} video
+   * @param {HTMLVideoElement} video that plays what the browser cannot hand over otherwise
    * @param {import("./stage.js").Stage} stage
    * @param {LiveListener} listener
    */
@@ -57,123 +60,166 @@ export class Live {
     this.video = video;
     this.stage = stage;
     this.listener = listener;
-    const url = new URL("/stream", window.location.href);
-    url.protocol = url.protocol === "https:" ? "wss:" : "ws:";
-    this.stream = new Stream(url.href, {
-      onState: (state) => this.#onState(state),
-      onResult: (result, sent) => void this.#show(result, sent),
-      onSettings: (settings) => listener.onSettings(settings),
-      onError: (message) => listener.onFrameError(message),
-    });
+    stage.addEventListener("pipeline", (/** @type {any} */ { detail }) => this.#onMessage(detail));
+    document.addEventListener("visibilitychange", () => this.#hide(document.hidden));
   }
 
   get isRunning() {
-    return this.#media !== null;
+    return this.#source !== null;
   }
 
   get isPaused() {
     return this.#isPaused;
   }
 
-  /** The camera in use, or "". */
-  get deviceId() {
-    return this.#media?.getVideoTracks()[0]?.getSettings().deviceId ?? "";
+  /** @returns {import("./sources.js").SourceKind | null} */
+  get kind() {
+    return this.#source?.kind ?? null;
   }
 
-  /** @param {number} nowMs */
-  read(nowMs) {
-    return this.#isPaused ? null : this.#meters.read(nowMs);
+  get title() {
+    return this.#source?.title ?? "";
+  }
+
+  /** The camera in use, or "". */
+  get deviceId() {
+    return this.#source?.deviceId ?? "";
   }
 
   /**
-   * Ask for a camera and start. A second call changes the camera.
-   * @param {string} [deviceId]
+   * Ask for a source and start. A second call changes the source.
+   * @param {import("./sources.js").SourceKind} kind
+   * @param {Choice} [choice]
    * @returns {Promise<boolean>} whether it runs
    */
-  async start(deviceId) {
+  async start(kind, choice = {}) {
     const asked = ++this.#asked;
+    const before = this.#status;
     this.#setStatus("asking");
-    this.#letGoOfCamera(); // some systems lend a camera to one opening at a time
-    let media;
+    if (kind !== "screen") this.#letGo(); // some systems lend a camera to one opening at a time
     try {
-      media = await openCamera({ deviceId, ...this.#size });
+      const source = await this.#openSource(kind, choice);
+      if (asked !== this.#asked) {
+        source.stop();
+        return false;
+      }
+      this.#letGo();
+      await this.#use(source);
+      return true;
     } catch (error) {
-      if (!(error instanceof CameraError)) throw error;
+      if (!(error instanceof SourceError)) throw error;
       if (asked !== this.#asked) return false;
-      this.stop();
-      this.listener.onEnded(CAMERA_PROBLEMS[error.fault]());
+      this.#refuse(error, before);
       return false;
     }
-    if (asked !== this.#asked) {
-      for (const track of media.getTracks()) track.stop();
-      return false;
-    }
-    await this.#use(media);
-    return true;
   }
 
-  /** @param {MediaStream} media */
-  async #use(media) {
-    this.#media = media;
-    media.getVideoTracks()[0].onended = () => {
+  /** @param {SourceError} error @param {LiveStatus} before */
+  #refuse({ fault }, before) {
+    if (fault === "screenDenied" && this.isRunning) {
+      this.#setStatus(before); // somebody thought better of it: what ran goes on
+      return;
+    }
+    this.stop();
+    this.listener.onEnded(fault === "screenDenied" ? null : SOURCE_PROBLEMS[fault]());
+  }
+
+  /**
+   * @param {import("./sources.js").SourceKind} kind
+   * @param {Choice} choice
+   */
+  #openSource(kind, { deviceId, file }) {
+    if (kind === "screen") return openScreen(this.#fps);
+    if (kind === "video") return openVideo(/** @type {File} */ (file), this.video);
+    return openCamera({ deviceId, box: this.#box, fps: this.#fps });
+  }
+
+  /** @param {import("./sources.js").Source} source */
+  async #use(source) {
+    this.#source = source;
+    source.whenEnded(() => {
       this.stop();
-      this.listener.onEnded(CAMERA_PROBLEMS.cameraLost());
-    };
-    this.#hasResult = false;
+      this.listener.onEnded(source.kind === "camera" ? SOURCE_PROBLEMS.cameraLost() : null);
+    });
     this.#isPaused = false;
-    this.#meters.reset();
+    this.#isConnected = false;
     this.stage.setWaiting(true);
-    this.#unwatch = watchFrames(this.video, (nowMs) => this.#onFrame(nowMs));
-    this.video.srcObject = media;
-    this.stream.open();
-    await this.video.play().catch(() => {}); // only fails where another source was set meanwhile
+    this.stage.post({ type: "open", url: streamUrl(), settings: this.#settings });
+    const host = await this.stage.host;
+    if (source !== this.#source) return; // stopped, or another one meanwhile
+    this.#feed = feed(source.media, this.video, host);
+    this.#hide(document.hidden);
   }
 
   stop() {
     this.#asked++;
-    this.stream.close();
-    this.#letGoOfCamera();
+    this.stage.post({ type: "close" });
+    this.#letGo();
     this.#isPaused = false;
     this.#setStatus("idle");
+  }
+
+  /** Do not wait for the next attempt. */
+  retryNow() {
+    this.stage.post({ type: "retry" });
   }
 
   /** @param {boolean} isPaused */
   pause(isPaused) {
     this.#isPaused = isPaused;
-    this.#freshAtMs = null;
-    this.#meters.reset();
-    this.#setStatus(isPaused ? "paused" : this.stream.isLive ? "live" : "connecting");
+    this.#applyPause();
   }
 
-  /** @param {number} strength */
-  setStrength(strength) {
-    this.stream.apply({ strength });
+  /** A hidden tab needs no pictures, and gets few frames anyway. @param {boolean} isHidden */
+  #hide(isHidden) {
+    this.#isHidden = isHidden;
+    if (this.isRunning) this.#applyPause();
   }
 
-  /** @param {string} line a key of LINES in capture.js */
+  #applyPause() {
+    const isResting = this.#isPaused || this.#isHidden;
+    this.#source?.hold(isResting);
+    this.stage.post({ type: "pause", isPaused: isResting });
+    this.#setStatus(this.#restingStatus() ?? (this.#isConnected ? "live" : "connecting"));
+  }
+
+  /** @returns {"paused" | "hidden" | null} */
+  #restingStatus() {
+    if (this.#isPaused) return "paused";
+    return this.#isHidden ? "hidden" : null;
+  }
+
+  /** @param {StreamSettings} settings */
+  set(settings) {
+    this.#settings = { ...this.#settings, ...settings };
+    this.stage.post({ type: "settings", settings });
+  }
+
+  /** @param {string} line a key of LINES in encoder.js */
   setLine(line) {
-    this.#line = line;
+    this.stage.post({ type: "capturing", capturing: { line } });
   }
 
-  /** @param {{height: number, width: number}} size of the frames that are sent */
-  setSize(size) {
-    this.#size = size;
-    this.#meters.reset();
-    const track = this.#media?.getVideoTracks()[0];
-    // A camera that cannot change stays as it is: its frames are scaled.
-    track?.applyConstraints(sizeWish(size.height, size.width)).catch(() => {});
+  /** @param {{height: number, width: number}} box that the frames are scaled into */
+  setBox(box) {
+    this.#box = box;
+    this.stage.post({ type: "capturing", capturing: { box } });
+    this.#source?.wish(box, this.#fps);
   }
 
-  #letGoOfCamera() {
-    this.#unwatch();
-    this.#unwatch = () => {};
-    for (const track of this.#media?.getTracks() ?? []) {
-      track.onended = null;
-      track.stop();
-    }
-    this.#media = null;
-    this.#freshAtMs = null;
-    this.video.srcObject = null;
+  /** @param {number | null} fps wanted; null: as many as the server manages */
+  setFps(fps) {
+    this.#fps = fps;
+    this.stage.post({ type: "capturing", capturing: { fps } });
+    this.#source?.wish(this.#box, fps);
+    this.set({ target_fps: fps });
+  }
+
+  #letGo() {
+    this.#feed?.stop();
+    this.#feed = null;
+    this.#source?.stop();
+    this.#source = null;
   }
 
   /** @param {LiveStatus} status */
@@ -183,101 +229,47 @@ export class Live {
     this.listener.onStatus(status);
   }
 
-  /** @param {import("./stream.js").StreamState} state */
+  /** @param {{type: string, detail?: any}} message of the pipeline */
+  #onMessage({ type, detail }) {
+    if (!this.isRunning) return;
+    switch (type) {
+      case "wanted":
+        this.#feed?.want();
+        break;
+      case "state":
+        this.#onState(detail);
+        break;
+      case "settings":
+        this.listener.onSettings(detail);
+        break;
+      case "refusal":
+        this.listener.onFrameError(detail.message);
+        break;
+      case "pair":
+        this.stage.setWaiting(false);
+        this.listener.onShown(detail);
+        break;
+      case "stats":
+        this.listener.onDropped(detail.dropped);
+        break;
+      case "reading":
+        this.listener.onReading(detail);
+    }
+  }
+
+  /** @param {import("./clearcall-client.js").StreamState} state */
   #onState(state) {
     if (state.name === "closed") return;
+    this.#isConnected = state.name === "live";
     if (state.name === "mismatch") {
       this.stop();
       this.listener.onEnded(PROTOCOL_PROBLEM);
     } else if (state.name === "waiting") {
-      this.#meters.reset();
       this.#setStatus("waiting");
-      this.listener.onBroken(state.cause, state.detail, state.retryAtMs);
+      this.listener.onBroken(state.cause, state.detail, performance.now() + state.delayMs);
     } else if (state.name === "live") {
       this.listener.onHello(state.hello);
-      this.#setStatus(this.#isPaused ? "paused" : "live");
-      void this.#pump();
+      this.#setStatus(this.#restingStatus() ?? "live");
     } else if (this.#status === "asking") this.#setStatus("connecting");
-  }
-
-  /** @param {number} nowMs */
-  #onFrame(nowMs) {
-    if (this.#isPaused) return;
-    this.#freshAtMs = nowMs;
-    if (!this.#hasResult || !this.stream.isLive) this.#preview();
-    void this.#pump();
-  }
-
-  #preview() {
-    const source = { height: this.video.videoHeight, width: this.video.videoWidth };
-    const crop = coverCrop(source, this.#size);
-    this.stage.drawPreview("input", this.video, crop, this.#size);
-    if (!this.#hasResult) this.stage.drawPreview("output", this.video, crop, this.#size);
-  }
-
-  /** Send the newest frame, if there is one that was not sent and the server wants one. */
-  async #pump() {
-    const timestampMs = this.#freshAtMs;
-    const isFree = !this.#isEncoding && this.#undrawn < MAX_UNDRAWN && this.stream.hasRoom;
-    if (timestampMs === null || !isFree) return;
-    this.#freshAtMs = null;
-    this.#isEncoding = true;
-    try {
-      const blob = await this.#capture.encode(this.video, this.#size, this.#line);
-      if (this.isRunning && !this.#isPaused) this.stream.send(blob, timestampMs);
-    } finally {
-      this.#isEncoding = false;
-    }
-    void this.#pump();
-  }
-
-  /**
-   * @param {import("./wire.js").Result} result
-   * @param {Blob} sent the frame it answers: the input is shown as the server got it
-   */
-  async #show(result, sent) {
-    const order = ++this.#arrived;
-    this.#undrawn++;
-    void this.#pump(); // the answer made room
-    try {
-      const [input, output] = await Promise.all([
-        createImageBitmap(sent),
-        createImageBitmap(result.encoded),
-      ]);
-      const isWanted = this.isRunning && !this.#isPaused && order > this.#drawn;
-      if (isWanted) this.#draw(order, result, input, output, sent.size);
-      else for (const bitmap of [input, output]) bitmap.close();
-    } catch {
-      this.listener.onFrameError("The browser could not decode a result.");
-    } finally {
-      this.#undrawn--;
-    }
-    void this.#pump();
-  }
-
-  /**
-   * @param {number} order
-   * @param {import("./wire.js").Result} result
-   * @param {ImageBitmap} input
-   * @param {ImageBitmap} output
-   * @param {number} sentBytes
-   */
-  #draw(order, result, input, output, sentBytes) {
-    this.#drawn = order;
-    this.#hasResult = true;
-    const { height, width } = input;
-    this.stage.setWaiting(false);
-    this.stage.draw("input", input);
-    this.stage.draw("output", output);
-    const nowMs = performance.now();
-    this.#meters.add(nowMs, {
-      latencyMs: nowMs - result.timestampMs,
-      times: result.times,
-      dropped: result.dropped,
-    });
-    this.listener.onShown(
-      { height, width, bytes: sentBytes },
-      { height: result.height, width: result.width, bytes: result.encoded.size },
-    );
   }
 }

@@ -8,7 +8,7 @@
 /** @type {Record<WayOut, string>} */
 const LABELS = {
   camera: "Try the camera again",
-  picture: "Open a picture",
+  file: "Open a file",
   reconnect: "Try now",
   reload: "Reload the page",
 };

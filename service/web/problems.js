@@ -3,7 +3,7 @@
  * no drawing.
  */
 
-/** @typedef {"camera" | "picture" | "reconnect" | "reload"} WayOut */
+/** @typedef {"camera" | "file" | "reconnect" | "reload"} WayOut */
 
 /**
  * @typedef {object} Problem
@@ -18,52 +18,72 @@ function localAddress() {
   return `http://localhost${port ? `:${port}` : ""}`;
 }
 
-/** @type {Record<import("./camera.js").CameraFault | "cameraLost", () => Problem>} */
-export const CAMERA_PROBLEMS = {
+/** @type {Record<import("./sources.js").SourceFault | "cameraLost", () => Problem>} */
+export const SOURCE_PROBLEMS = {
   noCamera: () => ({
     title: "No camera found",
-    text: "The browser sees no camera on this device. Connect one and try again, or open a picture instead.",
-    ways: ["camera", "picture"],
+    text: "The browser sees no camera on this device. Connect one and try again, or open a file instead.",
+    ways: ["camera", "file"],
   }),
   denied: () => ({
     title: "The camera is blocked",
     text:
       "The browser did not let this page use the camera. Allow it in the site settings beside the address, " +
-      "then try again. A picture file works without it.",
-    ways: ["camera", "picture"],
+      "then try again. A video or picture file works without it.",
+    ways: ["camera", "file"],
   }),
   cameraBusy: () => ({
     title: "The camera is in use",
     text: "Another program or tab seems to hold the camera. Close the other call, then try again.",
-    ways: ["camera", "picture"],
+    ways: ["camera", "file"],
   }),
   cameraFailed: () => ({
     title: "The camera did not start",
     text: "The browser gave no picture from the camera. Unplug it, plug it in again, and try once more.",
-    ways: ["camera", "picture"],
+    ways: ["camera", "file"],
   }),
   cameraLost: () => ({
     title: "The camera went away",
     text: "It was unplugged or switched off. Connect it and start again.",
-    ways: ["camera", "picture"],
+    ways: ["camera", "file"],
   }),
   insecure: () => ({
-    title: "The camera needs a secure address",
+    title: "Camera and screen need a secure address",
     text:
-      `Browsers give the camera to HTTPS pages and to localhost only, and this page came over plain HTTP from ` +
+      `Browsers give a webcam or screen to HTTPS pages and to localhost only, and this page came over plain HTTP from ` +
       `${window.location.host}. Put the server behind HTTPS, or open ${localAddress()} on the ` +
-      `machine that runs it. A picture file works here as well.`,
-    ways: ["picture"],
+      `machine that runs it. A video or picture file works here as well.`,
+    ways: ["file"],
   }),
   unsupported: () => ({
     title: "This browser has no camera support",
-    text: "Open the page in a current Chrome, Edge, Firefox or Safari. A picture file works here as well.",
-    ways: ["picture"],
+    text: "Open the page in a current Chrome, Edge, Firefox or Safari. A video or picture file works here as well.",
+    ways: ["file"],
+  }),
+  screenUnsupported: () => ({
+    title: "This browser cannot share a screen",
+    text: "Phones and tablets mostly cannot. The camera, a video or a picture file work here.",
+    ways: ["camera", "file"],
+  }),
+  screenDenied: () => ({
+    title: "The screen is not shared",
+    text: "Nothing was chosen, or the browser or the system forbids it.",
+    ways: ["camera", "file"],
+  }),
+  screenFailed: () => ({
+    title: "The screen could not be shared",
+    text: "The browser gave no pictures of it. On macOS, allow screen recording in the system settings.",
+    ways: ["camera", "file"],
+  }),
+  videoUnreadable: () => ({
+    title: "The video cannot be played",
+    text: "This browser does not know its format, or the file is damaged. MP4 (H.264) and WebM work nearly everywhere.",
+    ways: ["file"],
   }),
 };
 
 /**
- * @param {import("./stream.js").Cause} cause
+ * @param {import("./clearcall-client.js").Cause} cause
  * @param {string} detail the server's own words, or ""
  * @returns {Problem}
  */
@@ -72,8 +92,8 @@ export function streamProblem(cause, detail) {
   switch (cause) {
     case "busy":
       return {
-        title: "The server is busy",
-        text: `It takes no more streams right now. This page keeps asking.${said}`,
+        title: "The server is full",
+        text: `It takes no more streams right now. This page waits and keeps asking.${said}`,
         ways: ["reconnect"],
       };
     case "silent":
@@ -86,6 +106,12 @@ export function streamProblem(cause, detail) {
       return {
         title: "The server refused the stream",
         text: `It could not use what this page sent. A smaller size may help.${said}`,
+        ways: ["reconnect"],
+      };
+    case "restarting":
+      return {
+        title: "The server restarts",
+        text: `The stream goes on by itself when it is back.${said}`,
         ways: ["reconnect"],
       };
     case "gone":
@@ -106,16 +132,16 @@ export const PROTOCOL_PROBLEM = {
 
 /** @type {Problem} */
 export const NOT_A_FILE = {
-  title: "That is not a picture file",
-  text: "Drop or paste a JPEG, PNG, WebP, BMP or TIFF file.",
-  ways: ["picture"],
+  title: "That is not a file",
+  text: "Drop or paste a video, or a JPEG, PNG, WebP, BMP or TIFF picture.",
+  ways: ["file"],
 };
 
 /** @type {Problem} */
 export const UPLOAD_CUT_OFF = {
   title: "The upload was cut off",
   text: "The server is there but stopped reading. The picture is most likely larger than it accepts.",
-  ways: ["picture"],
+  ways: ["file"],
 };
 
 /**
@@ -136,5 +162,5 @@ export function serverProblem({ status, title, detail }) {
  * @returns {Problem}
  */
 export function requestProblem({ title, detail }) {
-  return { title, text: detail, ways: ["picture"] };
+  return { title, text: detail, ways: ["file"] };
 }

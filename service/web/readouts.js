@@ -15,6 +15,16 @@ export function formatBytes(bytes) {
     : `${(bytes / 1e6).toFixed(1)} MB`;
 }
 
+/** @param {number} kbps */
+export function formatRate(kbps) {
+  return kbps < 1000 ? `${Math.round(kbps)} kbit/s` : `${(kbps / 1000).toFixed(1)} Mbit/s`;
+}
+
+/** @param {number} share 0 to 1 */
+export function formatShare(share) {
+  return `${Math.round(share * 100)} %`;
+}
+
 /** @param {{height: number, width: number}} size @param {number} bytes */
 export function formatPicture({ height, width }, bytes) {
   return `${width} × ${height}, ${formatBytes(bytes)}`;

@@ -1,41 +1,119 @@
 /**
- * The two pictures: drawn into two canvases, side by side or split by a divider, fitted or at
- * actual pixels.
+ * The two pictures: their layout, the divider between them, actual pixels, the magnifier, full
+ * screen. The canvases are the pipeline's; the stage opens it and passes its messages on, as events
+ * of type "pipeline".
  */
+
+import { openHost } from "./host.js";
+import { Magnifier } from "./magnifier.js";
+import { clamp, onDrag } from "./pointing.js";
 
 const KEY_STEP = 2;
 const KEY_LEAP = 10;
 const PAN_STEP = 8;
 
-/** @typedef {{x: number, y: number, height: number, width: number}} Part of a source, in its pixels */
+/** @typedef {"split" | "side" | "output"} View */
 
-/** @param {number} value @param {number} low @param {number} high */
-const clamp = (value, low, high) => Math.min(high, Math.max(low, value));
+/** @template {HTMLElement} T @param {ParentNode} root @param {string} selector @returns {T} */
+const find = (root, selector) => /** @type {T} */ (root.querySelector(selector));
 
-export class Stage {
+export class Stage extends EventTarget {
   #split = 50;
   #pan = { x: 50, y: 50 };
+  #shape = { height: 360, width: 640 };
 
-  /** @param {HTMLElement} panes holds the figures, their canvases and the divider */
-  constructor(panes) {
-    this.panes = panes;
-    this.input = /** @type {HTMLCanvasElement} */ (panes.querySelector("#input"));
-    this.output = /** @type {HTMLCanvasElement} */ (panes.querySelector("#output"));
-    this.divider = /** @type {HTMLElement} */ (panes.querySelector("#divider"));
-    this.divider.addEventListener("keydown", (event) => this.#moveByKey(event));
-    panes.addEventListener("keydown", (event) => this.#panByKey(event));
-    panes.addEventListener("pointerdown", (event) => this.#drag(event));
+  /** @param {HTMLElement} viewer holds the panes and the toolbar */
+  constructor(viewer) {
+    super();
+    this.viewer = viewer;
+    this.panes = find(viewer, "#panes");
+    const canvas = (/** @type {string} */ selector) =>
+      /** @type {HTMLCanvasElement} */ (find(viewer, selector));
+    this.output = canvas("#output");
+    this.divider = find(viewer, "#divider");
+    this.zoom = /** @type {HTMLButtonElement} */ (find(viewer, "#zoom"));
+    /** @type {Promise<import("./host.js").Host>} */
+    this.host = openHost(
+      {
+        input: canvas("#input"),
+        output: this.output,
+        lens: canvas("#lens-canvas"),
+      },
+      (message) => this.#receive(message),
+    );
+    this.magnifier = new Magnifier(viewer, (spot, zoom) => {
+      if (spot) this.setActualPixels(false);
+      this.post({ type: "lens", spot, zoom });
+    });
+    this.#listen();
     this.#setSplit(50);
   }
 
-  /** @param {"side" | "split"} view */
+  #listen() {
+    this.divider.addEventListener("keydown", (event) => this.#moveByKey(event));
+    this.panes.addEventListener("keydown", (event) => this.#panByKey(event));
+    this.panes.addEventListener("pointerdown", (event) => this.#drag(event));
+    for (const choice of this.viewer.querySelectorAll("input[name=view]")) {
+      const { value } = /** @type {HTMLInputElement} */ (choice);
+      choice.addEventListener("change", () => this.setView(/** @type {View} */ (value)));
+    }
+    this.zoom.addEventListener("click", () => {
+      this.setActualPixels(this.zoom.getAttribute("aria-pressed") !== "true");
+    });
+    this.#offerFullScreen(find(this.viewer, "#full"));
+  }
+
+  /** @param {HTMLButtonElement} button */
+  #offerFullScreen(button) {
+    button.hidden = !document.fullscreenEnabled;
+    button.addEventListener("click", () => {
+      const change = document.fullscreenElement
+        ? document.exitFullscreen()
+        : this.viewer.requestFullscreen();
+      change.catch(() => {}); // refused by the browser: everything stays as it is
+    });
+    document.addEventListener("fullscreenchange", () => {
+      button.setAttribute("aria-pressed", String(document.fullscreenElement === this.viewer));
+    });
+  }
+
+  /**
+   * A message for the pipeline; they are kept until it runs.
+   * @param {object} message
+   * @param {Transferable[]} [transfer]
+   */
+  post(message, transfer) {
+    void this.host.then((host) => host.post(message, transfer));
+  }
+
+  /** @param {{type: string, detail?: any}} message */
+  #receive(message) {
+    if (message.type === "shape") this.#setShape(message.detail);
+    this.dispatchEvent(new CustomEvent("pipeline", { detail: message }));
+  }
+
+  /** Of the picture that is shown, in pixels. */
+  get shape() {
+    return this.#shape;
+  }
+
+  /** @param {{height: number, width: number}} shape */
+  #setShape(shape) {
+    this.#shape = shape;
+    this.viewer.style.setProperty("--ratio", String(shape.width / shape.height));
+  }
+
+  /** @param {View} view */
   setView(view) {
     this.panes.dataset.view = view;
     this.divider.tabIndex = view === "split" ? 0 : -1;
+    this.post({ type: "shown", isInputShown: view !== "output" });
   }
 
   /** @param {boolean} isActual one picture pixel per CSS pixel, to be dragged about */
   setActualPixels(isActual) {
+    if (isActual) this.magnifier.close();
+    this.zoom.setAttribute("aria-pressed", String(isActual));
     this.panes.dataset.zoom = isActual ? "actual" : "fit";
     this.panes.tabIndex = isActual ? 0 : -1;
     this.#setPan(50, 50);
@@ -47,20 +125,7 @@ export class Stage {
    * @param {ImageBitmap} bitmap
    */
   draw(side, bitmap) {
-    const { height, width } = bitmap;
-    this.#paint(this[side], bitmap, { x: 0, y: 0, height, width }, { height, width });
-    bitmap.close();
-  }
-
-  /**
-   * Draw part of a source that stays the caller's, as long as there is no result.
-   * @param {"input" | "output"} side
-   * @param {CanvasImageSource} source
-   * @param {Part} part
-   * @param {{height: number, width: number}} size
-   */
-  drawPreview(side, source, part, size) {
-    this.#paint(this[side], source, part, size);
+    this.post({ type: "draw", side, bitmap }, [bitmap]);
   }
 
   /** The output waits for a result: it is shown soft until then. @param {boolean} isWaiting */
@@ -69,26 +134,7 @@ export class Stage {
   }
 
   clear() {
-    for (const canvas of [this.input, this.output]) {
-      canvas.getContext("2d")?.clearRect(0, 0, canvas.width, canvas.height);
-    }
-  }
-
-  /**
-   * @param {HTMLCanvasElement} canvas
-   * @param {CanvasImageSource} source
-   * @param {Part} part
-   * @param {{height: number, width: number}} size
-   */
-  #paint(canvas, source, part, { height, width }) {
-    if (canvas.height !== height || canvas.width !== width) {
-      canvas.height = height;
-      canvas.width = width;
-      this.panes.style.setProperty("--ratio", String(width / height));
-    }
-    const context = /** @type {CanvasRenderingContext2D} */ (canvas.getContext("2d"));
-    context.clearRect(0, 0, width, height); // pictures may be transparent
-    context.drawImage(source, part.x, part.y, part.width, part.height, 0, 0, width, height);
+    this.post({ type: "clear" });
   }
 
   /** @param {number} split share of the input, in percent */
@@ -97,7 +143,7 @@ export class Stage {
     const shown = Math.round(this.#split);
     this.panes.style.setProperty("--split", `${this.#split}%`);
     this.divider.setAttribute("aria-valuenow", String(shown));
-    this.divider.setAttribute("aria-valuetext", `${shown} % input, ${100 - shown} % output`);
+    this.divider.setAttribute("aria-valuetext", `${shown} % before, ${100 - shown} % after`);
   }
 
   /** @param {KeyboardEvent} event */
@@ -139,7 +185,7 @@ export class Stage {
 
   /**
    * Dragging moves the divider where there is one; at actual pixels it moves the picture, but for
-   * the divider itself.
+   * the divider itself. The magnifier takes pointers for itself.
    * @param {PointerEvent} event
    */
   #drag(event) {
@@ -148,16 +194,17 @@ export class Stage {
     if (!frame || event.button !== 0) return;
     const onDivider = this.divider.contains(target);
     const isActual = this.panes.dataset.zoom === "actual";
-    if (!onDivider && !isActual && this.panes.dataset.view !== "split") return;
-    const movesSplit = onDivider || !isActual;
-    event.preventDefault();
-    if (movesSplit) this.divider.focus({ preventScroll: true });
-    const move = movesSplit ? this.#splitDrag(frame) : this.#panDrag(frame, event);
-    if (movesSplit) move(event);
-    frame.setPointerCapture(event.pointerId);
-    frame.addEventListener("pointermove", move);
-    const end = () => frame.removeEventListener("pointermove", move);
-    frame.addEventListener("lostpointercapture", end, { once: true });
+    const isSplit = this.panes.dataset.view === "split";
+    if (onDivider || (isSplit && !isActual && !this.magnifier.isOpen)) {
+      event.preventDefault();
+      this.divider.focus({ preventScroll: true });
+      const move = this.#splitDrag(frame);
+      move(event);
+      onDrag(frame, event, move);
+    } else if (isActual) {
+      event.preventDefault();
+      onDrag(frame, event, this.#panDrag(frame, event));
+    }
   }
 
   /**
@@ -178,8 +225,8 @@ export class Stage {
    */
   #panDrag(frame, start) {
     const from = this.#pan;
-    const hiddenX = this.output.width - frame.clientWidth;
-    const hiddenY = this.output.height - frame.clientHeight;
+    const hiddenX = this.#shape.width - frame.clientWidth;
+    const hiddenY = this.#shape.height - frame.clientHeight;
     return (event) => {
       const dx = hiddenX > 0 ? ((start.clientX - event.clientX) / hiddenX) * 100 : 0;
       const dy = hiddenY > 0 ? ((start.clientY - event.clientY) / hiddenY) * 100 : 0;

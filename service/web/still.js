@@ -68,8 +68,9 @@ export class Still {
       file.name,
       input && { height: input.height, width: input.width, bytes: file.size },
     );
-    if (input) this.#preview(input.bitmap);
+    if (input) await this.#preview(input.bitmap);
     else this.stage.clear();
+    if (signal.aborted) return;
     await this.sharpen(strength);
   }
 
@@ -108,10 +109,9 @@ export class Still {
     this.#url = "";
   }
 
-  /** @param {ImageBitmap} bitmap */
-  #preview(bitmap) {
-    const { height, width } = bitmap;
-    this.stage.drawPreview("output", bitmap, { x: 0, y: 0, height, width }, { height, width });
+  /** Until there is a result, both sides show the input. @param {ImageBitmap} bitmap */
+  async #preview(bitmap) {
+    this.stage.draw("output", await createImageBitmap(bitmap));
     this.stage.draw("input", bitmap);
   }
 

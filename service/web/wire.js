@@ -29,6 +29,9 @@ const MEDIA_TYPES = ["image/jpeg", "image/webp", "image/png"];
  * @property {number} height
  * @property {number} dropped frames the server dropped so far in this stream
  * @property {StageTimes} times
+ * @property {number} student index in the hello's `students`
+ * @property {number} scale of the picture that the network worked on, 0 to 1; 1 = full resolution
+ * @property {number} stillShare share of the picture whose last correction was used again, 0 to 1
  * @property {Blob} encoded the sharpened picture
  */
 
@@ -85,6 +88,18 @@ export function parseResult(message) {
       encodeMs: header.getFloat32(36),
       totalMs: header.getFloat32(40),
     },
+    student: header.getUint8(45),
+    scale: header.getUint8(46) / 100 || 1, // 0 where a server leaves it out
+    stillShare: header.getUint8(47) / 100,
     encoded: new Blob([new Uint8Array(message, RESULT_HEADER_BYTES)], { type }),
   };
+}
+
+/**
+ * Whether sequence number `a` comes after `b`, also where they wrapped at 2^32 in between.
+ * @param {number} a
+ * @param {number} b
+ */
+export function isAfter(a, b) {
+  return ((a - b) | 0) > 0;
 }

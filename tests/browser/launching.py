@@ -6,10 +6,11 @@ from collections.abc import Callable
 
 from playwright.sync_api import Browser
 
-__all__ = ["FLAGS", "OTHER_HOST", "Launch"]
+__all__ = ["ALLOW_CAMERA", "FLAGS", "OTHER_HOST", "Launch"]
 
 Launch = Callable[..., Browser]
 
+ALLOW_CAMERA = "--use-fake-ui-for-media-stream"
 OTHER_HOST = "video.example.org"  # resolves to this machine, but no browser takes it for localhost
 
 FLAGS = [

@@ -106,7 +106,8 @@ def serve(
         loops.append(asyncio.get_running_loop())
         is_ready.set()
 
-    checked = Settings(port=0, log_level="warning", **settings)
+    wanted: dict[str, Any] = {"port": 0, "log_level": "warning"} | settings
+    checked = Settings(**wanted)
     app = create_app(checked, model or chosen.as_sharpener())
     sockets = bind(checked.host, checked.port)
     server = Server(server_config(app, checked), on_ready=note_ready)

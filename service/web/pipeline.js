@@ -1,0 +1,347 @@
+/**
+ * Frames of a source through the server onto the canvases: encoding, the stream, decoding, drawing.
+ * Everything that takes time is here, and nothing that needs the DOM, so that it can run in a
+ * worker (pipeline-worker.js) or, where a browser has no such workers, in the page (host.js).
+ *
+ * The newest frame wins: one waits, and it is sent when the stream has room. Frames either come by
+ * themselves (`track`), or one by one, each after the pipeline asked for it (`wanted`).
+ */
+
+import { ClearcallClient } from "./clearcall-client.js";
+import { Encoder, fitInto, newCanvas, sizeOf, toBlob } from "./encoder.js";
+import { StreamMeters } from "./meters.js";
+import { Painter } from "./painter.js";
+
+const READ_EVERY_MS = 250;
+/** The server's own counts, every so many readings. */
+const ASK_EVERY = 8;
+/** A frame that comes a little early for the wanted rate is still taken: cameras jitter. */
+const EARLY_MS = 4;
+
+/** @typedef {VideoFrame | ImageBitmap | HTMLVideoElement} Picture */
+/** @typedef {{picture: Picture, capturedAtMs: number}} Captured */
+/** @typedef {{box: import("./encoder.js").Size, line: string, fps: number | null}} Capturing */
+
+/** Milliseconds on a clock that the page and its workers share. */
+export function sharedNowMs() {
+  return performance.timeOrigin + performance.now();
+}
+
+/** @param {Picture} picture */
+function release(picture) {
+  if ("close" in picture) picture.close();
+}
+
+export class Pipeline {
+  #painter = new Painter({ input: null, output: null, lens: null });
+  #encoder = new Encoder();
+  #meters = new StreamMeters();
+  /** @type {ClearcallClient | null} */
+  #client = null;
+  /** @type {Capturing} */
+  #capturing = { box: { height: 360, width: 640 }, line: "clear", fps: null };
+  /** @type {Captured | null} */
+  #latest = null;
+  /** @type {ReadableStreamDefaultReader<VideoFrame> | null} */
+  #track = null;
+  /** The pair that is shown, as it was sent and as it came. @type {{input: Blob, output: Blob} | null} */
+  #pair = null;
+  /** @type {ReturnType<typeof setInterval> | undefined} */
+  #readTimer;
+  #isPushed = false;
+  #isWanted = false;
+  #isEncoding = false;
+  #isInputShown = true;
+  #dueAtMs = 0;
+  #arrived = 0;
+  #drawn = 0;
+  #readings = 0;
+
+  /** @param {(message: any, transfer?: Transferable[]) => void} post messages to the page: see host.js */
+  constructor(post) {
+    this.post = post;
+  }
+
+  /**
+   * One message of the page.
+   * @param {any} message
+   */
+  handle(message) {
+    switch (message.type) {
+      case "surfaces":
+        this.#painter.surfaces = message.surfaces;
+        break;
+      case "open":
+        this.#open(message.url, message.settings);
+        break;
+      case "close":
+        this.#close();
+        break;
+      case "retry":
+        this.#client?.connect();
+        break;
+      case "settings":
+        this.#client?.set(message.settings);
+        break;
+      case "capturing":
+        this.#capturing = { ...this.#capturing, ...message.capturing };
+        this.#meters.reset();
+        break;
+      case "source":
+        this.#useSource(message.readable);
+        break;
+      case "frame":
+        this.#isWanted = false;
+        this.#meters.countInput(performance.now(), message.count);
+        this.#offer(message.picture, message.capturedAtMs);
+        break;
+      case "pause":
+        this.#pause(message.isPaused);
+        break;
+      case "draw":
+        this.#drawStill(message.side, message.bitmap);
+        break;
+      case "clear":
+        this.#painter.clear();
+        break;
+      case "shown":
+        this.#isInputShown = message.isInputShown;
+        break;
+      case "lens":
+        this.#painter.look(message.spot, message.zoom);
+        break;
+      case "snapshot":
+        void this.#snapshot();
+    }
+  }
+
+  /** @param {string} url @param {import("./clearcall-client.js").StreamSettings} settings */
+  #open(url, settings) {
+    this.#close();
+    const client = new ClearcallClient(url, { settings });
+    this.#client = client;
+    const tell = (/** @type {string} */ type) => (/** @type {any} */ { detail }) =>
+      this.post({ type, detail });
+    for (const type of ["settings", "refusal", "paused", "resumed"]) {
+      client.addEventListener(type, tell(type));
+    }
+    client.addEventListener("state", (/** @type {any} */ { detail }) => this.#onState(detail));
+    client.addEventListener("room", () => void this.#pump());
+    client.addEventListener("result", (/** @type {any} */ { detail }) => void this.#show(detail));
+    this.#readTimer = setInterval(() => this.#read(), READ_EVERY_MS);
+    client.connect();
+  }
+
+  #close() {
+    clearInterval(this.#readTimer);
+    this.#client?.close();
+    this.#client = null;
+    void this.#track?.cancel().catch(() => {});
+    this.#track = null;
+    this.#isPushed = false;
+    this.#isWanted = false;
+    this.#pair = null;
+    this.#meters.reset();
+    this.#forget();
+  }
+
+  /** @param {import("./clearcall-client.js").StreamState} state */
+  #onState(state) {
+    if (state.name !== "live") this.#meters.reset();
+    // While one result is decoded and drawn here, the server has work for all its places.
+    else this.#client?.set({ window: state.hello.in_flight });
+    this.post({ type: "state", detail: state });
+    this.#want();
+  }
+
+  /** @param {ReadableStream<VideoFrame> | undefined} readable frames; without it they are asked for */
+  #useSource(readable) {
+    this.#forget();
+    this.#pair = null; // the first picture of a new source is shown as it is
+    void this.#track?.cancel().catch(() => {});
+    this.#track = readable?.getReader() ?? null;
+    this.#isPushed = !readable;
+    this.#isWanted = false;
+    if (this.#track) void this.#readTrack(this.#track);
+    this.#want();
+  }
+
+  /** @param {ReadableStreamDefaultReader<VideoFrame>} track */
+  async #readTrack(track) {
+    for (;;) {
+      const { done, value } = await track.read().catch(() => ({ done: true, value: undefined }));
+      if (done || !value) return;
+      if (track !== this.#track) value.close();
+      else {
+        this.#meters.countInput(performance.now(), 1);
+        this.#offer(value, sharedNowMs());
+      }
+    }
+  }
+
+  /** Ask for a frame where they do not come by themselves. */
+  #want() {
+    const client = this.#client;
+    if (!client || !this.#isPushed || this.#isWanted || this.#latest || client.isPaused) return;
+    if (client.isLive && this.#pair && (!client.hasRoom || this.#isEncoding)) return;
+    this.#isWanted = true;
+    this.post({ type: "wanted" });
+  }
+
+  /** @param {Picture} picture @param {number} capturedAtMs */
+  #offer(picture, capturedAtMs) {
+    const client = this.#client;
+    const { fps } = this.#capturing;
+    const now = performance.now();
+    if (!client || client.isPaused || now < this.#dueAtMs - EARLY_MS) {
+      release(picture);
+      this.#want();
+      return;
+    }
+    if (fps) this.#dueAtMs = Math.max(this.#dueAtMs + 1000 / fps, now - 1000 / fps);
+    this.#forget();
+    this.#latest = { picture, capturedAtMs };
+    if (!this.#pair || !client.isLive) this.#preview(picture);
+    void this.#pump();
+    if (this.#isPushed && !client.hasRoom) this.#forget(); // held, it would be old when it is sent
+    this.#want();
+  }
+
+  #forget() {
+    if (this.#latest) release(this.#latest.picture);
+    this.#latest = null;
+  }
+
+  /** @param {Picture} picture */
+  #preview(picture) {
+    const size = fitInto(sizeOf(picture), this.#capturing.box);
+    this.#painter.paint("input", picture, size);
+    if (!this.#pair && this.#painter.paint("output", picture, size)) this.#tellShape(size);
+    this.#painter.paintLens();
+  }
+
+  /** Send the newest frame, if there is one and the stream has room for it. */
+  async #pump() {
+    const captured = this.#latest;
+    const client = this.#client;
+    if (!captured || !client?.hasRoom || this.#isEncoding) {
+      this.#want();
+      return;
+    }
+    this.#latest = null;
+    this.#isEncoding = true;
+    try {
+      const { box, line } = this.#capturing;
+      const encoding = this.#encoder.encode(captured.picture, box, line);
+      release(captured.picture);
+      const blob = await encoding;
+      const { capturedAtMs } = captured;
+      if (client.send(blob, { capturedAtMs, tag: blob }) !== null) {
+        this.#meters.countSent(performance.now(), blob.size);
+      }
+    } finally {
+      this.#isEncoding = false;
+    }
+    void this.#pump();
+  }
+
+  /** @param {{result: import("./wire.js").Result, tag: Blob}} answer */
+  async #show({ result, tag: sent }) {
+    const order = ++this.#arrived;
+    const client = this.#client;
+    try {
+      const isInputNeeded = this.#isInputShown || this.#painter.isLooking || !this.#pair;
+      const [output, input] = await Promise.all([
+        createImageBitmap(result.encoded),
+        isInputNeeded ? createImageBitmap(sent) : null, // the input as the server got it
+      ]);
+      const isCurrent = client === this.#client && !client?.isPaused && order > this.#drawn;
+      if (isCurrent) this.#draw(order, result, sent, output, input);
+      for (const bitmap of [output, input]) bitmap?.close();
+    } catch {
+      const message = "The browser could not decode a result.";
+      this.post({ type: "refusal", detail: { code: "result-broken", message, sequence: null } });
+    } finally {
+      client?.displayed(result, sharedNowMs() - result.timestampMs);
+    }
+  }
+
+  /**
+   * @param {number} order
+   * @param {import("./wire.js").Result} result
+   * @param {Blob} sent
+   * @param {ImageBitmap} output
+   * @param {ImageBitmap | null} input
+   */
+  #draw(order, result, sent, output, input) {
+    this.#drawn = order;
+    const isFirst = !this.#pair;
+    this.#pair = { input: sent, output: result.encoded };
+    if (input) this.#painter.paint("input", input);
+    const isOther = this.#painter.paint("output", output);
+    this.#painter.paintLens();
+    const { height, width, student, scale, stillShare, times, dropped } = result;
+    if (isOther || isFirst) this.#tellShape({ height, width });
+    const latencyMs = sharedNowMs() - result.timestampMs;
+    this.#meters.add(performance.now(), {
+      latencyMs,
+      times,
+      dropped,
+      bytes: result.encoded.size,
+      rung: { student, scale },
+      stillShare,
+    });
+    const facts = { input: sent.size, output: result.encoded.size, height, width, latencyMs };
+    this.post({ type: "pair", detail: { ...facts, isFirst } });
+  }
+
+  /** @param {import("./encoder.js").Size} size */
+  #tellShape({ height, width }) {
+    this.post({ type: "shape", detail: { height, width } });
+  }
+
+  /** @param {boolean} isPaused */
+  #pause(isPaused) {
+    this.#meters.reset();
+    this.#forget();
+    if (isPaused) this.#client?.pause();
+    else this.#client?.resume();
+    this.#want();
+  }
+
+  /** @param {"input" | "output"} side @param {ImageBitmap} bitmap */
+  #drawStill(side, bitmap) {
+    const { height, width } = bitmap;
+    if (this.#painter.paint(side, bitmap)) this.#tellShape({ height, width });
+    this.#painter.paintLens();
+    bitmap.close();
+  }
+
+  #read() {
+    const reading = this.#client?.isPaused ? null : this.#meters.read(performance.now());
+    this.post({ type: "reading", detail: reading });
+    if (reading && this.#readings++ % ASK_EVERY === 0) void this.#ask();
+  }
+
+  async #ask() {
+    // A stream that breaks meanwhile has no counts to tell any more.
+    const stats = await this.#client?.stats().catch(() => null);
+    if (stats) this.post({ type: "stats", detail: stats });
+  }
+
+  async #snapshot() {
+    const pair = this.#pair;
+    if (!pair) return;
+    const [input, output] = await Promise.all([toPng(pair.input), toPng(pair.output)]);
+    this.post({ type: "snapshot", detail: { input, output } });
+  }
+}
+
+/** @param {Blob} encoded */
+async function toPng(encoded) {
+  const painter = new Painter({ input: newCanvas(), output: null, lens: null });
+  const bitmap = await createImageBitmap(encoded);
+  painter.paint("input", bitmap);
+  bitmap.close();
+  return toBlob(/** @type {any} */ (painter.surfaces.input), "image/png");
+}
