@@ -74,8 +74,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     rows: dict[tuple[str, ...], dict[str, float]] = {}
     for timing in timings:
         size = f"{timing.width}x{timing.height}"
-        row = (timing.operation, size, str(timing.quality), timing.subsampling)
-        rows.setdefault(row, {})[timing.binding] = timing.median_ms
+        key = (timing.operation, size, str(timing.quality), timing.subsampling)
+        rows.setdefault(key, {})[timing.binding] = timing.median_ms
     for row, by_name in rows.items():
         table.add_row(*row, *(f"{by_name[name]:.2f}" if name in by_name else "" for name in names))
     Console(width=110).print(table)
