@@ -83,7 +83,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def codec_timings(*, calls: int) -> list[CodecTiming]:
+def codec_timings(*, calls: int, qualities: Sequence[int] = _QUALITIES) -> list[CodecTiming]:
     """Every size, quality, chroma subsampling, operation and binding, in this order."""
     cv2.setNumThreads(1)
     photograph = cv2.imread(str(_PHOTOGRAPH), cv2.IMREAD_COLOR)
@@ -94,7 +94,7 @@ def codec_timings(*, calls: int) -> list[CodecTiming]:
     for height, width in _SIZES_PX:
         scaled = cv2.resize(photograph, (width, height), interpolation=cv2.INTER_AREA)
         image = np.asarray(cv2.cvtColor(scaled, cv2.COLOR_BGR2RGB), np.uint8)
-        for quality in _QUALITIES:
+        for quality in qualities:
             for subsampling in subsamplings:
                 timings += _compare(bindings, image, quality, subsampling, calls)
     return timings
