@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import importlib.metadata
 import logging
 from asyncio import Semaphore
@@ -22,6 +24,7 @@ from service.codec_pool import CodecPool
 from service.engine import Engine
 from service.errors import ClearcallError, RequestInvalid
 from service.metrics import Metrics
+from service.model.cpus import available_cpus
 from service.problems import problem_for, problem_response
 from service.routes import CLIENT_CLOSED_REQUEST, WEB_FOLDER, Parts, router
 from service.settings import Settings
@@ -30,9 +33,10 @@ from service.upload import UploadReader
 if TYPE_CHECKING:
     from service.model.sharpener import Sharpener
 
-__all__ = ["create_app", "load_sharpener", "version"]
+__all__ = ["create_app", "drain", "load_sharpener", "version"]
 
 _LOGGER = logging.getLogger(__name__)
+_FEWEST_CODEC_THREADS = 2  # a frame is decoded while another one is encoded
 _IMAGE_CODEC_THREADS = 2  # one per decoded image, see engine
 
 
@@ -45,7 +49,12 @@ def create_app(settings: Settings, sharpener: Sharpener | None = None) -> FastAP
             Either way it is warmed up before the first request is taken.
     """
     metrics = Metrics()
-    engine = Engine(max_waiting_images=settings.max_waiting_images)
+    engine = Engine(
+        max_waiting_images=settings.max_waiting_images,
+        max_pixels_per_s=settings.max_pixels_per_s,
+        batch_wait_ms=settings.batch_wait_ms,
+        note=metrics.note_engine,
+    )
     metrics.watch_queue("image", lambda: engine.waiting("image"))
     metrics.watch_queue("frame", lambda: engine.waiting("frame"))
     parts = Parts(
@@ -57,7 +66,7 @@ def create_app(settings: Settings, sharpener: Sharpener | None = None) -> FastAP
             limit_s=settings.upload_timeout_s,
             max_at_once=settings.max_uploads,
         ),
-        frame_pool=CodecPool(threads=settings.codec_threads, name="frames"),
+        frame_pool=CodecPool(threads=_codec_threads(settings), name="frames"),
         image_pool=CodecPool(threads=_IMAGE_CODEC_THREADS, name="images"),
         stream_places=Semaphore(settings.max_streams),
     )
@@ -66,7 +75,11 @@ def create_app(settings: Settings, sharpener: Sharpener | None = None) -> FastAP
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         use_one_thread_per_call()
         try:
-            await engine.start(lambda: sharpener or load_sharpener(settings))
+            await engine.start(
+                lambda: sharpener or load_sharpener(settings),
+                ladder=settings.ladder,
+                load_smaller=lambda size: load_sharpener(settings, size),
+            )
             model = engine.sharpener
             metrics.describe_model(
                 model=model.checkpoint.model_id, device=model.device, backend=model.backend
@@ -95,8 +108,22 @@ def create_app(settings: Settings, sharpener: Sharpener | None = None) -> FastAP
     return app
 
 
-def load_sharpener(settings: Settings) -> Sharpener:
-    """Loads the model that the settings name.
+async def drain(app: FastAPI) -> None:
+    """Lets an app's streams and uploads end, for at most as long as its settings say.
+
+    To be called before connections are closed: the server's own way would cut streams off without
+    a reason, and their frames with them.
+    """
+    parts = app.state.parts
+    assert isinstance(parts, Parts)
+    parts.engine.begin_drain()
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(parts.settings.drain_s):
+            await parts.engine.drained()
+
+
+def load_sharpener(settings: Settings, named: str | None = None) -> Sharpener:
+    """Loads the model that the settings name, or another one to run beside it.
 
     Raises:
         CheckpointError: It cannot be served.
@@ -108,12 +135,16 @@ def load_sharpener(settings: Settings) -> Sharpener:
     )  # torch takes seconds; `clearcall --help` need not
 
     return Sharpener.load(
-        settings.checkpoint,
+        named or settings.checkpoint,
         device=settings.device,
         backend=settings.backend,
         threads=settings.threads,
         precision=settings.precision,
     )
+
+
+def _codec_threads(settings: Settings) -> int:
+    return settings.codec_threads or max(_FEWEST_CODEC_THREADS, available_cpus())
 
 
 def version() -> str:

@@ -55,7 +55,8 @@ def _parser() -> argparse.ArgumentParser:
         argument_default=argparse.SUPPRESS,
     )
     for name, field in Settings.model_fields.items():
-        default = "" if field.default in (None, ()) else f" (default {field.default})"
+        shown = ",".join(field.default) if isinstance(field.default, tuple) else field.default
+        default = "" if shown in (None, "") else f" (default {shown})"
         serve.add_argument(
             f"--{name.replace('_', '-')}",
             metavar=name.split("_")[-1].upper(),
@@ -90,7 +91,7 @@ def _serve(flags: dict[str, Any]) -> int:
         hint = f"; did you mean {meant}?" if meant else ""
         print(f"clearcall: {name} is not a setting and is ignored{hint}", file=sys.stderr)
     # Imported now: `clearcall --help` need not wait a second for the web stack.
-    from service.app import create_app, load_sharpener
+    from service.app import create_app, drain, load_sharpener
     from service.server import Server, bind, server_config, url_of
 
     with contextlib.ExitStack() as stack:
@@ -103,7 +104,11 @@ def _serve(flags: dict[str, Any]) -> int:
         model = f"{sharpener.checkpoint.model_id} on {sharpener.device}"
         runtime = f"{sharpener.backend} in {sharpener.precision}"
         ready = f"Clearcall is ready: open {url_of(sockets[0])} ({model}, {runtime})"
-        server = Server(server_config(app, settings), on_ready=lambda: print(ready, flush=True))
+        server = Server(
+            server_config(app, settings),
+            on_ready=lambda: print(ready, flush=True),
+            drain=lambda: drain(app),
+        )
         with contextlib.suppress(KeyboardInterrupt):  # uvicorn raises it again after its shutdown
             server.run(sockets)
     return 0

@@ -6,8 +6,8 @@ all other metadata (EXIF with its orientation and place, XMP, text) is left behi
 the first picture is taken.
 
 Stream frames (libjpeg-turbo through simplejpeg, straight to and from RGB; OpenCV for the rare
-kinds that it refuses, for WebP and PNG, and where it is not installed): JPEG only. Their EXIF
-orientation is ignored, in size and in pixels; a video frame has none.
+kinds that it refuses, for WebP and PNG, and where it is not installed): JPEG only. They come out
+upright too.
 
 Images are (H, W, 3) uint8 RGB, C-contiguous. BGR exists only between two neighbouring lines of this
 module.
@@ -39,6 +39,7 @@ from PIL import (
 
 from service.errors import ImageBroken, ImageTooManyPixels, ImageUnsupported, RequestInvalid
 from service.frames import FrameFormat
+from service.orientation import jpeg_orientation, turned_upright
 
 try:
     import simplejpeg
@@ -189,7 +190,7 @@ def encode_image(picture: Picture, image_format: ImageFormat, *, quality: int) -
 
 
 def decode_frame(encoded: bytes, *, max_pixels: int) -> ImageArray:
-    """Decodes one JPEG frame of a stream.
+    """Decodes one JPEG frame of a stream; it comes out upright.
 
     Raises:
         ImageUnsupported: Not a JPEG.
@@ -208,7 +209,7 @@ def decode_frame(encoded: bytes, *, max_pixels: int) -> ImageArray:
         image = _opencv_decoded(encoded)
     if image is None or image.shape != (height, width, 3):
         raise ImageBroken("The JPEG is damaged and cannot be decoded.")
-    return image
+    return turned_upright(image, jpeg_orientation(encoded))
 
 
 def encode_frame(image: ImageArray, frame_format: FrameFormat, *, quality: int) -> bytes:

@@ -1,168 +1,231 @@
-"""The engine: it alone runs the loaded model; everybody else waits for it in bounded queues.
+"""The engine: it alone runs the loaded students; everybody else waits for it in bounded queues.
 
-- A picture that is alone gets the whole machine. While there is more work, each of the model's
-  lanes takes the next picture on its share of the cores: nobody waits for the slowest thread of a
-  picture, so that more of them are finished.
-- Frames go before images: a stream is live, an upload can wait. Where there are several lanes, one
-  is kept free of images. But no image is overtaken by more than `MAX_FRAMES_BEFORE_AN_IMAGE`
-  frames, so that busy streams cannot starve it.
-- Frames are bounded by their streams: `max_streams` times `frames_in_flight`.
+- Frames of all streams meet here. Each stream has a queue of its own, bounded by its frames in
+  flight; whose turn it is, `queues` says, and `lanes` runs it.
 - Images are admitted before they are decoded. `max_waiting_images` may wait, still encoded; one
   more is refused with QueueFull. At most `_DECODED_IMAGES` are held decoded: one in the network and
   one ready to follow it.
-- A caller that is cancelled takes its work out of the queue; a picture that is in the network
-  already is finished and thrown away.
+- While the open streams take `max_pixels_per_s` or more (see `admission`), new streams and images
+  are refused with EngineBusy. What the machine is measured to do is told in the log only.
+- The stop: `begin_drain` sets `draining`, an event that whoever runs a stream waits for to end it
+  with a reason. From then on nothing new is admitted and `is_ready` is false; what was admitted
+  goes on, and so does `EngineStream.sharpen` for the frames that are under way. `drained` returns
+  when the last stream is closed and the last image answered. `stop` ends the threads and fails what
+  still waits with EngineStopped.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import math
 import threading
 import time
-from collections import deque
-from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from collections.abc import AsyncIterator, Callable, Sequence
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
+from service.admission import WINDOW_S, Load
 from service.codec import ImageArray
-from service.errors import ClearcallError, EngineStopped, QueueFull, SharpeningFailed
+from service.errors import EngineBusy, EngineStopped, QueueFull
+from service.ladder import Rung
+from service.lanes import Lanes, Sharpened, Work
+from service.model.live import LiveSharpener
+from service.queues import MAX_FRAMES_BEFORE_AN_IMAGE, StreamQueue
+from service.students import Students, smaller_sizes
 
 if TYPE_CHECKING:  # loading torch takes seconds, and the engine only calls what it is given
-    from service.model.sharpener import Sharpener
+    from service.model.sharpener import MeasuredSize, Sharpener
 
-__all__ = ["MAX_FRAMES_BEFORE_AN_IMAGE", "Engine", "Sharpened", "WorkKind"]
+__all__ = ["MAX_FRAMES_BEFORE_AN_IMAGE", "Engine", "EngineStream", "Sharpened", "WorkKind"]
 
 WorkKind = Literal["image", "frame"]
 
-MAX_FRAMES_BEFORE_AN_IMAGE = 30
+T = TypeVar("T")
+
+_LOGGER = logging.getLogger(__name__)
 _DECODED_IMAGES = 2
 _MAX_RETRY_AFTER_S = 60
-
-
-@dataclass(frozen=True, slots=True)
-class Sharpened:
-    """A sharpened image (H, W, 3) uint8 RGB, its wait for the model and the model's time."""
-
-    image: ImageArray
-    queue_ms: float
-    inference_ms: float
-
-
-@dataclass(slots=True, eq=False)
-class _Job:
-    image: ImageArray
-    strength: float
-    kind: WorkKind
-    submitted_s: float
-    answer: asyncio.Future[Sharpened]
-    is_alone: bool = False
-
-
-@dataclass(slots=True)
-class _Queues:
-    """The jobs that wait or run; guarded by the engine's condition."""
-
-    frame: deque[_Job] = field(default_factory=deque)
-    image: deque[_Job] = field(default_factory=deque)
-    running: list[_Job] = field(default_factory=list)
-    frames_since_image: int = 0
-
-    def of(self, kind: WorkKind) -> deque[_Job]:
-        return self.frame if kind == "frame" else self.image
-
-    def start_next(self, *, max_images: int) -> _Job | None:
-        """The job to run now, counted as running; at most `max_images` images run at once."""
-        job = self._pop(sum(job.kind == "image" for job in self.running) < max_images)
-        if job is not None:
-            job.is_alone = not self.running and not self.frame
-            self.running.append(job)
-        return job
-
-    def _pop(self, has_room_for_image: bool) -> _Job | None:
-        is_image_due = self.frames_since_image >= MAX_FRAMES_BEFORE_AN_IMAGE
-        is_image_next = bool(self.image) and has_room_for_image
-        if self.frame and not (is_image_next and is_image_due):
-            self.frames_since_image = self.frames_since_image + 1 if self.image else 0
-            return self.frame.popleft()
-        if not is_image_next:
-            return None
-        self.frames_since_image = 0
-        return self.image.popleft()
+_UNLOAD_AFTER_S = 300.0  # without any stream, the smaller students are freed
 
 
 class Engine:
-    """Owns the model and the threads that run it. Its methods are called from one event loop."""
+    """Owns the students and the threads that run them. It is called from one event loop."""
 
     def __init__(
-        self, *, max_waiting_images: int, clock: Callable[[], float] = time.perf_counter
+        self,
+        *,
+        max_waiting_images: int,
+        max_pixels_per_s: int = 0,
+        batch_wait_ms: float = 0.0,
+        note: Callable[[WorkKind, Sharpened], None] | None = None,
+        clock: Callable[[], float] = time.perf_counter,
     ) -> None:
+        """Prepares an engine; `start` loads the model.
+
+        Args:
+            max_waiting_images: See above.
+            max_pixels_per_s: See above; 0 = no limit.
+            batch_wait_ms: How long a frame may wait for others to go with it, where batches are
+                faster; 0 = never.
+            note: Called with each picture that was sharpened.
+            clock: Seconds.
+        """
+        self.draining = asyncio.Event()
         self._max_waiting_images = max_waiting_images
+        self._max_pixels_per_s = max_pixels_per_s
+        self._note = note or (lambda _kind, _sharpened: None)
         self._clock = clock
-        self._sharpener: Sharpener | None = None
-        self._threads: list[threading.Thread] = []
-        self._changed = threading.Condition()
-        self._queues = _Queues()
-        self._is_stopping = False
+        self._students: Students | None = None
+        self._sizes: tuple[MeasuredSize, ...] = ()
+        self._lanes = Lanes(batch_wait_s=batch_wait_ms / 1000, clock=clock)
+        self._load = Load(clock=clock)
+        self._streams: set[EngineStream] = set()
+        self._unloading: asyncio.TimerHandle | None = None
+        self._is_stopped = False
         self._places = asyncio.Semaphore(_DECODED_IMAGES)
         self._images_waiting = 0
+        self._images_admitted = 0
         self._image_s = 1.0  # what an image takes, for Retry-After; a moving average
+        self._is_idle = asyncio.Event()
 
     @property
     def is_ready(self) -> bool:
-        """Whether the model is loaded, warmed up and served."""
-        is_alive = all(thread.is_alive() for thread in self._threads)
-        return self._sharpener is not None and is_alive and not self._is_stopping
+        """Whether the model is loaded, warmed up, and new work is taken."""
+        return self._is_running and not self.draining.is_set()
+
+    @property
+    def _is_running(self) -> bool:
+        return self._students is not None and not self._is_stopped and self._lanes.are_alive
 
     @property
     def sharpener(self) -> Sharpener:
-        """The loaded model, to read its facts; only the engine's threads run it.
+        """The served student, to read its facts; only the engine's threads run it.
 
         Raises:
             EngineStopped: It is not loaded yet, or no longer served.
         """
-        if self._sharpener is None or not self.is_ready:
+        return self._running_students().served
+
+    @property
+    def students(self) -> tuple[str, ...]:
+        """The names that rungs may use, best first; the served student is the first.
+
+        Raises:
+            EngineStopped: None is loaded yet, or they are no longer served.
+        """
+        return self._running_students().names
+
+    @property
+    def sizes(self) -> tuple[MeasuredSize, ...]:
+        """What the served student took for usual frame sizes when it was warmed up."""
+        return self._sizes
+
+    @property
+    def load_px_per_s(self) -> float:
+        """What the open streams take, see `admission`."""
+        return self._load.px_per_s()
+
+    def _running_students(self) -> Students:
+        if self._students is None or not self._is_running:
             raise EngineStopped("The model is not ready. Try again in a moment.")
-        return self._sharpener
+        return self._students
 
     def waiting(self, kind: WorkKind) -> int:
         """How many pictures of a kind wait: for the model, and images also for their place."""
-        before = self._images_waiting if kind == "image" else 0
-        return before + len(self._queues.of(kind))
+        if kind == "frame":
+            return self._lanes.frames_waiting
+        return self._images_waiting + self._lanes.images_waiting
 
-    async def start(self, load: Callable[[], Sharpener]) -> None:
-        """Loads the model and warms it up in a thread of the engine; returns when it is ready.
+    async def start(
+        self,
+        load: Callable[[], Sharpener],
+        *,
+        ladder: Sequence[str] = (),
+        load_smaller: Callable[[str], Sharpener] | None = None,
+    ) -> None:
+        """Loads the model and warms it up in a thread of its own; returns when it is ready.
+
+        Args:
+            load: Makes the served student.
+            ladder: Bundled sizes that streams may use too, those that are smaller than the served
+                student.
+            load_smaller: Loads one of them, in a thread, when it is first asked for.
 
         Raises:
             ClearcallError: What `load` raised.
         """
-        assert not self._threads, "an engine starts once"
-        loop = asyncio.get_running_loop()
-        loaded: asyncio.Future[Sharpener] = loop.create_future()
-        self._start_thread(self._load, load, loop, loaded)
-        sharpener = await loaded
-        self._threads.clear()
-        for lane in range(sharpener.lanes):
-            self._start_thread(self._work, sharpener, lane, loop)
-        self._sharpener = sharpener
+        assert self._students is None, "an engine starts once"
 
-    def _start_thread(self, target: Callable[..., None], *args: Any) -> None:
-        name = f"clearcall-engine-{len(self._threads)}"
-        thread = threading.Thread(target=target, args=args, name=name, daemon=True)
-        self._threads.append(thread)
-        thread.start()
+        def load_and_measure() -> tuple[Students, tuple[MeasuredSize, ...]]:
+            served = load()
+            served.warm_up()
+            smaller = smaller_sizes(served, ladder)
+            return Students(served, smaller, load_smaller), served.measure()
+
+        students, self._sizes = await _in_thread(load_and_measure)
+        self._hint_at_load()
+        self._lanes.start(students.served.lanes)
+        self._students = students
+
+    def _hint_at_load(self) -> None:
+        measured = max((size.px_per_s for size in self._sizes), default=0.0)
+        if self._max_pixels_per_s > measured > 0:
+            _LOGGER.warning(
+                "max_pixels_per_s is %d, but this machine was measured to do about %d: streams "
+                "will get fewer frames before new ones are refused",
+                self._max_pixels_per_s,
+                measured,
+            )
+
+    def begin_drain(self) -> None:
+        """Takes nothing new from now on, see the module; may be called again."""
+        self.draining.set()
+        self._note_idle()
+
+    async def drained(self) -> None:
+        """Returns when the engine is draining, no stream is open and no image is left."""
+        await self._is_idle.wait()
+
+    def _note_idle(self) -> None:
+        if self.draining.is_set() and not self._streams and not self._images_admitted:
+            self._is_idle.set()
 
     async def stop(self) -> None:
         """Fails what waits with EngineStopped, lets the pictures in the network finish."""
-        with self._changed:
-            self._is_stopping = True
-            self._changed.notify_all()
-        for thread in self._threads:
-            await asyncio.to_thread(thread.join)
-        for job in (*self._queues.frame, *self._queues.image):
-            if not job.answer.done():
-                job.answer.set_exception(EngineStopped("The service is stopping."))
+        self.begin_drain()
+        self._is_stopped = True
+        if self._unloading is not None:
+            self._unloading.cancel()
+        await self._lanes.stop()
+        if self._students is not None:
+            await asyncio.to_thread(self._students.close)
+
+    def open_stream(self) -> EngineStream:
+        """A place for one more stream; it has to be closed.
+
+        Raises:
+            EngineBusy: The open streams are as much load as is allowed.
+            EngineStopped: The engine is not running, or about to stop.
+        """
+        self._check_load()
+        if self._unloading is not None:
+            self._unloading.cancel()
+        stream = EngineStream(self, self._lanes.open_stream())
+        self._streams.add(stream)
+        self._load.open(stream)
+        return stream
+
+    def _close_stream(self, stream: EngineStream, queue: StreamQueue) -> None:
+        if stream not in self._streams:
+            return
+        self._streams.remove(stream)
+        self._load.close(stream)
+        self._lanes.close_stream(queue)
+        self._note_idle()
+        if not self._streams and self._students is not None and not self._is_stopped:
+            loop = asyncio.get_running_loop()
+            self._unloading = loop.call_later(_UNLOAD_AFTER_S, self._students.unload)
 
     @contextlib.asynccontextmanager
     async def image_place(self) -> AsyncIterator[float]:
@@ -170,29 +233,35 @@ class Engine:
 
         Raises:
             QueueFull: As many as may wait are waiting.
-            EngineStopped: The engine is not running.
+            EngineBusy: The open streams are as much load as is allowed.
+            EngineStopped: The engine is not running, or about to stop.
         """
         self.check_admission()
         arrived_s = self._clock()
-        self._images_waiting += 1
+        self._images_admitted += 1
         try:
-            await self._places.acquire()
+            self._images_waiting += 1
+            try:
+                await self._places.acquire()
+            finally:
+                self._images_waiting -= 1
+            try:
+                yield (self._clock() - arrived_s) * 1000
+            finally:
+                self._places.release()
         finally:
-            self._images_waiting -= 1
-        try:
-            yield (self._clock() - arrived_s) * 1000
-        finally:
-            self._places.release()
+            self._images_admitted -= 1
+            self._note_idle()
 
     def check_admission(self) -> None:
         """Says early, before an upload is read, that it would be refused.
 
         Raises:
             QueueFull: As many images as may wait are waiting.
-            EngineStopped: The engine is not running.
+            EngineBusy: The open streams are as much load as is allowed.
+            EngineStopped: The engine is not running, or about to stop.
         """
-        if not self.is_ready:
-            raise EngineStopped("The model is not ready. Try again in a moment.")
+        self._check_load()
         if self._places.locked() and self._images_waiting >= self._max_waiting_images:
             estimate_s = math.ceil(self._image_s * (self._images_waiting + _DECODED_IMAGES))
             raise QueueFull(
@@ -200,103 +269,157 @@ class Engine:
                 retry_after_s=min(max(estimate_s, 1), _MAX_RETRY_AFTER_S),
             )
 
-    async def sharpen(self, image: ImageArray, strength: float, kind: WorkKind) -> Sharpened:
-        """Sharpens one image in a thread of the engine.
+    def check_ready(self) -> None:
+        """Whether the model is loaded and new work is taken, whatever the load.
+
+        Raises:
+            EngineStopped: It is not.
+        """
+        self._running_students()
+        if self.draining.is_set():
+            raise EngineStopped("The service is stopping. Try again in a moment.")
+
+    def _check_load(self) -> None:
+        self.check_ready()
+        load_px_per_s = self.load_px_per_s
+        if self._max_pixels_per_s and load_px_per_s >= self._max_pixels_per_s:
+            raise EngineBusy(
+                limit_px_per_s=self._max_pixels_per_s,
+                load_px_per_s=load_px_per_s,
+                retry_after_s=math.ceil(WINDOW_S),
+            )
+
+    async def sharpen(
+        self, image: ImageArray, strength: float, kind: WorkKind = "image"
+    ) -> Sharpened:
+        """Sharpens an uploaded image, for which the caller holds an `image_place`.
 
         Args:
             image: (H, W, 3) uint8 RGB.
             strength: Of the correction: 0 (off), 1 (as trained) to 2 (stronger).
-            kind: A "frame" goes before an "image". For an image the caller holds an `image_place`.
 
         Raises:
             SharpeningFailed: The network failed on this image.
             EngineStopped: The engine is not running, or stops before the image's turn.
         """
-        if not self.is_ready:
-            raise EngineStopped("The model is not ready. Try again in a moment.")
-        answer: asyncio.Future[Sharpened] = asyncio.get_running_loop().create_future()
-        job = _Job(image, strength, kind, self._clock(), answer)
-        queue = self._queues.of(kind)
-        with self._changed:
-            queue.append(job)
-            self._changed.notify()
-        try:
-            sharpened = await answer
-        except asyncio.CancelledError:
-            with self._changed, contextlib.suppress(ValueError):  # it may be in the network already
-                queue.remove(job)
-            raise
-        if kind == "image":
-            self._image_s = 0.7 * self._image_s + 0.3 * sharpened.inference_ms / 1000
+        if kind == "frame":
+            stream = self.open_stream()
+            try:
+                return await stream.sharpen(image, strength, reuses_still=False)
+            finally:
+                stream.close()
+        work = Work(
+            cost_px=_pixels(image),
+            image=image,
+            strength=strength,
+            sharpener=self.sharpener,
+            submitted_s=self._clock(),
+            answer=asyncio.get_running_loop().create_future(),
+        )
+        sharpened = await self._lanes.run(work)
+        self._image_s = 0.7 * self._image_s + 0.3 * sharpened.inference_ms / 1000
+        self._note("image", sharpened)
         return sharpened
 
-    # From here on, the engine's threads.
-
-    def _load(
+    async def _sharpen_frame(
         self,
-        load: Callable[[], Sharpener],
-        loop: asyncio.AbstractEventLoop,
-        loaded: asyncio.Future[Sharpener],
-    ) -> None:
-        try:
-            sharpener = load()
-            sharpener.warm_up()
-        except Exception as exc:
-            loop.call_soon_threadsafe(_fail, loaded, exc)
-        else:
-            loop.call_soon_threadsafe(_answer, loaded, sharpener)
+        stream: EngineStream,
+        image: ImageArray,
+        strength: float,
+        *,
+        rung: Rung | None,
+        reuses_still: bool,
+    ) -> Sharpened:
+        students = self._running_students()
+        if stream not in self._streams:
+            raise EngineStopped("The stream is closed.")
+        sharpener = students.served if rung is None else students.pick(rung.student)
+        scale = 1.0 if rung is None else rung.scale
+        self._load.note(stream, _pixels(image))
+        key = sharpener.batch_key(image) if scale == 1 and strength > 0 else None
+        work = Work(
+            cost_px=max(1, round(_pixels(image) * scale**2)),
+            stream=stream.queue,
+            key=None if key is None else (sharpener, key, strength),
+            image=image,
+            strength=strength,
+            sharpener=sharpener,
+            submitted_s=self._clock(),
+            answer=asyncio.get_running_loop().create_future(),
+            live=stream.live,
+            scale=scale,
+            # Elsewhere whole frames are faster than finding out which parts stand still.
+            reuses_still=reuses_still and sharpener.device == "cpu",
+        )
+        sharpened = await self._lanes.run(work)
+        self._note("frame", sharpened)
+        return sharpened
 
-    def _work(self, sharpener: Sharpener, lane: int, loop: asyncio.AbstractEventLoop) -> None:
-        max_images = max(1, sharpener.lanes - 1)
-        while (job := self._next_job(max_images)) is not None:
-            # Only a picture that begins alone gets the whole machine, so that no two ever do.
-            self._run(sharpener, job, None if job.is_alone else lane, loop)
-            with self._changed:
-                self._queues.running.remove(job)
-                self._changed.notify_all()
 
-    def _next_job(self, max_images: int) -> _Job | None:
-        with self._changed:
-            while not self._is_stopping:
-                if (job := self._queues.start_next(max_images=max_images)) is not None:
-                    return job
-                self._changed.wait()
-        return None
+class EngineStream:
+    """One stream's place in the engine: its queue, and what it remembers between its frames."""
 
-    def _run(
+    def __init__(self, engine: Engine, queue: StreamQueue) -> None:
+        self._engine = engine
+        self.queue = queue
+        self.live = LiveSharpener()
+
+    async def sharpen(
         self,
-        sharpener: Sharpener,
-        job: _Job,
-        lane: int | None,
-        loop: asyncio.AbstractEventLoop,
-    ) -> None:
-        if job.answer.cancelled():
-            return
-        started_s = self._clock()
+        image: ImageArray,
+        strength: float,
+        *,
+        rung: Rung | None = None,
+        reuses_still: bool = True,
+    ) -> Sharpened:
+        """Sharpens the stream's next frame. The caller bounds how many of them wait.
+
+        Args:
+            image: (H, W, 3) uint8 RGB; it is kept, and must not be changed afterwards.
+            strength: Of the correction: 0 (off), 1 (as trained) to 2 (stronger).
+            rung: Which student, and at which scale; None = the served one at full resolution. While
+                its student is being loaded, the next better one that is loaded does it.
+            reuses_still: Whether the last correction is used again where the picture stands still.
+
+        Raises:
+            SharpeningFailed: The network failed on this frame.
+            EngineStopped: The engine is not running, or stops before the frame's turn.
+        """
+        return await self._engine._sharpen_frame(
+            self, image, strength, rung=rung, reuses_still=reuses_still
+        )
+
+    def close(self) -> None:
+        """Gives the place back; may be called again."""
+        self._engine._close_stream(self, self.queue)
+
+
+async def _in_thread(call: Callable[[], T]) -> T:
+    """Calls in a thread that ends with the call: OpenVINO leaves a mark on the one it loads in."""
+    loop = asyncio.get_running_loop()
+    answer: asyncio.Future[T] = loop.create_future()
+
+    def run() -> None:
         try:
-            image = sharpener.sharpen(job.image, strength=job.strength, lane=lane)
-        except ClearcallError as exc:
-            loop.call_soon_threadsafe(_fail, job.answer, exc)
+            value = call()
         except Exception as exc:
-            failure = SharpeningFailed(
-                "The network failed on this picture. The cause is in the service's log."
-            )
-            failure.__cause__ = exc
-            loop.call_soon_threadsafe(_fail, job.answer, failure)
+            loop.call_soon_threadsafe(_settle, answer, None, exc)
         else:
-            sharpened = Sharpened(
-                image,
-                queue_ms=(started_s - job.submitted_s) * 1000,
-                inference_ms=(self._clock() - started_s) * 1000,
-            )
-            loop.call_soon_threadsafe(_answer, job.answer, sharpened)
+            loop.call_soon_threadsafe(_settle, answer, value, None)
+
+    threading.Thread(target=run, name="clearcall-engine-load", daemon=True).start()
+    return await answer
 
 
-def _answer(future: asyncio.Future[Any], value: object) -> None:
-    if not future.done():
-        future.set_result(value)
+def _settle(answer: asyncio.Future[Any], value: object, exc: Exception | None) -> None:
+    if answer.done():
+        return
+    if exc is None:
+        answer.set_result(value)
+    else:
+        answer.set_exception(exc)
 
 
-def _fail(future: asyncio.Future[Any], exc: Exception) -> None:
-    if not future.done():
-        future.set_exception(exc)
+def _pixels(image: ImageArray) -> int:
+    height, width = image.shape[:2]
+    return int(height * width)

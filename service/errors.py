@@ -23,6 +23,7 @@ ClearcallError
 ├── FrameInvalid                a binary WebSocket message that is not a frame
 ├── QueueFull                   more work is waiting than the bound allows
 ├── StreamsFull                 more streams are open than the bound allows
+├── EngineBusy                  the open streams are as much load as is allowed
 ├── SharpeningFailed            the network itself failed on a picture
 └── EngineStopped               the engine is not running (starting, stopping or stopped)
 
@@ -47,6 +48,7 @@ __all__ = [
     "CheckpointVersionUnknown",
     "CheckpointWeightsMismatch",
     "ClearcallError",
+    "EngineBusy",
     "EngineStopped",
     "FrameInvalid",
     "ImageBroken",
@@ -257,6 +259,23 @@ class StreamsFull(ClearcallError):
     def __init__(self, *, limit: int) -> None:
         super().__init__(f"{limit} streams are open already, which is the limit. Try again later.")
         self.limit = limit
+
+
+class EngineBusy(ClearcallError):
+    """The open streams take as many pixels per second as allowed; nothing new is taken."""
+
+    code = "engine-busy"
+    title = "At the limit of the load"
+    http_status = 503
+    close_code = 1013
+
+    def __init__(self, *, limit_px_per_s: int, load_px_per_s: float, retry_after_s: int) -> None:
+        super().__init__(
+            f"The open streams take {load_px_per_s / 1e6:.1f} megapixels per second; nothing new "
+            f"is taken from {limit_px_per_s / 1e6:.1f} on. Try again in {retry_after_s} s."
+        )
+        self.limit_px_per_s, self.load_px_per_s = limit_px_per_s, load_px_per_s
+        self.retry_after_s = retry_after_s
 
 
 class SharpeningFailed(ClearcallError):

@@ -36,8 +36,8 @@ _FORMATS: tuple[FrameFormat, ...] = ("jpeg", "webp", "png")  # the index is the 
 
 # magic, version, kind, sequence, client timestamp
 _FRAME_HEADER = struct.Struct(">2sBBId")
-# the same, then width, height, frames dropped, five stage times, format, three reserved bytes
-_RESULT_HEADER = struct.Struct(">2sBBIdHHI5fB3x")
+# the same, then width, height, frames dropped, five stage times, format, student, scale, still
+_RESULT_HEADER = struct.Struct(">2sBBIdHHI5f4B")
 
 FRAME_HEADER_BYTES = _FRAME_HEADER.size
 RESULT_HEADER_BYTES = _RESULT_HEADER.size
@@ -58,7 +58,12 @@ class Frame:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """One sharpened frame as the server sends it, with the times of the stages in the server."""
+    """One sharpened frame as the server sends it, with the times of the stages in the server.
+
+    `student_code` is an index into the students of the server's hello; `scale_percent` the share of
+    width and height that the network worked at; `still_percent` the share of the picture whose last
+    correction was used again.
+    """
 
     sequence: int
     client_timestamp_ms: float
@@ -72,6 +77,9 @@ class Result:
     total_ms: float
     format: FrameFormat
     encoded: bytes
+    student_code: int = 0
+    scale_percent: int = 100
+    still_percent: int = 0
 
 
 def parse_frame(message: bytes) -> Frame:
@@ -135,6 +143,9 @@ def pack_result(result: Result) -> bytes:
         result.encode_ms,
         result.total_ms,
         _FORMATS.index(result.format),
+        result.student_code,
+        result.scale_percent,
+        result.still_percent,
     )
     return header + result.encoded
 
@@ -149,14 +160,15 @@ def parse_result(message: bytes) -> Result:
         raise FrameInvalid(
             "A result starts with a 48-byte header, and that with 'CC'; this message does not."
         )
-    _, version, kind, *fields, code = _RESULT_HEADER.unpack_from(message)
+    _, version, kind, *fields, code, student, scale, still = _RESULT_HEADER.unpack_from(message)
     if version != PROTOCOL_VERSION or kind != _KIND_RESULT or code >= len(_FORMATS):
         raise FrameInvalid(
             f"Version {version}, kind {kind}, format {code} is not a result of protocol version "
             f"{PROTOCOL_VERSION}.",
         )
+    encoded = message[RESULT_HEADER_BYTES:]
     # The header's fields are in the order of Result's.
-    return Result(*(*fields, _FORMATS[code], message[RESULT_HEADER_BYTES:]))
+    return Result(*(*fields, _FORMATS[code], encoded, student, scale, still))
 
 
 def _start_of(data: bytes) -> str:

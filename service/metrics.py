@@ -9,7 +9,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import TYPE_CHECKING, Literal, get_args
 
 from prometheus_client import (
     CollectorRegistry,
@@ -25,12 +25,21 @@ from prometheus_client import (
 from prometheus_client.metrics_core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-__all__ = ["DropReason", "Metrics", "RateWindow", "Route", "StageTimes"]
+from service.ledger import DropReason
 
-DropReason = Literal["replaced", "invalid", "broken", "failed", "disconnected"]
+if TYPE_CHECKING:
+    from service.lanes import Sharpened
+
+__all__ = ["EndCause", "Metrics", "RateWindow", "Route", "StageTimes"]
+
+# Why a stream ended: the client left; 30 bad frames; the network failed on 30; nothing came;
+# nothing was read; the service stops; a bug.
+EndCause = Literal["client", "bad-frames", "failing", "idle", "stalled", "stopping", "error"]
 Route = Literal["/sharpen", "/stream"]
 
 _RATE_WINDOW_S = 5.0
+_BATCH_BUCKETS = (1, 2, 3, 4, 6, 8, 12, 16)
+_SHARE_BUCKETS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
 _STAGE_BUCKETS_S = (
     *(0.0005, 0.001, 0.002, 0.004, 0.006, 0.008, 0.012, 0.016, 0.024, 0.033, 0.05),
     *(0.075, 0.1, 0.15, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0),
@@ -97,15 +106,31 @@ class Metrics:
         )
         self._frames_dropped = Counter(
             "clearcall_frames_dropped",
-            "Frames without a sharpened answer: replaced by a newer one, invalid (not a frame), "
-            "broken (a picture that cannot be used), failed (in the network), disconnected (the "
-            "client left first).",
+            "Frames without a sharpened answer: replaced by a newer one, paused (by the client), "
+            "limited (over the stream's rate), invalid (not a frame), broken (a picture that "
+            "cannot be used), failed (in the network), stopping (the service stops), disconnected "
+            "(the client left first).",
             ["reason"],
             registry=registry,
         )
         self.streams_active = Gauge(
             "clearcall_streams_active", "Streams that are open.", registry=registry
         )
+        self._streams_ended = Counter(
+            "clearcall_streams_ended", "Streams that ended, by cause.", ["cause"], registry=registry
+        )
+        self.window_stalls = Counter(
+            "clearcall_window_stalls",
+            "How often a frame was held back because a client had not displayed enough results.",
+            registry=registry,
+        )
+        self._glass_to_glass_seconds = Histogram(
+            "clearcall_glass_to_glass_seconds",
+            "From a frame's capture to its result's display, where clients tell it.",
+            buckets=_STAGE_BUCKETS_S,
+            registry=registry,
+        )
+        self._received_rate = RateWindow(clock=clock)
         self._images = Counter(
             "clearcall_images",
             "Requests for POST /sharpen by HTTP status.",
@@ -125,9 +150,34 @@ class Metrics:
             ["kind"],
             registry=registry,
         )
+        self._engine_queue_seconds = Histogram(
+            "clearcall_engine_queue_seconds",
+            "How long a picture waited for the network.",
+            ["kind"],
+            buckets=_STAGE_BUCKETS_S,
+            registry=registry,
+        )
+        self._batch_size = Histogram(
+            "clearcall_batch_size",
+            "Frames that went through the network together, by frame.",
+            buckets=_BATCH_BUCKETS,
+            registry=registry,
+        )
+        self._still_share = Histogram(
+            "clearcall_still_share",
+            "Share of a frame whose last correction was used again.",
+            buckets=_SHARE_BUCKETS,
+            registry=registry,
+        )
+        self._rungs = Counter(
+            "clearcall_frames_sharpened",
+            "Frames by the rung of the quality ladder that did them: student and scale in percent.",
+            ["student", "scale"],
+            registry=registry,
+        )
         self._model = Info("clearcall_model", "The model that is served.", registry=registry)
         self._rates = {route: RateWindow(clock=clock) for route in get_args(Route)}
-        registry.register(_RateCollector(self._rates))
+        registry.register(_RateCollector(self._rates, self._received_rate))
         # A series that exists from the start lets rate() see its first increase.
         self._drop_counters = {
             reason: self._frames_dropped.labels(reason) for reason in get_args(DropReason)
@@ -139,7 +189,11 @@ class Metrics:
             }
             for route in get_args(Route)
         }
+        for cause in get_args(EndCause):
+            self._streams_ended.labels(cause)
         self._images.labels("200")
+        for kind in ("image", "frame"):
+            self._engine_queue_seconds.labels(kind)
         ProcessCollector(registry=registry)
         PlatformCollector(registry=registry)
         GCCollector(registry=registry)
@@ -152,6 +206,19 @@ class Metrics:
         """Reads a queue's depth at every scrape."""
         self._queue_depth.labels(kind).set_function(depth)
 
+    def note_received(self) -> None:
+        """Counts a binary message on a stream."""
+        self.frames_received.inc()
+        self._received_rate.note()
+
+    def note_displayed(self, latency_ms: float) -> None:
+        """Records what a client says that a frame took from its capture to its display."""
+        self._glass_to_glass_seconds.observe(latency_ms / 1000)
+
+    def note_stream_ended(self, cause: EndCause) -> None:
+        """Counts a stream that is over."""
+        self._streams_ended.labels(cause).inc()
+
     def note_dropped(self, reason: DropReason, count: int = 1) -> None:
         """Counts frames that get no result."""
         self._drop_counters[reason].inc(count)
@@ -159,6 +226,17 @@ class Metrics:
     def note_image(self, status: int) -> None:
         """Counts one POST /sharpen by the status of its answer."""
         self._images.labels(str(status)).inc()
+
+    def note_engine(self, kind: Literal["image", "frame"], sharpened: Sharpened) -> None:
+        """Records what the engine did with one picture.
+
+        The labels are few: the students that are served, and the scales of the ladder's rungs.
+        """
+        self._engine_queue_seconds.labels(kind).observe(sharpened.queue_ms / 1000)
+        if kind == "frame":
+            self._batch_size.observe(sharpened.batch)
+            self._still_share.observe(sharpened.still_share)
+            self._rungs.labels(sharpened.student, f"{sharpened.scale:.0%}"[:-1]).inc()
 
     def note_sharpened(self, route: Route, times: StageTimes) -> None:
         """Records one picture that was sharpened and answered."""
@@ -175,8 +253,9 @@ class Metrics:
 class _RateCollector(Collector):
     """Works the rates out when they are asked for, so that an idle route falls to 0 by itself."""
 
-    def __init__(self, rates: dict[Route, RateWindow]) -> None:
+    def __init__(self, rates: dict[Route, RateWindow], received: RateWindow) -> None:
         self._rates = rates
+        self._received = received
 
     def collect(self) -> Iterable[GaugeMetricFamily]:
         family = GaugeMetricFamily(
@@ -187,3 +266,9 @@ class _RateCollector(Collector):
         for route, rate in self._rates.items():
             family.add_metric([route], rate.per_second())
         yield family
+        received = GaugeMetricFamily(
+            "clearcall_frames_received_per_second",
+            f"Frames received on streams per second over the last {_RATE_WINDOW_S:g} s.",
+        )
+        received.add_metric([], self._received.per_second())
+        yield received

@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import BaseModel, Field
 from starlette.responses import JSONResponse
 
-from service.errors import ClearcallError, QueueFull
+from service.errors import ClearcallError, EngineBusy, QueueFull
 
 __all__ = ["Problem", "describe_problems", "problem_for", "problem_response"]
 
@@ -41,7 +41,9 @@ def problem_response(
 
 def problem_for(error: ClearcallError) -> JSONResponse:
     """Builds the answer for one of our own errors."""
-    headers = {"Retry-After": str(error.retry_after_s)} if isinstance(error, QueueFull) else None
+    headers = None
+    if isinstance(error, QueueFull | EngineBusy):
+        headers = {"Retry-After": str(error.retry_after_s)}
     return problem_response(
         error.http_status, code=error.code, title=error.title, detail=str(error), headers=headers
     )

@@ -1,62 +1,48 @@
-"""The tasks that move one stream: receive, work, send. The rules are in `stream.Session`.
+"""The tasks that move one stream: receive, send, watch. The rules are in `stream.Session`.
 
 The receiver always drains the socket. At most `in_flight` frames are decoded, sharpened and encoded
 at the same time, overlapping, and answered in order; a frame makes room when its answer has been
-handed to the socket, so that a client that reads slowly slows the work down instead of
-filling a queue. Notices (settings, errors) wait in a short queue that loses its oldest when a
-client does not read.
+handed to the socket. While the socket takes answers late, one frame at a time is worked on, so that
+what a slow reader gets was fresh when its turn came. Notices (settings, errors) wait in a short
+queue that loses its oldest when a client does not read.
+
+A stream ends by itself: when nothing comes for `idle_timeout_s`, when the client reads nothing for
+`stalled_reader_s`, and when the engine drains, after the frames in work are answered.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import logging
 import time
 from collections import deque
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from typing import NoReturn
 
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from service.codec import decode_frame, encode_frame
+from service.answers import Answer, answer_frame, drop_reason, pack_answer
 from service.codec_pool import CodecPool
-from service.engine import Engine
-from service.errors import (
-    ClearcallError,
-    EngineStopped,
-    FrameInvalid,
-    RequestInvalid,
-    SharpeningFailed,
-)
-from service.frames import Result, pack_result
-from service.metrics import DropReason, Metrics, StageTimes
-from service.stream import Offered, Session, StreamSettings
+from service.connection import CONNECTION
+from service.engine import EngineStream
+from service.errors import ClearcallError, FrameInvalid, RequestInvalid, SharpeningFailed
+from service.messages import ServerMessage, error_message
+from service.metrics import EndCause, Metrics
+from service.stream import Answered, Session
 
-__all__ = ["StreamPump", "error_message", "settings_message"]
+__all__ = ["StreamPump"]
 
 _LOGGER = logging.getLogger(__name__)
 _MAX_NOTICES = 64
+_TICK_S = 0.25
+_SLOW_S = 0.005  # a socket that takes an answer later than this has a reader that lags
+_CLOSE_S = 2.0  # for a close to be taken by the socket
+_NO_CODE = 255
 
 
 class _StreamOver(Exception):
     """The client left, or the stream was closed."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Answer:
-    """What came of one frame: a sharpened picture and its times, or an error."""
-
-    offered: Offered
-    settings: StreamSettings
-    size_px: tuple[int, int] = (0, 0)
-    decode_ms: float = 0.0
-    queue_ms: float = 0.0
-    inference_ms: float = 0.0
-    encode_ms: float = 0.0
-    encoded: bytes = b""
-    error: ClearcallError | None = None
 
 
 class StreamPump:
@@ -67,25 +53,48 @@ class StreamPump:
         websocket: WebSocket,
         session: Session,
         *,
-        engine: Engine,
+        place: EngineStream,
+        draining: asyncio.Event,
         pool: CodecPool,
         metrics: Metrics,
+        students: Sequence[str],
         max_pixels: int,
-        in_flight: int,
+        stalled_reader_s: float,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
+        """Prepares to run a stream.
+
+        Args:
+            websocket: Accepted, its hello sent.
+            session: The stream's rules.
+            place: The stream's place in the engine; the caller closes it.
+            draining: Set when the service is about to stop.
+            pool: What decodes and encodes.
+            metrics: Where everything is counted.
+            students: As in the hello: a result's code is an index into it.
+            max_pixels: Of a frame.
+            stalled_reader_s: How long an answer may wait for a client that reads nothing; 0 = for
+                ever.
+            clock: Seconds.
+        """
         self._websocket = websocket
         self._session = session
-        self._engine = engine
+        self._place = place
+        self._draining = draining
         self._pool = pool
         self._metrics = metrics
+        self._codes = {student: code for code, student in enumerate(students)}
         self._max_pixels = max_pixels
+        self._stalled_reader_s = stalled_reader_s
         self._clock = clock
-        self._max_in_flight = in_flight
         self._group = asyncio.TaskGroup()
-        self._in_flight: deque[asyncio.Task[_Answer]] = deque()
+        self._in_flight: deque[asyncio.Task[Answer]] = deque()
         self._notices: deque[str] = deque(maxlen=_MAX_NOTICES)
         self._has_news = asyncio.Event()
+        self._handing_over_since_s: float | None = None
+        self._is_socket_slow = False
+        self._stalls_told = 0
+        self._end_cause: EndCause = "client"
 
     async def run(self) -> None:
         """Serves the stream. On return no task of it is left, and each of its frames is counted."""
@@ -94,15 +103,19 @@ class StreamPump:
             async with self._group:
                 self._group.create_task(self._receive())
                 self._group.create_task(self._send())
+                self._group.create_task(self._watch())
         except* _StreamOver:
             pass
         except* Exception:
             _LOGGER.exception("a stream failed")
             with contextlib.suppress(_StreamOver):
-                await self._close(1011, "internal error")
+                await self._close("error", 1011, "internal error")
         finally:
             self._metrics.streams_active.dec()
-            self._metrics.note_dropped("disconnected", self._session.unanswered)
+            self._metrics.note_stream_ended(self._end_cause)
+            self._session.end("stopping" if self._draining.is_set() else "disconnected")
+
+    # Receive
 
     async def _receive(self) -> None:
         while True:
@@ -112,29 +125,32 @@ class StreamPump:
             if (encoded := message.get("bytes")) is not None:
                 self._take_in(encoded)
             else:
-                self._change_settings(message["text"])
+                self._hear(message["text"])
 
     def _take_in(self, message: bytes) -> None:
-        self._metrics.frames_received.inc()
+        self._metrics.note_received()
         try:
-            is_replacing = self._session.offer(message, now_s=self._clock())
+            self._session.offer(message, self._clock())
         except FrameInvalid as exc:
-            self._metrics.note_dropped("invalid")
             self._notify(error_message(exc, exc.sequence))
-            return
-        if is_replacing:
-            self._metrics.note_dropped("replaced")
         self._start_work()
 
-    def _change_settings(self, message: str) -> None:
+    def _hear(self, message: str) -> None:
         try:
-            self._notify(settings_message(self._session.change_settings(message)))
+            answer = self._session.hear(message, self._clock())
         except RequestInvalid as exc:
-            self._notify(error_message(exc, None))
-
-    def _notify(self, notice: str) -> None:
-        self._notices.append(notice)
+            answer = error_message(exc, None)
+        if answer is not None:
+            self._notify(answer)
+        # It may have opened the window.
         self._has_news.set()
+        self._start_work()
+
+    def _notify(self, notice: ServerMessage) -> None:
+        self._notices.append(notice.model_dump_json())
+        self._has_news.set()
+
+    # Work
 
     def _start_work(self) -> None:
         """Takes the waiting frame up if there is room for it.
@@ -142,36 +158,28 @@ class StreamPump:
         Called at once where a frame arrives and where room is made, not by a task of its own: of a
         burst that arrives in one piece nothing is dropped while there is room.
         """
-        if len(self._in_flight) >= self._max_in_flight:
+        taken = self._session.take(self._clock(), room=1 if self._is_socket_slow else None)
+        self._tell_stalls()
+        if taken is None:
             return
-        if (offered := self._session.take()) is None:
-            return
-        task = self._group.create_task(self._process(offered, self._session.settings))
+        task = self._group.create_task(
+            answer_frame(
+                taken,
+                place=self._place,
+                pool=self._pool,
+                max_pixels=self._max_pixels,
+                clock=self._clock,
+            )
+        )
         self._in_flight.append(task)
         task.add_done_callback(lambda _: self._has_news.set())
 
-    async def _process(self, offered: Offered, settings: StreamSettings) -> _Answer:
-        try:
-            decoded = await self._pool.run(
-                decode_frame, offered.frame.encoded, max_pixels=self._max_pixels
-            )
-            sharpened = await self._engine.sharpen(decoded.value, settings.strength, "frame")
-            encoded = await self._pool.run(
-                encode_frame, sharpened.image, settings.format, quality=settings.quality
-            )
-        except ClearcallError as exc:
-            return _Answer(offered, settings, error=exc)
-        height, width = sharpened.image.shape[:2]
-        return _Answer(
-            offered,
-            settings,
-            size_px=(height, width),
-            decode_ms=decoded.took_ms,
-            queue_ms=(decoded.started_s - offered.arrived_s) * 1000 + sharpened.queue_ms,
-            inference_ms=sharpened.inference_ms,
-            encode_ms=encoded.took_ms,
-            encoded=encoded.value,
-        )
+    def _tell_stalls(self) -> None:
+        if new := self._session.window_stalls - self._stalls_told:
+            self._stalls_told += new
+            self._metrics.window_stalls.inc(new)
+
+    # Send
 
     async def _send(self) -> None:
         while True:
@@ -180,39 +188,55 @@ class StreamPump:
             while self._notices:
                 await self._hand_over(self._notices.popleft())
             while self._in_flight and self._in_flight[0].done():
-                await self._answer(self._in_flight[0].result())
+                answer = self._in_flight[0].result()
+                if answer.error is None and not self._session.may_send(self._clock()):
+                    break
+                await self._answer(answer)
                 self._in_flight.popleft()
                 self._start_work()
             if self._session.is_beyond_repair:
-                await self._close(1007, "too many bad frames in a row")
+                await self._close("bad-frames", 1007, "too many bad frames in a row")
+            if self._draining.is_set() and not self._in_flight:
+                await self._close("stopping", 1012, "the service is stopping")
 
-    async def _answer(self, answer: _Answer) -> None:
+    async def _answer(self, answer: Answer) -> None:
         if answer.error is not None:
-            await self._answer_with_error(answer.error, answer.offered.sequence)
+            await self._answer_with_error(answer.error, answer.taken.sequence)
             return
-        total_ms = (self._clock() - answer.offered.arrived_s) * 1000
-        await self._hand_over(_pack(answer, total_ms, self._session.replaced))
-        self._session.note_answered()
-        self._metrics.frames_sent.inc()
-        self._metrics.note_sharpened(
-            "/stream",
-            StageTimes(
-                answer.decode_ms, answer.queue_ms, answer.inference_ms, answer.encode_ms, total_ms
-            ),
+        assert answer.rung is not None, "a frame without an error was sharpened"
+        times = answer.times(self._clock())
+        await self._hand_over(
+            pack_answer(
+                answer,
+                times,
+                student_code=self._codes.get(answer.rung.student, _NO_CODE),
+                frames_dropped=self._session.ledger.passed_over,
+            )
         )
+        self._session.note_answered(
+            answer.taken,
+            Answered(
+                done_s=answer.done_s,
+                stages_ms=dict(times.items_ms()),
+                rung=answer.rung,
+                still_share=answer.still_share,
+                size_bytes=len(answer.encoded),
+            ),
+            self._clock(),
+        )
+        self._metrics.frames_sent.inc()
+        self._metrics.note_sharpened("/stream", times)
 
     async def _answer_with_error(self, error: ClearcallError, sequence: int) -> None:
-        self._session.note_bad()
-        self._metrics.note_dropped(_drop_reason(error))
-        await self._hand_over(error_message(error, sequence))
+        self._session.note_failed(drop_reason(error))
+        await self._hand_over(error_message(error, sequence).model_dump_json())
         if isinstance(error, SharpeningFailed):
             _LOGGER.error("a frame could not be sharpened", exc_info=error.__cause__)
             if self._session.is_beyond_repair:
-                await self._close(error.close_code, "the network fails on every frame")
-        if isinstance(error, EngineStopped):
-            await self._close(error.close_code, "the service is stopping")
+                await self._close("failing", error.close_code, "the network fails on every frame")
 
     async def _hand_over(self, message: str | bytes) -> None:
+        begun_s = self._handing_over_since_s = self._clock()
         try:
             if isinstance(message, str):
                 await self._websocket.send_text(message)
@@ -223,51 +247,44 @@ class StreamPump:
             RuntimeError,
         ) as exc:  # RuntimeError: the server closed it under us
             raise _StreamOver from exc
+        self._handing_over_since_s = None
+        self._is_socket_slow = self._clock() - begun_s > _SLOW_S
 
-    async def _close(self, code: int, reason: str) -> None:
+    # Watch
+
+    async def _watch(self) -> None:
+        while not self._draining.is_set():
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._draining.wait(), _TICK_S)
+            await self._check(self._clock())
+        self._session.stop()
+        while True:  # the sender closes when the frames in work are answered
+            self._has_news.set()
+            await asyncio.sleep(_TICK_S)
+            await self._check(self._clock())
+
+    async def _check(self, now_s: float) -> None:
+        since_s = self._handing_over_since_s
+        if self._stalled_reader_s and since_s is not None:
+            if now_s - since_s >= self._stalled_reader_s:
+                reason = f"nothing was read for {self._stalled_reader_s:g} s"
+                await self._close("stalled", 1008, reason)
+        elif self._session.is_idle(now_s):
+            await self._close("idle", 1008, "no frame and no message came for too long")
+        # A window that no acknowledgement opens is opened by time.
+        self._has_news.set()
+        self._start_work()
+
+    async def _close(self, cause: EndCause, code: int, reason: str) -> NoReturn:
+        self._end_cause = cause
+        end = self._websocket.scope.get("extensions", {}).get(CONNECTION, {}).get("end")
+        if cause == "stalled" and end is not None:  # what is in the buffer would hold a close back
+            end(code, reason)
+            raise _StreamOver
         with contextlib.suppress(WebSocketDisconnect, RuntimeError):  # it is closed already
-            await self._websocket.close(code, reason)
+            try:
+                await asyncio.wait_for(self._websocket.close(code, reason), _CLOSE_S)
+            except TimeoutError:
+                if end is not None:
+                    end(code, reason)
         raise _StreamOver
-
-
-def error_message(error: ClearcallError, sequence: int | None) -> str:
-    """An error as a stream's client gets it; `sequence` is the number of the frame it is about."""
-    return json.dumps(
-        {"type": "error", "code": error.code, "message": str(error), "sequence": sequence}
-    )
-
-
-def settings_message(settings: StreamSettings) -> str:
-    """The settings in effect, as a stream's client gets them."""
-    return json.dumps(
-        {
-            "type": "settings",
-            "strength": settings.strength,
-            "quality": settings.quality,
-            "format": settings.format,
-        }
-    )
-
-
-def _pack(answer: _Answer, total_ms: float, frames_dropped: int) -> bytes:
-    height, width = answer.size_px
-    return pack_result(
-        Result(
-            sequence=answer.offered.sequence,
-            client_timestamp_ms=answer.offered.frame.client_timestamp_ms,
-            width_px=width,
-            height_px=height,
-            frames_dropped=frames_dropped,
-            queue_ms=answer.queue_ms,
-            decode_ms=answer.decode_ms,
-            inference_ms=answer.inference_ms,
-            encode_ms=answer.encode_ms,
-            total_ms=total_ms,
-            format=answer.settings.format,
-            encoded=answer.encoded,
-        )
-    )
-
-
-def _drop_reason(error: ClearcallError) -> DropReason:
-    return "failed" if isinstance(error, (SharpeningFailed, EngineStopped)) else "broken"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import json
+import contextlib
 import logging
 import time
 from collections.abc import Coroutine
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
-from fastapi import APIRouter, Depends, Query, Request, Response, WebSocket
+from fastapi import APIRouter, Depends, Query, Request, Response, WebSocket, WebSocketDisconnect
 from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.requests import ClientDisconnect, HTTPConnection
 from starlette.responses import FileResponse
@@ -26,9 +26,10 @@ from service.codec import (
     sniff,
 )
 from service.codec_pool import CodecPool
-from service.engine import Engine
+from service.engine import Engine, EngineStream
 from service.errors import (
     ClearcallError,
+    EngineBusy,
     EngineStopped,
     ImageBroken,
     ImageTooManyPixels,
@@ -41,12 +42,13 @@ from service.errors import (
     UploadTooLarge,
     UploadTooSlow,
 )
-from service.frames import PROTOCOL_VERSION
+from service.ladder import Ladder, rungs_of
+from service.messages import Hello, Limits, Size, error_message
 from service.metrics import Metrics, StageTimes
 from service.problems import describe_problems, problem_for
-from service.pump import StreamPump, error_message
+from service.pump import StreamPump
 from service.settings import Settings
-from service.stream import Session
+from service.stream import Session, StreamLimits
 from service.upload import UploadReader
 
 __all__ = ["CLIENT_CLOSED_REQUEST", "WEB_FOLDER", "Parts", "router"]
@@ -113,6 +115,7 @@ _PartsOf = Annotated[Parts, Depends(_parts)]
             ImageTooManyPixels,
             SharpeningFailed,
             QueueFull,
+            EngineBusy,
             EngineStopped,
         ),
     },
@@ -232,41 +235,73 @@ async def stream(websocket: WebSocket, parts: _PartsOf) -> None:
     try:
         if parts.stream_places.locked():
             raise StreamsFull(limit=parts.settings.max_streams)
-        model = parts.engine.sharpener
+        place = parts.engine.open_stream()
     except (
         ClearcallError
     ) as exc:  # a browser shows a page no HTTP status, so the refusal is a message and a close code
-        await websocket.send_text(error_message(exc, None))
-        await websocket.close(exc.close_code, exc.title)
+        with contextlib.suppress(WebSocketDisconnect):
+            await websocket.send_text(error_message(exc, None).model_dump_json())
+            await websocket.close(exc.close_code, exc.title)
         return
-    async with parts.stream_places:
-        await websocket.send_text(_hello(parts))
-        await StreamPump(
-            websocket,
-            Session(default_strength=model.default_strength),
-            engine=parts.engine,
-            pool=parts.frame_pool,
-            metrics=parts.metrics,
-            max_pixels=parts.settings.max_frame_pixels,
-            in_flight=parts.settings.frames_in_flight,
-        ).run()
+    try:
+        async with parts.stream_places:
+            with contextlib.suppress(WebSocketDisconnect):  # it left before its hello
+                await _run_stream(websocket, parts, place)
+    finally:
+        place.close()
 
 
-def _hello(parts: Parts) -> str:
-    model = parts.engine.sharpener
-    return json.dumps(
-        {
-            "type": "hello",
-            "protocol": PROTOCOL_VERSION,
-            "model": model.checkpoint.model_id,
-            "device": model.device,
-            "backend": model.backend,
-            "default_strength": model.default_strength,
-            "max_frame_bytes": parts.settings.max_frame_bytes,
-            "max_frame_px": parts.settings.max_frame_pixels,
-            "in_flight": parts.settings.frames_in_flight,
-        }
+async def _run_stream(websocket: WebSocket, parts: Parts, place: EngineStream) -> None:
+    settings, model, students = parts.settings, parts.engine.sharpener, parts.engine.students
+    limits = StreamLimits(
+        max_fps=settings.max_stream_fps,
+        max_bytes_per_s=settings.max_stream_bytes_per_s,
+        idle_timeout_s=settings.idle_timeout_s,
     )
+    session = Session(
+        default_strength=model.default_strength,
+        ladder=Ladder(rungs_of(students)),  # the served student is the best
+        in_flight=settings.frames_in_flight,
+        window=settings.window,
+        limits=limits,
+        on_drop=parts.metrics.note_dropped,
+        on_displayed=parts.metrics.note_displayed,
+        now_s=time.perf_counter(),
+    )
+    hello = Hello(
+        model=model.checkpoint.model_id,
+        device=model.device,
+        backend=model.backend,
+        default_strength=model.default_strength,
+        max_frame_bytes=settings.max_frame_bytes,
+        max_frame_px=settings.max_frame_pixels,
+        in_flight=settings.frames_in_flight,
+        students=students,
+        window=session.settings.window,
+        sizes=tuple(
+            Size(width=size.width, height=size.height, ms=round(size.ms, 2))
+            for size in parts.engine.sizes
+        ),
+        limits=Limits(
+            max_frame_bytes=settings.max_frame_bytes,
+            max_frame_px=settings.max_frame_pixels,
+            max_fps=limits.max_fps,
+            max_bytes_per_s=limits.max_bytes_per_s,
+            idle_timeout_s=limits.idle_timeout_s,
+        ),
+    )
+    await websocket.send_text(hello.model_dump_json())
+    await StreamPump(
+        websocket,
+        session,
+        place=place,
+        draining=parts.engine.draining,
+        pool=parts.frame_pool,
+        metrics=parts.metrics,
+        students=students,
+        max_pixels=settings.max_frame_pixels,
+        stalled_reader_s=settings.stalled_reader_s,
+    ).run()
 
 
 @router.get("/model", summary="What is served", responses=describe_problems(EngineStopped))
@@ -291,7 +326,8 @@ async def live() -> dict[str, str]:
 
 @router.get("/health/ready", summary="Can it sharpen?", responses=describe_problems(EngineStopped))
 async def ready(parts: _PartsOf) -> dict[str, str]:
-    """Ready means that the model is loaded and warmed up."""
+    """Ready means that the model is loaded and warmed up, and that the service is not stopping."""
+    parts.engine.check_ready()
     return {"status": "ready", "model": parts.engine.sharpener.checkpoint.model_id}
 
 

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
 import copy
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 import uvicorn
 import uvicorn.config
 from fastapi import FastAPI
 
+from service.connection import Connection
 from service.errors import SettingsInvalid
 from service.frames import FRAME_HEADER_BYTES
 from service.settings import PREFIX, Settings
 
 __all__ = ["Server", "bind", "server_config", "url_of"]
 
-_GRACE_S = 5  # for open requests when the service stops
+_GRACE_S = 2  # for what is left of requests and close handshakes after the drain
+_LOOK_S = 0.1  # how often a second Ctrl+C is looked for while the service drains
 _PING_S = 20.0
 _EVERY_ADDRESS = ("0.0.0.0", "::")
 # How much of the results may wait unsent in the kernel: more would be old frames, piling up for a
@@ -26,17 +29,38 @@ _MAX_UNSENT_BYTES = 128 * 1024
 
 
 class Server(uvicorn.Server):
-    """Uvicorn, telling when it takes connections."""
+    """Uvicorn, telling when it takes connections, and draining the application before it stops.
 
-    def __init__(self, config: uvicorn.Config, on_ready: Callable[[], None]) -> None:
+    Its own shutdown begins by closing every WebSocket, with 1012 and without a reason. So the
+    application is drained first: it still answers, tells that it is not ready, refuses what is new
+    and ends its streams itself. A second Ctrl+C cuts that short.
+    """
+
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        *,
+        on_ready: Callable[[], None],
+        drain: Callable[[], Coroutine[Any, Any, None]],
+    ) -> None:
         super().__init__(config)
         self._on_ready = on_ready
+        self._drain = drain
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Starts the application, then listens; ready only after both."""
         await super().startup(sockets)
         if self.started:
             self._on_ready()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Drains, then stops listening, closes what is left and shuts the application down."""
+        draining = asyncio.create_task(self._drain())
+        while not draining.done() and not self.force_exit:
+            await asyncio.wait({draining}, timeout=_LOOK_S)
+        draining.cancel()
+        await asyncio.gather(draining, return_exceptions=True)
+        await super().shutdown(sockets)
 
 
 def server_config(app: FastAPI, settings: Settings) -> uvicorn.Config:
@@ -45,6 +69,7 @@ def server_config(app: FastAPI, settings: Settings) -> uvicorn.Config:
         app,
         log_level=settings.log_level,
         log_config=_log_config(settings.log_level),
+        ws=Connection,
         ws_max_size=settings.max_frame_bytes + FRAME_HEADER_BYTES,  # beyond it: close code 1009
         ws_per_message_deflate=False,  # JPEG does not deflate
         ws_ping_interval=_PING_S,

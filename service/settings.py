@@ -21,6 +21,8 @@ __all__ = ["PREFIX", "Settings", "load_settings", "unknown_variables"]
 
 PREFIX = "CLEARCALL_"
 
+LadderSize = Literal["nano", "small", "base"]
+
 
 class Settings(BaseSettings):
     """What an operator can set. Each description ends with the unit and the legal range."""
@@ -55,10 +57,31 @@ class Settings(BaseSettings):
         "bf16 where the CPU has it; else fp32), fp32 or bf16",
     )
     threads: int = Field(
-        default=0, ge=0, le=1024, description="CPU threads of the network; 0 to 1024, 0 = all cores"
+        default=0,
+        ge=0,
+        le=1024,
+        description="CPU threads of the network; 0 to 1024, 0 = all cores that the process may use",
     )
     codec_threads: int = Field(
-        default=2, ge=1, le=64, description="threads that decode and encode frames; 1 to 64"
+        default=0,
+        ge=0,
+        le=64,
+        description="threads that decode and encode frames; 0 to 64, 0 = one for each core that "
+        "the process may use, but at least 2",
+    )
+    ladder: Annotated[tuple[LadderSize, ...], NoDecode] = Field(
+        default=("small", "nano"),
+        description="bundled students that streams may step down to, to hold a target that they "
+        "ask for: of nano, small, base, separated by commas, those that are smaller than the "
+        "served one; or none",
+    )
+    batch_wait_ms: float = Field(
+        default=0.0,
+        ge=0,
+        le=1_000,
+        allow_inf_nan=False,
+        description="how long a frame may wait for others of its size to go through a GPU "
+        "together, milliseconds; 0 to 1000, 0 = never",
     )
     max_upload_bytes: int = Field(
         default=20_000_000,
@@ -102,6 +125,60 @@ class Settings(BaseSettings):
     max_streams: int = Field(
         default=16, ge=1, le=1_000, description="streams open at a time; 1 to 1000"
     )
+    max_pixels_per_s: int = Field(
+        default=0,
+        ge=0,
+        le=10**12,
+        description="pixels per second that open streams may take before new streams and uploads "
+        "are refused; 0 to 1e12, 0 = no limit",
+    )
+    drain_s: float = Field(
+        default=5.0,
+        ge=0,
+        le=3_600,
+        allow_inf_nan=False,
+        description="time for streams and uploads to end when the service stops, seconds; "
+        "0 to 3600",
+    )
+    window: int = Field(
+        default=2,
+        ge=1,
+        le=17,
+        description="results that may be on their way to a client that acknowledges what it "
+        "displays, until it sets another number; 1 to 17",
+    )
+    max_stream_fps: float = Field(
+        default=0.0,
+        ge=0,
+        le=1_000,
+        allow_inf_nan=False,
+        description="frames per second that one stream may send, what is more is dropped; 0 to "
+        "1000, 0 = no limit",
+    )
+    max_stream_bytes_per_s: float = Field(
+        default=0.0,
+        ge=0,
+        le=1e10,
+        allow_inf_nan=False,
+        description="bytes per second that one stream may send, what is more is dropped; 0 to "
+        "1e10, 0 = no limit",
+    )
+    idle_timeout_s: float = Field(
+        default=300.0,
+        ge=0,
+        le=86_400,
+        allow_inf_nan=False,
+        description="how long a stream may be silent before it is closed, seconds; 0 to 86400, "
+        "0 = for ever",
+    )
+    stalled_reader_s: float = Field(
+        default=10.0,
+        ge=0,
+        le=3_600,
+        allow_inf_nan=False,
+        description="how long a client may read nothing of an answer before it is closed, "
+        "seconds; 0 to 3600, 0 = for ever",
+    )
     frames_in_flight: int = Field(
         default=3,
         ge=1,
@@ -117,12 +194,23 @@ class Settings(BaseSettings):
         default="info", description="critical, error, warning, info or debug"
     )
 
-    @field_validator("allowed_origins", mode="before")
+    @field_validator("allowed_origins", "ladder", mode="before")
     @classmethod
-    def _split_origins(cls, value: object) -> object:
+    def _split_at_commas(cls, value: object) -> object:
         if isinstance(value, str):
             return tuple(part.strip() for part in value.split(",") if part.strip())
         return value
+
+    @field_validator("ladder", mode="after")
+    @classmethod
+    def _once(cls, sizes: tuple[LadderSize, ...]) -> tuple[LadderSize, ...]:
+        return tuple(dict.fromkeys(sizes))
+
+    @field_validator("ladder", mode="before")
+    @classmethod
+    def _split_ladder(cls, value: object) -> object:
+        # An empty variable is as good as none, so that "no ladder" needs a word.
+        return () if isinstance(value, str) and value.strip().lower() == "none" else value
 
     @field_validator("allowed_origins")
     @classmethod

@@ -1,138 +1,366 @@
-"""One stream's session, pure: numbers, newest frame wins, drops, settings, errors in a row.
+"""One stream's session, pure: its settings, which frame is worked on next, and what is counted.
 
 Of the frames that arrive while the pipeline is busy only the newest is kept; the one that it
 replaces is dropped and counted. So a client that sends too fast, or reads too slowly, gets fewer
-frames, never older ones. The session does no I/O and reads no clock: times are passed in. `pump`
-moves the bytes.
+frames, never older ones. A frame is taken up when there is room: fewer than `in_flight` are in
+work, and, where the client tells what it displays, its window is open.
+
+The session does no I/O and reads no clock: times are passed in. `pump` moves the bytes.
 """
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
-
+from service.bitrate import BitRate
+from service.credit import Credit
 from service.errors import FrameInvalid, RequestInvalid
 from service.frames import Frame, FrameFormat, parse_frame
+from service.ladder import Ladder, Rung, Target
+from service.ledger import DropReason, Ledger
+from service.limits import RateLimit
+from service.messages import (
+    Displayed,
+    Pause,
+    Paused,
+    Ping,
+    Pong,
+    Resume,
+    Resumed,
+    RungFacts,
+    ServerMessage,
+    Settings,
+    SettingsNow,
+    Stats,
+    parse_message,
+)
+from service.stream_stats import StreamStats
 
-__all__ = ["MAX_BAD_FRAMES_IN_A_ROW", "Offered", "Session", "StreamSettings"]
+__all__ = [
+    "MAX_BAD_FRAMES_IN_A_ROW",
+    "Answered",
+    "Session",
+    "StreamLimits",
+    "StreamSettings",
+    "Taken",
+]
 
 MAX_BAD_FRAMES_IN_A_ROW = 30
-_MAX_SETTINGS_CHARS = 4096
 _SEQUENCE_MODULUS = 2**32
+_LOSSLESS: tuple[FrameFormat, ...] = ("png",)
+_NULL_MEANS_NONE = ("target_fps", "target_latency_ms", "max_kbps")
+
+
+@dataclass(frozen=True, slots=True)
+class StreamLimits:
+    """What one client may do: frames and bytes per second, seconds of silence; 0 = no limit."""
+
+    max_fps: float = 0.0
+    max_bytes_per_s: float = 0.0
+    idle_timeout_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
 class StreamSettings:
-    """How a stream's frames are sharpened and sent back.
-
-    `strength` is 0 (off), 1 (as trained) to 2 (stronger); `quality` of JPEG and WebP is 1 to 100.
-    """
+    """How a stream's frames are sharpened and sent back; see `messages.Settings`."""
 
     strength: float
     quality: int = 85
     format: FrameFormat = "jpeg"
+    window: int = 2
+    target_fps: float | None = None
+    target_latency_ms: float | None = None
+    adapt: bool = True
+    still_regions: bool = True
+    max_kbps: float | None = None
+
+    def message(self) -> SettingsNow:
+        """As the client is told."""
+        return SettingsNow(**dataclasses.asdict(self))
 
 
 @dataclass(frozen=True, slots=True)
-class Offered:
-    """A numbered frame and when it arrived, in the caller's seconds."""
-
+class _Waiting:
     sequence: int
     frame: Frame
     arrived_s: float
 
 
-class _SettingsMessage(BaseModel):
-    """A settings message; a field that is absent keeps its value."""
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """A frame to be worked on, and how; `rung` is None for the served student as it is."""
 
-    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
+    sequence: int
+    frame: Frame
+    arrived_s: float
+    taken_s: float
+    settings: StreamSettings
+    rung: Rung | None
+    quality: int
+    was_held: bool = False
 
-    type: Literal["settings"]
-    strength: float | None = Field(default=None, ge=0, le=2, allow_inf_nan=False)
-    quality: int | None = Field(default=None, ge=1, le=100)
-    format: FrameFormat | None = None
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """What came of a frame: when it was done, its times by stage, and its rung."""
+
+    done_s: float
+    stages_ms: Mapping[str, float]
+    rung: Rung
+    still_share: float
+    size_bytes: int
 
 
 class Session:
-    """One stream. Every frame received is also counted as answered, bad, replaced or unanswered."""
+    """One stream. Every frame received is also counted as answered, dropped or in work."""
 
-    def __init__(self, *, default_strength: float) -> None:
-        self.settings = StreamSettings(strength=default_strength)
-        self.received = 0
-        self.answered = 0
-        self.bad = 0
-        self.replaced = 0
+    def __init__(
+        self,
+        *,
+        default_strength: float,
+        ladder: Ladder,
+        in_flight: int = 3,
+        window: int = 2,
+        limits: StreamLimits = StreamLimits(),
+        on_drop: Callable[[DropReason, int], None] | None = None,
+        on_displayed: Callable[[float], None] | None = None,
+        now_s: float = 0.0,
+    ) -> None:
+        """Begins a stream.
+
+        Args:
+            default_strength: Of the correction, until the client sets another one.
+            ladder: The rungs that it may use.
+            in_flight: Frames in work at most.
+            window: Results on their way at most, until the client sets another number.
+            limits: What the client may do.
+            on_drop: Told of every frame without a result: the reason and how many.
+            on_displayed: Told how long a frame took from its capture to its display, in ms.
+            now_s: The time, as in all methods, in seconds of the caller's clock.
+        """
+        self.settings = StreamSettings(default_strength, window=min(window, in_flight + 1))
+        self.ledger = Ledger(on_drop)
+        self.window_stalls = 0
+        self._on_displayed = on_displayed
+        self._in_flight = in_flight
+        self._limits = limits
+        self._ladder = ladder
+        self._rung_used: Rung | None = None
+        self._credit = Credit()
+        self._stats = StreamStats()
+        self._bit_rate: BitRate | None = None
+        self._frame_limit = RateLimit(limits.max_fps)
+        self._byte_limit = RateLimit(limits.max_bytes_per_s)
         self._bad_in_a_row = 0
         self._next_sequence = 0
-        self._waiting: Offered | None = None
-
-    @property
-    def unanswered(self) -> int:
-        """Frames that wait or are being worked on."""
-        return self.received - self.answered - self.bad - self.replaced
+        self._waiting: _Waiting | None = None
+        self._is_held = False
+        self._working = 0
+        self._done_s = now_s
+        self._heard_s = now_s
+        self._turns_away: DropReason | None = None
 
     @property
     def is_beyond_repair(self) -> bool:
         """Whether so many bad frames came in a row that the stream should be closed."""
         return self._bad_in_a_row >= MAX_BAD_FRAMES_IN_A_ROW
 
-    def change_settings(self, message: str) -> StreamSettings:
-        """Reads a settings message and puts it into effect for the next frame that is taken.
+    def is_idle(self, now_s: float) -> bool:
+        """Whether nothing came for so long that the stream should be closed."""
+        timeout_s = self._limits.idle_timeout_s
+        return bool(timeout_s) and now_s - self._heard_s >= timeout_s
 
-        Raises:
-            RequestInvalid: The message cannot be understood; the previous settings stay.
-        """
-        if len(message) > _MAX_SETTINGS_CHARS:
-            raise RequestInvalid(
-                f"A settings message has at most {_MAX_SETTINGS_CHARS} characters."
-            )
-        try:
-            asked = _SettingsMessage.model_validate_json(message)
-        except ValidationError as exc:
-            raise RequestInvalid(_explain(exc)) from exc
-        old = self.settings
-        self.settings = StreamSettings(
-            strength=old.strength if asked.strength is None else asked.strength,
-            quality=asked.quality or old.quality,
-            format=asked.format or old.format,
-        )
-        return self.settings
+    # Text
 
-    def offer(self, message: bytes, *, now_s: float) -> bool:
-        """Takes one binary message in; it replaces the frame that waits, if one does.
+    def hear(self, text: str, now_s: float) -> ServerMessage | None:
+        """Does what a text message asks for.
 
         Returns:
-            Whether a waiting frame was replaced, and so dropped.
+            The answer, where the message has one.
+
+        Raises:
+            RequestInvalid: It cannot be understood; everything stays as it was.
+        """
+        self._heard_s = now_s
+        match parse_message(text):
+            case Settings() as asked:
+                self._change_settings(asked)
+                return self.settings.message()
+            case Pause():
+                self._turn_away("paused")
+                return Paused()
+            case Resume():
+                if self._turns_away == "paused":
+                    self._turns_away = None
+                return Resumed()
+            case Ping(id=number):
+                return Pong(id=number)
+            case Displayed(sequence=sequence, latency_ms=latency_ms):
+                self._credit.note_displayed(sequence)
+                if latency_ms is not None:
+                    self._stats.note_displayed(latency_ms, now_s)
+                    if self._on_displayed is not None:
+                        self._on_displayed(latency_ms)
+                return None
+            case _:
+                return self.stats(now_s)
+
+    def _change_settings(self, asked: Settings) -> None:
+        if (asked.window or 1) > self._in_flight + 1:
+            raise RequestInvalid(f"The window is 1 to in_flight + 1 = {self._in_flight + 1}.")
+        changes = {
+            name: value
+            for name in asked.model_fields_set - {"type"}
+            if (value := getattr(asked, name)) is not None or name in _NULL_MEANS_NONE
+        }
+        before, self.settings = self.settings, dataclasses.replace(self.settings, **changes)
+        now = self.settings
+        if now.max_kbps != before.max_kbps:
+            self._bit_rate = None if now.max_kbps is None else BitRate(now.max_kbps)
+        self._ladder.aim(Target(now.target_fps, now.target_latency_ms) if now.adapt else Target())
+
+    # Frames
+
+    def offer(self, message: bytes, now_s: float) -> None:
+        """Takes one binary message in; it replaces the frame that waits, if one does.
 
         Raises:
             FrameInvalid: Not a frame. It counts as received and bad, and replaces nothing.
         """
-        self.received += 1
+        self._heard_s = now_s
+        self.ledger.received += 1
+        self._stats.note_received(len(message), now_s)
+        if self._turns_away is not None:
+            self.ledger.drop(self._turns_away)
+            return
+        if not self._is_within_limits(len(message), now_s):
+            self.ledger.drop("limited")
+            return
         try:
             frame = parse_frame(message)
         except FrameInvalid:
-            self.note_bad()
+            self._note_bad("invalid")
             raise
-        is_replacing = self._waiting is not None
-        self.replaced += is_replacing
-        self._waiting = Offered(self._number(frame), frame, now_s)
-        return is_replacing
+        if self._waiting is not None:
+            self.ledger.drop("replaced")
+        self._waiting = _Waiting(self._number(frame), frame, now_s)
 
-    def take(self) -> Offered | None:
-        """Hands out the waiting frame, if there is one."""
-        offered, self._waiting = self._waiting, None
-        return offered
+    def take(self, now_s: float, *, room: int | None = None) -> Taken | None:
+        """Hands the waiting frame out to be worked on, if there is one and there is room.
 
-    def note_answered(self) -> None:
+        Args:
+            room: Frames in work at most, where it is fewer than usual.
+        """
+        if self._waiting is None:
+            return None
+        if self._working >= min(self._in_flight, room or self._in_flight):
+            return None
+        # One frame more than the window may be in work, so that the next result is ready when
+        # the window opens.
+        if self._credit.unacknowledged(now_s) + self._working > self.settings.window:
+            self.window_stalls += not self._is_held
+            self._is_held = True
+            return None
+        waiting, self._waiting = self._waiting, None
+        was_held, self._is_held = self._is_held, False
+        self._working += 1
+        return Taken(
+            waiting.sequence,
+            waiting.frame,
+            waiting.arrived_s,
+            now_s,
+            self.settings,
+            self._ladder.rung if self._ladder.target else None,
+            self._quality(),
+            was_held,
+        )
+
+    def may_send(self, now_s: float) -> bool:
+        """Whether the window is open for a result."""
+        return self._credit.unacknowledged(now_s) < self.settings.window
+
+    def note_answered(self, taken: Taken, answered: Answered, now_s: float) -> None:
         """Counts a frame whose result is being sent."""
-        self.answered += 1
+        self._working -= 1
+        self.ledger.answered += 1
         self._bad_in_a_row = 0
+        self._rung_used = answered.rung
+        self._credit.note_sent(taken.sequence, now_s)
+        self._stats.note_answered(
+            answered.size_bytes, answered.stages_ms, answered.still_share, now_s
+        )
+        if self._bit_rate is not None and taken.settings.format not in _LOSSLESS:
+            self._bit_rate.note(answered.size_bytes, quality=taken.quality, now_s=now_s)
+        begun_s = max(taken.taken_s, self._done_s)
+        waited_from_s = taken.taken_s if taken.was_held else taken.arrived_s
+        self._ladder.note(
+            answered.rung,
+            now_s=answered.done_s,
+            service_ms=max(0.0, answered.done_s - begun_s) * 1000,
+            idle_ms=(begun_s - self._done_s) * 1000,
+            latency_ms=(answered.done_s - waited_from_s) * 1000,
+        )
+        self._done_s = max(self._done_s, answered.done_s)
 
-    def note_bad(self) -> None:
-        """Counts a frame that is answered with an error."""
-        self.bad += 1
+    def note_failed(self, reason: DropReason) -> None:
+        """Counts a frame that was taken and is answered with an error."""
+        self._working -= 1
+        self._note_bad(reason)
+
+    def stop(self) -> None:
+        """From now on every frame is dropped as the service stops; what is in work goes on."""
+        self._turn_away("stopping")
+
+    def end(self, reason: DropReason) -> None:
+        """Counts what is left when the stream is over."""
+        self._waiting, self._working = None, 0
+        self.ledger.drop(reason, self.ledger.in_work)
+
+    def stats(self, now_s: float) -> Stats:
+        """The answer to a request for statistics."""
+        recent, used = self._stats, self._rung_used
+        still_share = recent.still_share(now_s)
+        return Stats(
+            received=self.ledger.received,
+            answered=self.ledger.answered,
+            dropped=dict(self.ledger.dropped.items()),
+            in_work=self.ledger.in_work,
+            fps_in=round(recent.fps_in(now_s), 2),
+            fps_out=round(recent.fps_out(now_s), 2),
+            kbps_in=round(recent.kbps_in(now_s), 1),
+            kbps_out=round(recent.kbps_out(now_s), 1),
+            stages_ms=recent.stages_ms(now_s),
+            rung=None if used is None else RungFacts(student=used.student, scale=used.scale),
+            quality=self._quality(),
+            still_share=None if still_share is None else round(still_share, 3),
+            unacknowledged=self._credit.unacknowledged(now_s),
+            window_stalls=self.window_stalls,
+            glass_to_glass_ms=recent.glass_to_glass_ms(now_s),
+        )
+
+    def _quality(self) -> int:
+        highest = self.settings.quality
+        return highest if self._bit_rate is None else self._bit_rate.quality(highest)
+
+    def _turn_away(self, reason: DropReason) -> None:
+        if self._turns_away != "stopping":
+            self._turns_away = reason
+        if self._waiting is not None:
+            self._waiting = None
+            self.ledger.drop(reason)
+
+    def _is_within_limits(self, size_bytes: int, now_s: float) -> bool:
+        # Both are asked, so that both know the time.
+        has_room = self._frame_limit.has_room(now_s), self._byte_limit.has_room(now_s)
+        if all(has_room):
+            self._frame_limit.take(1)
+            self._byte_limit.take(size_bytes)
+        return all(has_room)
+
+    def _note_bad(self, reason: DropReason) -> None:
+        self.ledger.drop(reason)
         self._bad_in_a_row += 1
 
     def _number(self, frame: Frame) -> int:
@@ -141,14 +369,3 @@ class Session:
         sequence = self._next_sequence
         self._next_sequence = (sequence + 1) % _SEQUENCE_MODULUS
         return sequence
-
-
-def _explain(exc: ValidationError) -> str:
-    problems = "; ".join(
-        f"{'.'.join(str(part) for part in error['loc']) or 'message'}: {error['msg']}"
-        for error in exc.errors()
-    )
-    return (
-        'Expected {"type": "settings"} with, as needed, "strength" 0 to 2, "quality" 1 to 100 '
-        f'and "format" jpeg, webp or png. {problems}.'
-    )

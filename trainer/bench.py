@@ -135,7 +135,7 @@ class _OnnxBackend:
     name = "onnxruntime"
     device = "cpu"
     precision = "fp32"
-    lanes = 1
+    lanes = max_batch = 1
 
     def __init__(self, network: StudentNetEnhanced, *, threads: int) -> None:
         self._session = onnx_session(onnx_graph(network).SerializeToString(), threads=threads)

@@ -25,6 +25,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from service.errors import BackendUnavailable
+from service.model.cpus import limited_threads
 from service.model.estimator import DESCRIPTION_LENGTH, SQUARE_PX, luma_of
 from service.model.student import StudentNetEnhanced, use_channels_last
 
@@ -57,13 +58,15 @@ class Backend(Protocol):
     """One loaded network.
 
     `lanes` calls may be in progress at once, each with another lane, on its share of the machine.
-    A call without a lane has the whole machine; two of those must not overlap.
+    A call without a lane has the whole machine; two of those must not overlap. `max_batch` pictures
+    of one size go through the network together faster than one after the other; 1 = they do not.
     """
 
     name: str
     device: str
     precision: str
     lanes: int
+    max_batch: int
 
     def describe(self, images: ImageBatch, *, lane: int | None = None) -> FloatArray:
         """(N, 64 m, 64 n, 3) uint8 RGB, see `estimator.sample_image` -> descriptions (N, D)."""
@@ -177,6 +180,7 @@ class TorchBackend:
 
     name = "torch"
     lanes = 1
+    max_batch = 1
 
     def __init__(
         self,
@@ -245,6 +249,7 @@ class OpenVinoBackend:
 
     name = "openvino"
     device = "cpu"
+    max_batch = 1
 
     def __init__(
         self,
@@ -435,7 +440,7 @@ def create_backend(
         device: auto (CUDA, then MPS, then the CPU), cpu, mps, cuda or cuda:N.
         backend: auto (OpenVINO on the CPU where it is installed, torch elsewhere), torch or
             openvino.
-        threads: CPU threads; 0 = all that the runtime finds.
+        threads: CPU threads; 0 = all cores that the process may use.
         precision: auto (fp16 on CUDA; with OpenVINO bf16 where the CPU multiplies in it; else
             fp32), fp32, bf16 or fp16.
 
@@ -443,6 +448,7 @@ def create_backend(
         BackendUnavailable: it is not on this machine, or what was asked does not go together.
     """
     chosen = _choose_device(device)
+    threads = limited_threads(threads)
     if backend not in ("auto", "torch", "openvino"):
         raise BackendUnavailable(f"backend is {backend!r}; it must be auto, torch or openvino.")
     if backend == "openvino" and chosen != "cpu":

@@ -118,6 +118,12 @@ class StudentConfig:
         window = _SPATIAL_KERNEL_PX // 2 if self.attention == "channel+spatial" else 0
         return self.unshuffle * (convolutions + window + 1)
 
+    @property
+    def multiplications_per_px(self) -> float:
+        """Of the 3x3 convolutions, for each pixel of a picture; the rest is small beside them."""
+        outer = 2 * self.planes * self.channels  # r^2 as many planes on 1/r^2 of the positions
+        return 9 * (outer + 2 * self.blocks * self.channels**2 / self.unshuffle**2)
+
     def to_json(self) -> dict[str, int | float | str]:
         return asdict(self)
 

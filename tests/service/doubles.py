@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Generator, Hashable, Sequence
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, cast
 
@@ -12,7 +13,7 @@ import numpy as np
 from service.codec import ImageArray
 
 if TYPE_CHECKING:
-    from service.model.sharpener import Sharpener
+    from service.model.sharpener import Description, MeasuredSize, Sharpener
 
 __all__ = ["FakeSharpener"]
 
@@ -21,6 +22,8 @@ _HOLD_LIMIT_S = 30
 
 class FakeSharpener:
     """The interface of `service.model.sharpener.Sharpener`; the correction is of fine detail.
+
+    It looks one pixel far.
 
     `hold` makes calls wait until `release`; `entered` tells that one is in. `failure` is raised by
     the next calls.
@@ -34,11 +37,20 @@ class FakeSharpener:
         self.precision = "fp32"
         self.threads = 0
         self.default_strength = 1.0
+        self.name = "fake"
+        self.work_per_px = 0.0
+        self.max_batch = 1
+        self.pieces_of_an_image = 1
+        self.batches_seen: list[int] = []
+        self.size_multiple = 1
+        self.context_px = 1
         self.failure: Exception | None = None
         self.entered = threading.Semaphore(0)
         self.threads_seen: set[str] = set()
         self.shapes_seen: list[tuple[int, ...]] = []
         self.lanes_seen: list[int | None] = []
+        self.descriptions_seen: list[Description | None] = []
+        self.described = 0
         self._gate = threading.Event()
         self._gate.set()
 
@@ -54,10 +66,29 @@ class FakeSharpener:
         """Itself, for parameters that ask for the real one."""
         return cast("Sharpener", self)
 
+    def describe(
+        self,
+        image: ImageArray,
+        *,
+        lane: int | None = None,  # noqa: ARG002 - of the real one
+    ) -> Description:
+        """(1, 64) fp32: the image's mean level, 64 times."""
+        self.described += 1
+        return np.full((1, 64), image.mean(), np.float32)
+
     def sharpen(
-        self, image: ImageArray, *, strength: float | None = None, lane: int | None = None
+        self,
+        image: ImageArray,
+        *,
+        strength: float | None = None,
+        description: Description | None = None,
+        lane: int | None = None,
     ) -> ImageArray:
-        """(H, W, 3) uint8 RGB -> the same, its fine detail 1 + strength times as large."""
+        """(H, W, 3) uint8 RGB -> the same, its fine detail 1 + strength times as large.
+
+        The description plays no part, but is recorded.
+        """
+        self.descriptions_seen.append(description)
         self.lanes_seen.append(lane)
         self.entered.release()
         self.threads_seen.add(threading.current_thread().name)
@@ -69,6 +100,45 @@ class FakeSharpener:
         amount = self.default_strength if strength is None else strength
         corrected = image + amount * (image.astype(np.float32) - blurred)
         return np.clip(np.rint(corrected), 0, 255).astype(np.uint8)
+
+    def pieces(
+        self,
+        image: ImageArray,
+        *,
+        strength: float | None = None,
+        description: Description | None = None,
+        tile_px: int | None = None,  # noqa: ARG002 - of the real one
+    ) -> Generator[None, int | None, ImageArray]:
+        """As `sharpen`, `pieces_of_an_image` times; the last one counts."""
+        for _ in range(self.pieces_of_an_image):
+            lane = yield
+            sharpened = self.sharpen(image, strength=strength, description=description, lane=lane)
+        return sharpened
+
+    def batch_key(self, image: ImageArray) -> Hashable:
+        """Equal sizes go together, where `max_batch` is above 1."""
+        return image.shape if self.max_batch > 1 else None
+
+    def sharpen_batch(
+        self,
+        images: Sequence[ImageArray],
+        *,
+        strength: float,
+        descriptions: Sequence[Description],
+        lane: int | None = None,
+    ) -> list[ImageArray]:
+        """Each by `sharpen`; `batches_seen` has how many."""
+        self.batches_seen.append(len(images))
+        return [
+            self.sharpen(image, strength=strength, description=description, lane=lane)
+            for image, description in zip(images, descriptions, strict=True)
+        ]
+
+    def measure(self) -> tuple[MeasuredSize, ...]:
+        """One size."""
+        from service.model.sharpener import MeasuredSize
+
+        return (MeasuredSize(360, 640, 10.0),)
 
     def warm_up(self) -> None:
         """Nothing to warm up."""

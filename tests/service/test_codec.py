@@ -414,14 +414,6 @@ def test_gray_and_cmyk_jpegs_are_frames() -> None:
     )
 
 
-@pytest.mark.usefixtures("each_binding")
-def test_the_orientation_of_a_frame_is_ignored() -> None:
-    exif = Image.Exif()
-    exif[ORIENTATION_TAG] = 6
-    encoded = as_file(landscape(), "jpeg", exif=exif)
-    assert decode_frame(encoded, max_pixels=MANY_PX).shape == (48, 64, 3)
-
-
 @pytest.mark.parametrize("options", [{}, {"progressive": True}, {"exif": b"Exif\0\0" + bytes(500)}])
 def test_the_size_of_a_jpeg_is_read_from_its_header(options: dict[str, Any]) -> None:
     assert jpeg_size(as_file(landscape(), "jpeg", **options)) == (48, 64)

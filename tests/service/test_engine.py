@@ -240,7 +240,7 @@ async def test_before_its_start_and_after_its_stop_an_engine_takes_nothing() -> 
             engine.check_admission()
         with pytest.raises(EngineStopped):
             _ = engine.sharpener
-        if not engine._threads:
+        if not engine._lanes.are_alive and engine._students is None:
             await engine.start(FakeSharpener().as_sharpener)
             assert engine.is_ready
             await engine.stop()

@@ -45,11 +45,11 @@ def test_a_frame_is_written_as_by_hand() -> None:
 
 
 def test_a_result_is_written_as_by_hand() -> None:
-    result = Result(42, 1000.0, 640, 360, 7, 0.5, 1.0, 2.0, 4.0, 8.0, "webp", b"RIFF")
+    result = Result(42, 1000.0, 640, 360, 7, 0.5, 1.0, 2.0, 4.0, 8.0, "webp", b"RIFF", 2, 75, 33)
     by_hand = bytes.fromhex(
         "43 43 01 02 00 00 00 2a 40 8f 40 00 00 00 00 00"
         "02 80 01 68 00 00 00 07 3f 00 00 00 3f 80 00 00"
-        "40 00 00 00 40 80 00 00 41 00 00 00 01 00 00 00"
+        "40 00 00 00 40 80 00 00 41 00 00 00 01 02 4b 21"
     )
     assert pack_result(result) == by_hand + b"RIFF"
     assert parse_result(by_hand + b"RIFF") == result
@@ -119,6 +119,9 @@ def test_a_client_timestamp_is_kept_to_the_bit(
         total_ms=f32,
         format=st.sampled_from(["jpeg", "webp", "png"]),
         encoded=st.binary(max_size=50),
+        student_code=st.integers(0, 255),
+        scale_percent=st.integers(0, 255),
+        still_percent=st.integers(0, 255),
     )
 )
 def test_a_result_is_read_as_it_was_written(result: Result) -> None:

@@ -12,6 +12,7 @@ from service import errors
 from service.errors import (
     CheckpointError,
     ClearcallError,
+    EngineBusy,
     FrameInvalid,
     ImageBroken,
     ImageTooManyPixels,
@@ -39,6 +40,7 @@ def instance(kind: type[ClearcallError]) -> ClearcallError:
         UploadTooSlow: UploadTooSlow(limit_s=60),
         QueueFull: QueueFull(limit=8, retry_after_s=3),
         StreamsFull: StreamsFull(limit=16),
+        EngineBusy: EngineBusy(limit_px_per_s=10**8, load_px_per_s=1.2e8, retry_after_s=5),
         OriginRefused: OriginRefused("https://evil.example"),
         FrameInvalid: FrameInvalid("not a frame", sequence=3),
     }

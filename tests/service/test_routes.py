@@ -194,7 +194,7 @@ def test_pictures_wait_encoded_not_decoded() -> None:
         url = f"{live.url}/sharpen"
         taken = [pool.submit(httpx.post, url, content=encoded, timeout=20) for _ in range(7)]
         eventually(lambda: live.metric("clearcall_queue_depth", kind="image") == 6)
-        assert len(live.parts.engine._queues.image) == 1
+        assert live.parts.engine._lanes.images_waiting == 1
         sharpener.release()
         assert {future.result().status_code for future in taken} == {200}
 

@@ -54,7 +54,14 @@ def test_an_empty_variable_is_as_good_as_none(monkeypatch: pytest.MonkeyPatch) -
         ("backend", "onnx"),
         ("precision", "int8"),
         ("threads", "-1"),
-        ("codec_threads", "0"),
+        ("codec_threads", "65"),
+        ("ladder", "huge"),
+        ("ladder", "small,huge"),
+        ("batch_wait_ms", "-1"),
+        ("batch_wait_ms", "nan"),
+        ("max_pixels_per_s", "-1"),
+        ("drain_s", "-1"),
+        ("drain_s", "inf"),
         ("max_upload_bytes", "999"),
         ("max_pixels", "0"),
         ("max_uploads", "0"),
@@ -103,6 +110,26 @@ def test_origins_are_separated_by_commas_and_compared_in_lower_case() -> None:
         {"allowed_origins": "https://Meet.example.org, http://localhost:5173,"}
     )
     assert settings.allowed_origins == ("https://meet.example.org", "http://localhost:5173")
+
+
+@pytest.mark.parametrize(
+    ("given", "read"),
+    [
+        ("nano", ("nano",)),
+        (" small, nano ,", ("small", "nano")),
+        ("nano,nano", ("nano",)),
+        ("none", ()),
+        ("", ()),
+    ],
+)
+def test_the_ladder_is_a_list_of_sizes_or_none(given: str, read: tuple[str, ...]) -> None:
+    assert load_settings({"ladder": given}).ladder == read
+
+
+def test_a_ladder_can_be_switched_off_by_its_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert load_settings().ladder == ("small", "nano")
+    monkeypatch.setenv("CLEARCALL_LADDER", "None")
+    assert load_settings().ladder == ()
 
 
 def test_every_setting_has_a_description() -> None:

@@ -28,7 +28,7 @@ from tests.service.pictures import sample
 class Recorder:
     """A backend that keeps what it was given and returns it, one level brighter."""
 
-    name, device, precision, lanes = "recorder", "cpu", "fp32", 1
+    name, device, precision, lanes, max_batch = "recorder", "cpu", "fp32", 1, 1
 
     def __init__(self) -> None:
         self.images: list[npt.NDArray[np.uint8]] = []
@@ -174,11 +174,74 @@ def test_large_pictures_go_through_in_tiles_that_cover_all_of_them(
     monkeypatch.setattr(module, "_WHOLE_PX", 0)
     image = sample("colosseum")[:333, :517]
     assert np.array_equal(sharpener.sharpen(image), np.minimum(image, 254) + 1)
-    largest = 72 + 2 * sharpener._overlap_px
+    largest = 72 + 2 * sharpener.context_px
     assert len(recorder.images) > 40
     assert max(max(given.shape[1:3]) for given in recorder.images) <= largest
     assert len(recorder.squares) == 1
     assert all(given is recorder.descriptions[0] for given in recorder.descriptions)
+
+
+def test_a_large_picture_can_be_gone_through_piece_by_piece_in_changing_lanes(
+    monkeypatch: pytest.MonkeyPatch, sharpener: Sharpener, recorder: Recorder
+) -> None:
+    monkeypatch.setattr(module, "_TILE_PX", 200)
+    monkeypatch.setattr(module, "_WHOLE_PX", 0)
+    image = sample("colosseum")[:333, :517]
+    pieces = sharpener.pieces(image, strength=1)
+    next(pieces)
+    assert recorder.lanes_asked == []
+    lanes: list[int | None] = [0, None, 0, 0, None, 0]
+    for count, lane in enumerate(lanes[:-1], start=1):
+        pieces.send(lane)
+        assert len(recorder.images) == count
+    with pytest.raises(StopIteration) as done:
+        pieces.send(lanes[-1])
+    assert recorder.lanes_asked == [lanes[0], *lanes]  # the description, then the tiles
+    assert np.array_equal(done.value.value, sharpener.sharpen(image))
+
+
+def test_pieces_can_be_asked_to_be_small_and_small_pictures_are_one(
+    sharpener: Sharpener, recorder: Recorder
+) -> None:
+    image = sample("colosseum")[:333, :517]
+    for part, tile_px, count in (
+        (image, 128, 3 * 5),
+        (image, None, 1),
+        (image[:140, :140], 128, 1),
+    ):
+        recorder.images.clear()
+        pieces = sharpener.pieces(part, strength=1, tile_px=tile_px)
+        next(pieces)
+        for _ in range(count - 1):
+            pieces.send(None)
+        with pytest.raises(StopIteration) as done:
+            pieces.send(None)
+        assert len(recorder.images) == count
+        assert np.array_equal(done.value.value, np.minimum(part, 254) + 1)
+
+
+def test_pictures_of_one_padded_size_go_through_together_with_their_own_descriptions(
+    sharpener: Sharpener, recorder: Recorder
+) -> None:
+    sharpener.max_batch = 4
+    images = [sample("museum")[:37, :101], sample("colosseum")[:39, :104]]
+    keys = {sharpener.batch_key(image) for image in images}
+    assert len(keys) == 1
+    assert sharpener.batch_key(images[0][:36]) not in keys
+    assert sharpener.batch_key(np.zeros((4000, 4000, 3), np.uint8)) is None
+    described = [sharpener.describe(image) for image in images]
+    together = sharpener.sharpen_batch(images, strength=1, descriptions=described)
+    for image, sharpened in zip(images, together, strict=True):
+        assert np.array_equal(sharpened, np.minimum(image, 254) + 1)
+    (given,) = recorder.images
+    assert given.shape == (2, 40, 104, 3)
+    assert np.array_equal(recorder.descriptions[0], np.concatenate(described))
+    unchanged = sharpener.sharpen_batch(images, strength=0, descriptions=described)
+    assert all(np.array_equal(*pair) for pair in zip(unchanged, images, strict=True))
+
+
+def test_a_picture_has_no_companions_where_batches_are_no_faster(sharpener: Sharpener) -> None:
+    assert sharpener.batch_key(sample("museum")) is None
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,7 @@ METHODS = ("input", "unsharp", "cas", "student")
 class Brightening:
     """A backend that returns what it gets, brighter by ten levels per unit of strength."""
 
-    name, device, precision, lanes = "brightening", "cpu", "fp32", 1
+    name, device, precision, lanes, max_batch = "brightening", "cpu", "fp32", 1, 1
 
     def describe(self, images: ImageBatch, *, lane: int | None = None) -> FloatArray:
         assert lane is None

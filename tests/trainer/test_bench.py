@@ -47,7 +47,7 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
 class CountedBackend:
     """Stands for OpenVINO, whose threads have no business in the process that tests training."""
 
-    name, device, lanes = "openvino", "cpu", 1
+    name, device, lanes, max_batch = "openvino", "cpu", 1, 1
     made: ClassVar[list[tuple[int, str]]] = []
 
     def __init__(self, network: StudentNetEnhanced, *, threads: int, precision: Precision) -> None:

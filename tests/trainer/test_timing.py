@@ -67,7 +67,7 @@ def test_a_batch_s_time_is_given_per_frame(monkeypatch: pytest.MonkeyPatch) -> N
     seen = []
 
     class Slow:
-        name, device, precision, lanes = "torch", "cpu", "bf16", 1
+        name, device, precision, lanes, max_batch = "torch", "cpu", "bf16", 1, 1
 
         def describe(self, images: Any, *, lane: int | None = None) -> Any:
             del lane

@@ -1,0 +1,76 @@
+"""uvicorn's WebSocket, with two things that it lacks: a small write buffer, and an end that ends.
+
+- What is written and not yet taken by the kernel is at most one message: the next one waits until
+  the buffer is empty, where asyncio's default lets 64 KiB of small messages pile up.
+- asyncio closes a transport after its buffer is flushed, which for a client that does not read is
+  never. Here every close is followed by an abort, soon.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+
+__all__ = ["CONNECTION", "Connection"]
+
+CONNECTION = "clearcall.connection"  # in the scope's extensions; {"end": Connection.end}
+_LAST_WORDS_S = 2.0
+
+
+class Connection(WebSocketsSansIOProtocol):
+    """One client's WebSocket."""
+
+    _abort: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Bounds the write buffer."""
+        super().connection_made(transport)
+        self.transport.set_write_buffer_limits(high=0)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Nothing is left to abort."""
+        if self._abort is not None:
+            self._abort.cancel()
+        super().connection_lost(exc)
+
+    async def run_asgi(self) -> None:
+        """Runs the application, and lets it end a connection that does not take a close."""
+        self.scope["extensions"][CONNECTION] = {"end": self.end}
+        try:
+            await super().run_asgi()
+        finally:
+            self._abort_within(self.close_timeout + _LAST_WORDS_S)
+
+    def end(self, code: int, reason: str) -> None:
+        """Closes at once, with whatever is still in the buffer before it, and aborts in 2 s."""
+        if not self.close_sent and not self.transport.is_closing():
+            self.queue.put_nowait({"type": "websocket.disconnect", "code": code, "reason": reason})
+            self.conn.send_close(code, reason)
+            self.transport.write(b"".join(self.conn.data_to_send()))
+            self.close_sent = True
+            self.writable.set()  # what waits to send learns that it is over
+        self._abort_within(_LAST_WORDS_S)
+
+    def keepalive_timeout(self) -> None:
+        """No answer to a ping: nothing that is in the buffer will be read either."""
+        super().keepalive_timeout()
+        self._abort_within(_LAST_WORDS_S)
+
+    def shutdown(self) -> None:
+        """The server stops."""
+        super().shutdown()
+        self._abort_within(_LAST_WORDS_S)
+
+    def _abort_within(self, delay_s: float) -> None:
+        if self.disconnected:
+            return
+        if self._abort is not None:
+            if self._abort.when() <= self.loop.time() + delay_s:
+                return
+            self._abort.cancel()
+        self._abort = self.loop.call_later(delay_s, self._do_abort)
+
+    def _do_abort(self) -> Any:
+        self.transport.abort()

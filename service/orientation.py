@@ -1,0 +1,57 @@
+"""Which way up a JPEG frame is: its EXIF orientation, found without decoding, and the turn."""
+
+from __future__ import annotations
+
+import struct
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+__all__ = ["jpeg_orientation", "turned_upright"]
+
+_ORIENTATION_TAG = 0x0112
+_APP0, _APP1, _APP15, _COMMENT = 0xE0, 0xE1, 0xEF, 0xFE
+_EXIF = b"Exif\0\0"
+
+_ROTATIONS = {3: cv2.ROTATE_180, 6: cv2.ROTATE_90_CLOCKWISE, 8: cv2.ROTATE_90_COUNTERCLOCKWISE}
+
+
+def jpeg_orientation(encoded: bytes) -> int:
+    """The EXIF orientation of a JPEG, 1 to 8; 1, upright, where there is none that can be read."""
+    at = 2
+    while at + 4 <= len(encoded) and encoded[at] == 0xFF:
+        marker, length = encoded[at + 1], struct.unpack_from(">H", encoded, at + 2)[0]
+        if marker == _APP1 and encoded.startswith(_EXIF, at + 4):
+            return _orientation_in(encoded[at + 4 : at + 2 + length])
+        if not _APP0 <= marker <= _APP15 and marker != _COMMENT:
+            break  # the tables have begun, and EXIF comes before them
+        at += 2 + length
+    return 1
+
+
+def turned_upright(image: npt.NDArray[np.uint8], orientation: int) -> npt.NDArray[np.uint8]:
+    """(H, W, 3) as stored -> as it is to be seen, C-contiguous; H and W change places from 5 on."""
+    if orientation in _ROTATIONS:
+        return np.asarray(cv2.rotate(image, _ROTATIONS[orientation]), np.uint8)
+    match orientation:
+        case 2:
+            return np.asarray(cv2.flip(image, 1), np.uint8)
+        case 4:
+            return np.asarray(cv2.flip(image, 0), np.uint8)
+        case 5:
+            return np.asarray(cv2.transpose(image), np.uint8)
+        case 7:
+            return np.asarray(cv2.flip(cv2.transpose(image), -1), np.uint8)
+    return image
+
+
+def _orientation_in(block: bytes) -> int:
+    exif = Image.Exif()
+    try:
+        exif.load(block)
+        orientation = exif.get(_ORIENTATION_TAG, 1)
+    except Exception:  # a damaged EXIF block must not cost a frame whose pixels are sound
+        return 1
+    return orientation if isinstance(orientation, int) and 1 <= orientation <= 8 else 1
