@@ -12,10 +12,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypeAlias
 
 from service.codec import ImageArray
 from service.errors import ClearcallError, EngineStopped, SharpeningFailed
@@ -68,6 +69,9 @@ class Work(Job):
     spent_s: float = 0.0  # in the network, in the pieces so far
 
 
+_Outcome: TypeAlias = Sharpened | ClearcallError
+
+
 class Lanes:
     """The queues and the threads that work them off. Its methods are called from one event loop."""
 
@@ -114,8 +118,10 @@ class Lanes:
             self._changed.notify_all()
         for thread in self._threads:
             await asyncio.to_thread(thread.join)
-        for work in self._queues.waiting():
-            _fail(work.answer, EngineStopped("The service is stopping."))
+        with self._changed:
+            left = self._queues.waiting()
+        for work in left:
+            _settle(work.answer, EngineStopped("The service is stopping."))
 
     def open_stream(self) -> StreamQueue:
         """A queue for one more stream."""
@@ -128,7 +134,7 @@ class Lanes:
             left = self._queues.close_stream(stream)
             self._changed.notify_all()
         for work in left:
-            _fail(work.answer, EngineStopped("The stream is closed."))
+            _settle(work.answer, EngineStopped("The stream is closed."))
 
     async def run(self, work: Work) -> Sharpened:
         """Lets work wait for its turn and returns what came of it.
@@ -151,7 +157,7 @@ class Lanes:
     def _work(self, lane: int, loop: asyncio.AbstractEventLoop) -> None:
         while started := self._next():
             # Only a picture that begins alone gets the whole machine, so that no two ever do.
-            self._run(started, None if started[0].is_alone else lane, loop)
+            outcomes = self._run(started, None if started[0].is_alone else lane)
             with self._changed:
                 for work in started:
                     if work.pieces is None or work.answer.cancelled():
@@ -159,6 +165,9 @@ class Lanes:
                     else:
                         self._queues.put_back(work)
                 self._changed.notify_all()
+            # Last, so that whoever sends his next frame upon an answer finds the machine free.
+            for work, outcome in outcomes:
+                loop.call_soon_threadsafe(_settle, work.answer, outcome)
 
     def _next(self) -> list[Work]:
         """What to run now, one image or frame, or several frames together; none = stop."""
@@ -184,50 +193,46 @@ class Lanes:
                 return companions
             self._changed.wait(wait_s)
 
-    def _run(self, started: list[Work], lane: int | None, loop: asyncio.AbstractEventLoop) -> None:
+    def _run(self, started: list[Work], lane: int | None) -> list[tuple[Work, _Outcome]]:
+        """Runs what was started; an image that has pieces left has no outcome yet."""
         wanted = [work for work in started if not work.answer.cancelled()]
         if len(wanted) > 1:
-            try:
-                self._run_batch(wanted, lane, loop)
-                return
-            except Exception:  # one of them, or too many for the memory: each answers for itself
-                pass
-        for work in wanted:
-            try:
-                self._run_one(work, lane, loop)
-            except ClearcallError as exc:
-                work.pieces = None
-                loop.call_soon_threadsafe(_fail, work.answer, exc)
-            except Exception as exc:
-                work.pieces = None
-                failure = SharpeningFailed(
-                    "The network failed on this picture. The cause is in the service's log."
-                )
-                failure.__cause__ = exc
-                loop.call_soon_threadsafe(_fail, work.answer, failure)
+            with contextlib.suppress(Exception):  # then each answers for itself
+                return self._run_batch(wanted, lane)
+        outcomes = [(work, self._run_one(work, lane)) for work in wanted]
+        return [(work, outcome) for work, outcome in outcomes if outcome is not None]
 
-    def _run_one(self, work: Work, lane: int | None, loop: asyncio.AbstractEventLoop) -> None:
+    def _run_one(self, work: Work, lane: int | None) -> _Outcome | None:
         begun_s = self._clock()
         still_share = 0.0
-        if work.live is not None:
-            frame = work.live.sharpen(
-                work.sharpener,
-                work.image,
-                strength=work.strength,
-                scale=work.scale,
-                reuses_still=work.reuses_still,
-                lane=lane,
+        try:
+            if work.live is not None:
+                frame = work.live.sharpen(
+                    work.sharpener,
+                    work.image,
+                    strength=work.strength,
+                    scale=work.scale,
+                    reuses_still=work.reuses_still,
+                    lane=lane,
+                )
+                image, still_share = frame.image, frame.still_share
+            else:
+                finished = self._run_piece(work, lane)
+                if finished is None:
+                    work.spent_s += self._clock() - begun_s
+                    return None
+                image = finished
+        except ClearcallError as exc:
+            work.pieces = None
+            return exc
+        except Exception as exc:
+            work.pieces = None
+            failure = SharpeningFailed(
+                "The network failed on this picture. The cause is in the service's log."
             )
-            image, still_share = frame.image, frame.still_share
-        else:
-            finished = self._run_piece(work, lane)
-            if finished is None:
-                work.spent_s += self._clock() - begun_s
-                return
-            image = finished
-        end_s = self._clock()
-        work.spent_s += end_s - begun_s
-        self._answer(work, loop, image, end_s=end_s, still_share=still_share)
+            failure.__cause__ = exc
+            return failure
+        return self._sharpened(work, image, begun_s=begun_s, still_share=still_share)
 
     def _run_piece(self, work: Work, lane: int | None) -> ImageArray | None:
         """Does the next piece of an image; returns the image after the last one."""
@@ -243,9 +248,7 @@ class Lanes:
             return image
         return None
 
-    def _run_batch(
-        self, works: list[Work], lane: int | None, loop: asyncio.AbstractEventLoop
-    ) -> None:
+    def _run_batch(self, works: list[Work], lane: int | None) -> list[tuple[Work, _Outcome]]:
         begun_s = self._clock()
         first = works[0]
         descriptions = [
@@ -259,22 +262,23 @@ class Lanes:
             descriptions=descriptions,
             lane=lane,
         )
-        end_s = self._clock()
-        for work, image in zip(works, images, strict=True):
-            work.spent_s = end_s - begun_s
-            self._answer(work, loop, image, end_s=end_s, batch=len(works))
+        return [
+            (work, self._sharpened(work, image, begun_s=begun_s, batch=len(works)))
+            for work, image in zip(works, images, strict=True)
+        ]
 
-    def _answer(
+    def _sharpened(
         self,
         work: Work,
-        loop: asyncio.AbstractEventLoop,
         image: ImageArray,
         *,
-        end_s: float,
+        begun_s: float,
         still_share: float = 0.0,
         batch: int = 1,
-    ) -> None:
-        sharpened = Sharpened(
+    ) -> Sharpened:
+        end_s = self._clock()
+        work.spent_s += end_s - begun_s
+        return Sharpened(
             image,
             queue_ms=(end_s - work.submitted_s - work.spent_s) * 1000,
             inference_ms=work.spent_s * 1000,
@@ -283,14 +287,12 @@ class Lanes:
             still_share=still_share,
             batch=batch,
         )
-        loop.call_soon_threadsafe(_set, work.answer, sharpened)
 
 
-def _set(future: asyncio.Future[Any], value: object) -> None:
-    if not future.done():
-        future.set_result(value)
-
-
-def _fail(future: asyncio.Future[Any], exc: Exception) -> None:
-    if not future.done():
-        future.set_exception(exc)
+def _settle(answer: asyncio.Future[Sharpened], outcome: _Outcome) -> None:
+    if answer.done():
+        return
+    if isinstance(outcome, Sharpened):
+        answer.set_result(outcome)
+    else:
+        answer.set_exception(outcome)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
+from concurrent.futures import ThreadPoolExecutor
 
+import httpx
 import pytest
 
 from service.app import create_app
@@ -11,6 +14,8 @@ from service.errors import SettingsInvalid
 from service.server import bind, server_config, url_of
 from service.settings import Settings
 from tests.service.doubles import FakeSharpener
+from tests.service.live import Live, eventually, serve
+from tests.service.pictures import as_file, landscape
 
 
 def test_port_0_is_one_free_port_and_its_url_is_told() -> None:
@@ -54,3 +59,49 @@ def test_frames_are_limited_not_compressed_and_kept_alive() -> None:
     assert config.ws_per_message_deflate is False
     assert config.ws_ping_interval
     assert config.ws_ping_timeout
+
+
+def test_a_stop_drains_before_it_stops_listening() -> None:
+    sharpener = FakeSharpener()
+    encoded = as_file(landscape(), "png")
+    with serve(sharpener, drain_s=20) as live, ThreadPoolExecutor() as pool:
+        sharpener.hold()
+        upload = pool.submit(httpx.post, f"{live.url}/sharpen", content=encoded, timeout=20)
+        assert sharpener.entered.acquire(timeout=20)
+        live.stop()
+        ready = f"{live.url}/health/ready"
+        eventually(lambda: httpx.get(ready).status_code == 503)
+        assert httpx.get(f"{live.url}/health/live").status_code == 200
+        assert httpx.post(f"{live.url}/sharpen", content=encoded).status_code == 503
+        sharpener.release()
+        assert upload.result().status_code == 200
+
+
+def test_a_drain_takes_as_long_as_is_set_and_no_longer() -> None:
+    sharpener = FakeSharpener()
+    with serve(sharpener, drain_s=0.2) as live:
+        opened = asyncio.run_coroutine_threadsafe(open_stream(live), live.loop)
+        opened.result(20)  # and nobody closes it
+        live.stop()
+        eventually(lambda: not is_listening(live))
+
+
+def test_a_second_interrupt_cuts_the_drain_short() -> None:
+    with serve(drain_s=600) as live:
+        asyncio.run_coroutine_threadsafe(open_stream(live), live.loop).result(20)
+        live.stop()
+        eventually(lambda: httpx.get(f"{live.url}/health/ready").status_code == 503)
+        live.server.force_exit = True
+        eventually(lambda: not is_listening(live))
+
+
+async def open_stream(live: Live) -> None:
+    live.parts.engine.open_stream()
+
+
+def is_listening(live: Live) -> bool:
+    try:
+        socket.create_connection(live.host_and_port, timeout=5).close()
+    except OSError:
+        return False
+    return True

@@ -56,7 +56,6 @@ def test_an_empty_variable_is_as_good_as_none(monkeypatch: pytest.MonkeyPatch) -
         ("threads", "-1"),
         ("codec_threads", "65"),
         ("ladder", "huge"),
-        ("ladder", "small,huge"),
         ("batch_wait_ms", "-1"),
         ("batch_wait_ms", "nan"),
         ("max_pixels_per_s", "-1"),
