@@ -1,0 +1,96 @@
+"""What is to be sent next, pure: the newest frame only, and no more on the way than the window.
+
+A frame that is on the way is answered, or known to be lost: by the answer to a later frame, since
+answers come in order, or by its age.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import dataclass
+
+__all__ = ["Outbox", "Outgoing"]
+
+_SEQUENCE_MODULUS = 2**32
+_LOST_AFTER_S = 3.0
+
+
+@dataclass(frozen=True, slots=True)
+class Outgoing:
+    """A numbered JPEG and when it was captured, in the caller's seconds."""
+
+    sequence: int
+    encoded: bytes
+    captured_s: float
+
+
+class Outbox:
+    """Decides which frame goes when. The times are passed in."""
+
+    def __init__(self, window: int) -> None:
+        """Args: window: Frames on the way at most."""
+        self.window = window
+        self.replaced = 0  # here, before they were sent
+        self.lost = 0  # sent, and never answered
+        self._next_sequence = 0
+        self._waiting: tuple[bytes, float] | None = None
+        self._on_the_way: OrderedDict[int, tuple[float, float]] = OrderedDict()
+
+    @property
+    def on_the_way(self) -> int:
+        """Frames that were sent and are not answered."""
+        return len(self._on_the_way)
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether no frame waits to be sent."""
+        return self._waiting is None
+
+    def offer(self, encoded: bytes, captured_s: float) -> None:
+        """The newest frame; it takes the place of one that waits."""
+        self.replaced += self._waiting is not None
+        self._waiting = encoded, captured_s
+
+    def take(self, now_s: float) -> Outgoing | None:
+        """The frame to send now, if one waits and the window has room."""
+        self._forget_lost(now_s)
+        if self._waiting is None or len(self._on_the_way) >= self.window:
+            return None
+        (encoded, captured_s), self._waiting = self._waiting, None
+        sequence = self._next_sequence
+        self._next_sequence = (sequence + 1) % _SEQUENCE_MODULUS
+        self._on_the_way[sequence] = now_s, captured_s
+        return Outgoing(sequence, encoded, captured_s)
+
+    def note_answered(self, sequence: int | None) -> float | None:
+        """A result or an error came; earlier frames without an answer will get none.
+
+        Returns:
+            When the frame was captured, if it is known.
+        """
+        if sequence is None or sequence not in self._on_the_way:
+            return None
+        while self._on_the_way:
+            number, (_, captured_s) = self._on_the_way.popitem(last=False)
+            if number == sequence:
+                return captured_s
+            self.lost += 1
+        return None
+
+    def note_bad(self, sequence: int | None) -> None:
+        """An error came: for one frame, which may overtake the answers to earlier ones."""
+        if sequence is not None:
+            self._on_the_way.pop(sequence, None)
+
+    def note_disconnected(self) -> None:
+        """What was on the way will not be answered."""
+        self.lost += len(self._on_the_way)
+        self._on_the_way.clear()
+
+    def _forget_lost(self, now_s: float) -> None:
+        while self._on_the_way:
+            sequence, (sent_s, _) = next(iter(self._on_the_way.items()))
+            if now_s - sent_s < _LOST_AFTER_S:
+                return
+            del self._on_the_way[sequence]
+            self.lost += 1
