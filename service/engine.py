@@ -165,7 +165,7 @@ class Engine:
 
         students, self._sizes = await _in_thread(load_and_measure)
         self._hint_at_load()
-        self._lanes.start(students.served.lanes)
+        self._lanes.start(students.served)
         self._students = students
 
     def _hint_at_load(self) -> None:
@@ -289,9 +289,7 @@ class Engine:
                 retry_after_s=math.ceil(WINDOW_S),
             )
 
-    async def sharpen(
-        self, image: ImageArray, strength: float, kind: WorkKind = "image"
-    ) -> Sharpened:
+    async def sharpen(self, image: ImageArray, strength: float) -> Sharpened:
         """Sharpens an uploaded image, for which the caller holds an `image_place`.
 
         Args:
@@ -302,12 +300,6 @@ class Engine:
             SharpeningFailed: The network failed on this image.
             EngineStopped: The engine is not running, or stops before the image's turn.
         """
-        if kind == "frame":
-            stream = self.open_stream()
-            try:
-                return await stream.sharpen(image, strength, reuses_still=False)
-            finally:
-                stream.close()
         work = Work(
             cost_px=_pixels(image),
             image=image,

@@ -3,7 +3,8 @@
 - Work that is alone gets the whole machine. While there is more, each of the model's lanes takes
   the next on its share of the cores: nobody waits for the slowest thread of a picture, so that more
   of them are finished.
-- Where there are several lanes, one is kept free of images.
+- Where there are several lanes, one is kept free of images, and while several streams are at work
+  none of them has every lane.
 - An image goes through in pieces, and after each of them it is the queues' turn again.
 - Where the model takes batches, frames that go together are run together. A lane waits at most
   `batch_wait_s` for more of them, and not at all where nobody is left who could send one.
@@ -83,6 +84,7 @@ class Lanes:
         self._threads: list[threading.Thread] = []
         self._is_stopping = False
         self._max_images = 1
+        self._max_of_stream: int | None = None
 
     @property
     def are_alive(self) -> bool:
@@ -100,9 +102,12 @@ class Lanes:
         """Images that wait for a lane, begun ones included."""
         return len(self._queues.images)
 
-    def start(self, count: int) -> None:
-        """Starts so many lanes, which answer in the running event loop."""
+    def start(self, sharpener: Sharpener) -> None:
+        """Starts the lanes that the model has, which answer in the running event loop."""
+        count = sharpener.lanes
         self._max_images = max(1, count - 1)
+        if sharpener.max_batch == 1:  # else a frame takes too little time to wait for one
+            self._max_of_stream = max(1, count - 1)
         loop = asyncio.get_running_loop()
         for lane in range(count):
             thread = threading.Thread(
@@ -144,7 +149,7 @@ class Lanes:
         """
         with self._changed:
             self._queues.put(work)
-            self._changed.notify()
+            self._changed.notify_all()  # one of them may wait for other frames only
         try:
             return await work.answer
         except asyncio.CancelledError:
@@ -173,7 +178,9 @@ class Lanes:
         """What to run now, one image or frame, or several frames together; none = stop."""
         with self._changed:
             while not self._is_stopping:
-                first = self._queues.start_next(max_images=self._max_images)
+                first = self._queues.start_next(
+                    max_images=self._max_images, max_of_stream=self._max_of_stream
+                )
                 if first is not None:
                     return [first, *self._companions(first)]
                 self._changed.wait()

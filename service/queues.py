@@ -3,6 +3,8 @@
 - Streams share the machine by work, counted in pixels, and not by turns: whoever waits and had the
   least of it is next (start-time fair queueing, Goyal et al. 1996). By turns, a stream of 1080p
   would get nine times as much as one of 360p and leave it a frame rate of its own.
+- No work is stopped in the middle, so that others wait for what runs: while another stream is at
+  work too, one may not have every lane (`max_of_stream`).
 - A stream that comes back from a pause has saved nothing up: it begins at what the others have.
 - Frames go before images, with two bounds that keep images alive: `MAX_FRAMES_BEFORE_AN_IMAGE`
   overtake an image that waits, `MAX_FRAMES_BETWEEN_PIECES` go between two pieces of one.
@@ -15,7 +17,7 @@ from __future__ import annotations
 
 import itertools
 from collections import deque
-from collections.abc import Hashable, Iterator
+from collections.abc import Hashable
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
@@ -29,6 +31,7 @@ __all__ = [
 
 MAX_FRAMES_BEFORE_AN_IMAGE = 30
 MAX_FRAMES_BETWEEN_PIECES = 6
+_AT_WORK_TURNS = 30  # a stream without any of so many turns is not at work
 
 
 @dataclass(slots=True, eq=False, kw_only=True)
@@ -70,7 +73,7 @@ class Queues(Generic[J]):
     _frames: dict[StreamQueue, deque[J]] = field(default_factory=dict)
     _frames_since_image: int = 0
     _now_px: int = 0  # what the stream whose turn it was last had had
-    _turns: Iterator[int] = field(default_factory=lambda: itertools.count(1))
+    _turn: int = 0
 
     @property
     def streams_open(self) -> int:
@@ -113,12 +116,21 @@ class Queues(Generic[J]):
             assert isinstance(frames, deque)
             frames.remove(job)
 
-    def start_next(self, *, max_images: int) -> J | None:
-        """Starts the job whose turn it is, if there is one; at most `max_images` images run."""
-        has_room = sum(job.stream is None for job in self.running) < max_images
+    def start_next(self, *, max_images: int, max_of_stream: int | None = None) -> J | None:
+        """Starts the job whose turn it is, if there is one.
+
+        Args:
+            max_images: So many images run at once.
+            max_of_stream: So many frames of one stream, while others are at work; None = any.
+        """
+        has_room = self._running_of(None) < max_images
         image = self.images[0] if self.images and has_room else None
         stream = min(
-            (stream for stream, frames in self._frames.items() if frames),
+            (
+                stream
+                for stream, frames in self._frames.items()
+                if frames and self._may_have_more(stream, max_of_stream)
+            ),
             key=lambda stream: (stream.had_px, stream.last_turn),
             default=None,
         )
@@ -159,6 +171,18 @@ class Queues(Generic[J]):
         job.is_begun = True
         self.images.appendleft(job)
 
+    def _running_of(self, stream: StreamQueue | None) -> int:
+        return sum(job.stream is stream for job in self.running)
+
+    def _may_have_more(self, stream: StreamQueue, max_of_stream: int | None) -> bool:
+        if max_of_stream is None or self._running_of(stream) < max_of_stream:
+            return True
+        return not any(
+            0 < other.last_turn >= self._turn - _AT_WORK_TURNS
+            for other in self._frames
+            if other is not stream
+        )
+
     def _is_due(self, image: J) -> bool:
         most = MAX_FRAMES_BETWEEN_PIECES if image.is_begun else MAX_FRAMES_BEFORE_AN_IMAGE
         return self._frames_since_image >= most
@@ -167,7 +191,8 @@ class Queues(Generic[J]):
         self._frames[stream].popleft()
         self._now_px = max(self._now_px, stream.had_px)
         stream.had_px += job.cost_px
-        stream.last_turn = next(self._turns)
+        self._turn += 1
+        stream.last_turn = self._turn
         self._frames_since_image = self._frames_since_image + 1 if self.images else 0
         return self._start(job)
 

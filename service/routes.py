@@ -168,7 +168,7 @@ async def _sharpen_upload(
         picture = decoded.value
         model = parts.engine.sharpener
         sharpened = await parts.engine.sharpen(
-            picture.image, model.default_strength if strength is None else strength, "image"
+            picture.image, model.default_strength if strength is None else strength
         )
         answer = await parts.image_pool.run(
             encode_image,

@@ -472,6 +472,10 @@ def create_backend(
                 "fp32."
             )
         return OpenVinoBackend(network, threads=threads, precision=precision)
+    if chosen.startswith("cuda"):
+        from service.model.gpu import GpuBackend  # it is made of what is here
+
+        return GpuBackend(network, device=chosen, threads=threads, precision=precision)
     return TorchBackend(network, device=chosen, threads=threads, precision=precision)
 
 

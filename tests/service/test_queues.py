@@ -196,3 +196,30 @@ def test_a_job_can_be_taken_out_and_a_stream_ended() -> None:
     queues.remove(image)
     assert queues.waiting() == []
     assert queues.streams_open == 0
+
+
+def test_while_another_stream_is_at_work_a_stream_does_not_have_every_lane() -> None:
+    queues: Queues[Job] = Queues()
+    large, small = queues.open_stream(), queues.open_stream()
+    put(queues, small)
+    run_next(queues)
+    first, second = put(queues, large, px=LARGE_PX), put(queues, large, px=LARGE_PX)
+    assert queues.start_next(max_images=1, max_of_stream=1) is first
+    assert queues.start_next(max_images=1, max_of_stream=1) is None
+    quick = put(queues, small, px=SMALL_PX)
+    assert queues.start_next(max_images=1, max_of_stream=1) is quick
+    queues.finish(first)
+    assert queues.start_next(max_images=1, max_of_stream=1) is second
+
+
+def test_a_stream_whose_neighbours_do_nothing_has_every_lane() -> None:
+    queues: Queues[Job] = Queues()
+    busy, paused = queues.open_stream(), queues.open_stream()
+    queues.open_stream()  # has never sent a frame
+    put(queues, paused)
+    run_next(queues)
+    for _ in range(31):
+        put(queues, busy)
+        run_next(queues)
+    both = [put(queues, busy), put(queues, busy)]
+    assert [queues.start_next(max_images=1, max_of_stream=1) for _ in both] == both
