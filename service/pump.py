@@ -158,19 +158,26 @@ class StreamPump:
         Called at once where a frame arrives and where room is made, not by a task of its own: of a
         burst that arrives in one piece nothing is dropped while there is room.
         """
+        if not self._session.has_waiting or not self._place.enter(self._start_work):
+            return
         taken = self._session.take(self._clock(), room=1 if self._is_socket_slow else None)
         self._tell_stalls()
         if taken is None:
+            self._place.leave()
             return
-        task = self._group.create_task(
-            answer_frame(
-                taken,
-                place=self._place,
-                pool=self._pool,
-                max_pixels=self._max_pixels,
-                clock=self._clock,
-            )
+        work = answer_frame(
+            taken,
+            place=self._place,
+            pool=self._pool,
+            max_pixels=self._max_pixels,
+            clock=self._clock,
         )
+        try:
+            task = self._group.create_task(work)
+        except RuntimeError:  # woken by another stream while this one is ending
+            work.close()
+            self._place.leave()
+            return
         self._in_flight.append(task)
         task.add_done_callback(lambda _: self._has_news.set())
 

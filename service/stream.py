@@ -247,6 +247,11 @@ class Session:
             self.ledger.drop("replaced")
         self._waiting = _Waiting(self._number(frame), frame, now_s)
 
+    @property
+    def has_waiting(self) -> bool:
+        """Whether a frame waits to be taken up."""
+        return self._waiting is not None
+
     def take(self, now_s: float, *, room: int | None = None) -> Taken | None:
         """Hands the waiting frame out to be worked on, if there is one and there is room.
 

@@ -50,7 +50,7 @@ class FakeSharpener:
         self.shapes_seen: list[tuple[int, ...]] = []
         self.lanes_seen: list[int | None] = []
         self.descriptions_seen: list[Description | None] = []
-        self.described = 0
+        self.lanes_described: list[int | None] = []
         self._gate = threading.Event()
         self._gate.set()
 
@@ -73,7 +73,7 @@ class FakeSharpener:
         lane: int | None = None,  # noqa: ARG002 - of the real one
     ) -> Description:
         """(1, 64) fp32: the image's mean level, 64 times."""
-        self.described += 1
+        self.lanes_described.append(lane)
         return np.full((1, 64), image.mean(), np.float32)
 
     def sharpen(

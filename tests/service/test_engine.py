@@ -303,10 +303,16 @@ async def test_a_large_fast_stream_does_not_starve_a_small_slow_one() -> None:
     async with running(sharpener) as engine:
         sharpener.hold()
         large, small = engine.open_stream(), engine.open_stream()
-        calls = [asyncio.create_task(large.sharpen(of_width(16), 0.5))]
+        calls = [asyncio.create_task(large.sharpen(of_width(16), 0.5, reuses_still=False))]
         await entered(sharpener)
-        calls += [asyncio.create_task(large.sharpen(of_width(16), 0.5)) for _ in range(3)]
-        calls += [asyncio.create_task(small.sharpen(of_width(4), 0.5)) for _ in range(6)]
+        calls += [
+            asyncio.create_task(large.sharpen(of_width(16), 0.5, reuses_still=False))
+            for _ in range(3)
+        ]
+        calls += [
+            asyncio.create_task(small.sharpen(of_width(4), 0.5, reuses_still=False))
+            for _ in range(6)
+        ]
         await started(*calls)
         assert engine.waiting("frame") == 9
         sharpener.release()
@@ -323,7 +329,11 @@ async def test_equal_streams_take_turns() -> None:
         streams = [engine.open_stream() for _ in range(3)]
         heights = (2, 3, 4)  # of 12 pixels each
         calls = [
-            asyncio.create_task(stream.sharpen(np.zeros((height, 12 // height, 3), np.uint8), 0.5))
+            asyncio.create_task(
+                stream.sharpen(
+                    np.zeros((height, 12 // height, 3), np.uint8), 0.5, reuses_still=False
+                )
+            )
             for stream, height in zip(streams, heights, strict=True)
             for _ in range(3)
         ]

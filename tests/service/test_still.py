@@ -1,0 +1,120 @@
+"""Still regions: how change is measured, and which of it is noise."""
+
+from __future__ import annotations
+
+from unittest.mock import Mock
+
+import cv2
+import numpy as np
+import pytest
+
+from service.codec import ImageArray
+from service.model.still import BLOCK_PX, NoiseFloor, StillMemory, change_between
+from tests.service.pictures import sample
+
+SIZE = (184, 248)
+
+
+def noisy(image: ImageArray, seed: int, deviation: float) -> ImageArray:
+    noise = np.random.default_rng(seed).normal(0, deviation, image.shape)
+    return np.clip(np.rint(image + noise), 0, 255).astype(np.uint8)
+
+
+def photograph() -> ImageArray:
+    return np.ascontiguousarray(sample("museum")[100 : 100 + SIZE[0], 100 : 100 + SIZE[1]])
+
+
+def test_the_same_picture_has_not_changed() -> None:
+    assert not change_between(photograph(), photograph()).any()
+
+
+def test_the_measure_is_the_mean_square_of_the_difference_by_block() -> None:
+    one = np.full((16, 24, 3), 100, np.uint8)
+    other = one.copy()
+    other[:8, 8:16] += 5
+    changes = change_between(one, other)
+    assert changes.tolist() == [[0, 25, 0], [0, 0, 0]]
+    other[8:, 16:] += 100  # counts as 16 levels
+    assert change_between(one, other).tolist() == [[0, 25, 0], [0, 0, 255]]
+
+
+@pytest.mark.parametrize("size", [(1, 1), (7, 9), (16, 25), (37, 8)])
+def test_blocks_at_the_edges_may_be_parts(size: tuple[int, int]) -> None:
+    one = np.zeros((*size, 3), np.uint8)
+    other = one.copy()
+    other[-1, -1] = 200
+    changes = change_between(one, other)
+    assert changes.shape == tuple(-(-side // BLOCK_PX) for side in size)
+    assert changes[-1, -1] > 0
+
+
+@pytest.mark.parametrize("deviation", [0.0, 1.0, 2.0, 4.0])
+def test_a_still_picture_stays_below_the_limit_whatever_its_noise(deviation: float) -> None:
+    image, floor = photograph(), NoiseFloor()
+    first = noisy(image, 0, deviation)
+    for number in range(1, 6):
+        changes = change_between(first, noisy(image, number, deviation))
+        limit = floor.limit(changes)
+        assert (changes > limit).mean() < 0.002
+
+
+@pytest.mark.parametrize("deviation", [0.0, 2.0])
+def test_a_step_of_a_pixel_is_beyond_the_limit_where_there_is_detail(deviation: float) -> None:
+    image, floor = photograph(), NoiseFloor()
+    floor.limit(change_between(noisy(image, 0, deviation), noisy(image, 1, deviation)))
+    moved = image.copy()
+    moved[64:128, 64:128] = image[64:128, 65:129]
+    changes = change_between(image, moved)[8:16, 8:16]
+    limit = floor.limit(change_between(noisy(image, 0, deviation), noisy(moved, 2, deviation)))
+    detail = np.abs(cv2.Laplacian(image[64:128, 64:128], cv2.CV_32F)).max(axis=2)
+    strong = detail.reshape(8, 8, 8, 8).mean(axis=(1, 3)) > 15
+    assert strong.sum() > 10
+    assert (changes[strong] > limit).mean() > 0.9
+
+
+def test_a_picture_that_moves_all_over_raises_the_limit_only_so_far() -> None:
+    floor = NoiseFloor()
+    everything = np.full((20, 30), 255, np.uint8)
+    for _ in range(200):
+        assert floor.limit(everything) < 64
+
+
+def test_after_motion_the_limit_falls_at_once() -> None:
+    floor = NoiseFloor()
+    floor.limit(np.full((20, 30), 255, np.uint8))
+    lowest = NoiseFloor().limit(np.zeros((20, 30), np.uint8))
+    assert floor.limit(np.zeros((20, 30), np.uint8)) == lowest
+
+
+def brightened(part: ImageArray) -> ImageArray:
+    return np.minimum(part, 245) + np.uint8(10)
+
+
+def test_what_stands_still_is_not_computed_and_follows_the_new_picture() -> None:
+    image = photograph()
+    memory = StillMemory(image, brightened(image))
+    other = noisy(image, 0, 1.0)
+
+    compute = Mock(side_effect=brightened)
+    result, share = memory.sharpen(other, compute, context_px=8, multiple=4)
+    assert not compute.called
+    assert share == 1
+    assert np.abs(result.astype(int) - brightened(other)).max() <= 4  # where it was clipped
+    inside = (image < 240) & (other < 240)
+    assert np.array_equal(result[inside], brightened(other)[inside])
+
+
+def test_parts_of_an_older_frame_do_not_mix_with_those_of_a_newer_one() -> None:
+    image = photograph()
+    memory = StillMemory(image, image, is_exact=True)
+    older, newer = image.copy(), image.copy()
+    older[40:48, 40:48] += 50
+    newer[40:48, 40:48] -= 20
+
+    def newer_overtakes(part: ImageArray) -> ImageArray:
+        memory.sharpen(newer, brightened, context_px=4, multiple=1)
+        return brightened(part)
+
+    memory.sharpen(older, newer_overtakes, context_px=4, multiple=1)
+    _, share = memory.sharpen(newer, brightened, context_px=4, multiple=1)
+    assert share == 1
