@@ -64,7 +64,8 @@ class StreamReport:
     """What one stream saw; rates, latencies and stages of the measured time, counts of all of it.
 
     `stages_ms` has p50 and p95 by stage, of what the server says; `overhead` is the total without
-    decoding, inference and encoding. `skipped` are frames that found the window full.
+    decoding, inference and encoding. `skipped` are frames that found the window full. `still_share`
+    is the mean share of the picture whose last correction was used again.
     """
 
     plan: str
@@ -73,6 +74,7 @@ class StreamReport:
     fps_out: float
     kbit_s_in: float
     kbit_s_out: float
+    still_share: float
     latency_p50_ms: float
     latency_p95_ms: float
     latency_p99_ms: float
@@ -225,6 +227,7 @@ class StreamClient:
             fps_out=len(arrived) / seconds,
             kbit_s_in=sum(sent_bytes) * 8e-3 / seconds,
             kbit_s_out=sum(each.message_bytes for each in arrived) * 8e-3 / seconds,
+            still_share=_mean([each.result.still_percent / 100 for each in arrived]),
             latency_p50_ms=p50_ms,
             latency_p95_ms=p95_ms,
             latency_p99_ms=p99_ms,
@@ -249,6 +252,10 @@ def _stage_times_ms(result: Result) -> dict[str, float]:
         "total": result.total_ms,
         "overhead": result.total_ms - working_ms,
     }
+
+
+def _mean(values: list[float]) -> float:
+    return sum(values) / len(values) if values else math.nan
 
 
 def _percentiles(values: list[float], *shares: int) -> tuple[Any, ...]:
