@@ -285,7 +285,8 @@ class Client:
                 self._end_connection()
 
     async def _greet(self, connection: ClientConnection) -> None:
-        hello = read_hello(await asyncio.wait_for(connection.recv(), _OPEN_TIMEOUT_S))
+        async with asyncio.timeout(_OPEN_TIMEOUT_S):
+            hello = read_hello(await connection.recv())
         if isinstance(hello, FrameError):  # and a close comes right after it
             self._on_error(hello)
             await connection.wait_closed()
@@ -316,7 +317,8 @@ class Client:
                 sent_s = self._clock()
             self._has_room.clear()
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._has_room.wait(), _LOOK_S)
+                async with asyncio.timeout(_LOOK_S):  # wait_for may lose a cancellation (3.11)
+                    await self._has_room.wait()
 
     async def _receive(self, connection: ClientConnection) -> None:
         while True:

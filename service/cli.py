@@ -91,7 +91,7 @@ def _serve(flags: dict[str, Any]) -> int:
         hint = f"; did you mean {meant}?" if meant else ""
         print(f"clearcall: {name} is not a setting and is ignored{hint}", file=sys.stderr)
     # Imported now: `clearcall --help` need not wait a second for the web stack.
-    from service.app import create_app, drain, load_sharpener
+    from service.app import create_app, load_sharpener
     from service.server import Server, bind, server_config, url_of
 
     with contextlib.ExitStack() as stack:
@@ -104,11 +104,7 @@ def _serve(flags: dict[str, Any]) -> int:
         model = f"{sharpener.checkpoint.model_id} on {sharpener.device}"
         runtime = f"{sharpener.backend} in {sharpener.precision}"
         ready = f"Clearcall is ready: open {url_of(sockets[0])} ({model}, {runtime})"
-        server = Server(
-            server_config(app, settings),
-            on_ready=lambda: print(ready, flush=True),
-            drain=lambda: drain(app),
-        )
+        server = Server(server_config(app, settings), on_ready=lambda: print(ready, flush=True))
         with contextlib.suppress(KeyboardInterrupt):  # uvicorn raises it again after its shutdown
             server.run(sockets)
     return 0

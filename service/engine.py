@@ -2,9 +2,8 @@
 
 - Frames of all streams meet here. Each stream has a queue of its own, bounded by its frames in
   flight; whose turn it is, `queues` says, and `lanes` runs it.
-- Images are admitted before they are decoded. `max_waiting_images` may wait, still encoded; one
-  more is refused with QueueFull. At most `_DECODED_IMAGES` are held decoded: one in the network and
-  one ready to follow it.
+- Images are admitted before they are decoded, see `places`: `max_waiting_images` may wait, one more
+  is refused with QueueFull.
 - While the open streams take `max_pixels_per_s` or more (see `admission`), new streams and images
   are refused with EngineBusy. What the machine is measured to do is told in the log only.
 - The stop: `begin_drain` sets `draining`, an event that whoever runs a stream waits for to end it
@@ -20,19 +19,19 @@ import asyncio
 import contextlib
 import logging
 import math
-import threading
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Literal
 
 from service.admission import WINDOW_S, Load
 from service.codec import ImageArray
-from service.errors import EngineBusy, EngineStopped, QueueFull
+from service.errors import EngineBusy, EngineStopped
 from service.ladder import Rung
 from service.lanes import Lanes, Sharpened, Work
 from service.model.live import LiveSharpener
+from service.places import ImagePlaces
 from service.queues import MAX_FRAMES_BEFORE_AN_IMAGE, StreamQueue
-from service.students import Students, smaller_sizes
+from service.students import Students, load_students
 from service.turnstile import Turnstile
 
 if TYPE_CHECKING:  # loading torch takes seconds, and the engine only calls what it is given
@@ -42,11 +41,7 @@ __all__ = ["MAX_FRAMES_BEFORE_AN_IMAGE", "Engine", "EngineStream", "Sharpened", 
 
 WorkKind = Literal["image", "frame"]
 
-T = TypeVar("T")
-
 _LOGGER = logging.getLogger(__name__)
-_DECODED_IMAGES = 2
-_MAX_RETRY_AFTER_S = 60
 _UNLOAD_AFTER_S = 300.0  # without any stream, the smaller students are freed
 
 
@@ -73,22 +68,17 @@ class Engine:
             clock: Seconds.
         """
         self.draining = asyncio.Event()
-        self._max_waiting_images = max_waiting_images
         self._max_pixels_per_s = max_pixels_per_s
         self._note = note or (lambda _kind, _sharpened: None)
         self._clock = clock
         self._students: Students | None = None
-        self._sizes: tuple[MeasuredSize, ...] = ()
         self._lanes = Lanes(batch_wait_s=batch_wait_ms / 1000, clock=clock)
         self.turnstile = Turnstile(turn=_turn)
         self._load = Load(clock=clock)
         self._streams: set[EngineStream] = set()
         self._unloading: asyncio.TimerHandle | None = None
         self._is_stopped = False
-        self._places = asyncio.Semaphore(_DECODED_IMAGES)
-        self._images_waiting = 0
-        self._images_admitted = 0
-        self._image_s = 1.0  # what an image takes, for Retry-After; a moving average
+        self._places = ImagePlaces(max_waiting=max_waiting_images, clock=clock)
         self._is_idle = asyncio.Event()
 
     @property
@@ -120,8 +110,12 @@ class Engine:
 
     @property
     def sizes(self) -> tuple[MeasuredSize, ...]:
-        """What the served student took for usual frame sizes when it was warmed up."""
-        return self._sizes
+        """What the served student took for usual frame sizes when it was warmed up.
+
+        Raises:
+            EngineStopped: It is not loaded yet, or no longer served.
+        """
+        return self._running_students().sizes
 
     @property
     def load_px_per_s(self) -> float:
@@ -137,7 +131,7 @@ class Engine:
         """How many pictures of a kind wait: for the model, and images also for their place."""
         if kind == "frame":
             return self._lanes.frames_waiting
-        return self._images_waiting + self._lanes.images_waiting
+        return self._places.waiting + self._lanes.images_waiting
 
     async def start(
         self,
@@ -159,20 +153,14 @@ class Engine:
         """
         assert self._students is None, "an engine starts once"
 
-        def load_and_measure() -> tuple[Students, tuple[MeasuredSize, ...]]:
-            served = load()
-            served.warm_up()
-            smaller = smaller_sizes(served, ladder)
-            return Students(served, smaller, load_smaller), served.measure()
-
-        students, self._sizes = await _in_thread(load_and_measure)
-        self._hint_at_load()
+        students = await load_students(load, ladder=ladder, load_smaller=load_smaller)
+        self._hint_at_load(students.sizes)
         self._lanes.start(students.served)
         self.turnstile.room = _room(students.served)
         self._students = students
 
-    def _hint_at_load(self) -> None:
-        measured = max((size.px_per_s for size in self._sizes), default=0.0)
+    def _hint_at_load(self, sizes: Sequence[MeasuredSize]) -> None:
+        measured = max((size.px_per_s for size in sizes), default=0.0)
         if self._max_pixels_per_s > measured > 0:
             _LOGGER.warning(
                 "max_pixels_per_s is %d, but this machine was measured to do about %d: streams "
@@ -191,7 +179,7 @@ class Engine:
         await self._is_idle.wait()
 
     def _note_idle(self) -> None:
-        if self.draining.is_set() and not self._streams and not self._images_admitted:
+        if self.draining.is_set() and not self._streams and not self._places.admitted:
             self._is_idle.set()
 
     async def stop(self) -> None:
@@ -241,20 +229,10 @@ class Engine:
             EngineStopped: The engine is not running, or about to stop.
         """
         self.check_admission()
-        arrived_s = self._clock()
-        self._images_admitted += 1
         try:
-            self._images_waiting += 1
-            try:
-                await self._places.acquire()
-            finally:
-                self._images_waiting -= 1
-            try:
-                yield (self._clock() - arrived_s) * 1000
-            finally:
-                self._places.release()
+            async with self._places.take() as waited_ms:
+                yield waited_ms
         finally:
-            self._images_admitted -= 1
             self._note_idle()
 
     def check_admission(self) -> None:
@@ -266,12 +244,7 @@ class Engine:
             EngineStopped: The engine is not running, or about to stop.
         """
         self._check_load()
-        if self._places.locked() and self._images_waiting >= self._max_waiting_images:
-            estimate_s = math.ceil(self._image_s * (self._images_waiting + _DECODED_IMAGES))
-            raise QueueFull(
-                limit=self._max_waiting_images,
-                retry_after_s=min(max(estimate_s, 1), _MAX_RETRY_AFTER_S),
-            )
+        self._places.check()
 
     def check_ready(self) -> None:
         """Whether the model is loaded and new work is taken, whatever the load.
@@ -313,7 +286,7 @@ class Engine:
             answer=asyncio.get_running_loop().create_future(),
         )
         sharpened = await self._lanes.run(work)
-        self._image_s = 0.7 * self._image_s + 0.3 * sharpened.inference_ms / 1000
+        self._places.note_took(sharpened.inference_ms / 1000)
         self._note("image", sharpened)
         return sharpened
 
@@ -399,32 +372,6 @@ class EngineStream:
     def close(self) -> None:
         """Gives the place back; may be called again."""
         self._engine._close_stream(self, self.queue)
-
-
-async def _in_thread(call: Callable[[], T]) -> T:
-    """Calls in a thread that ends with the call: OpenVINO leaves a mark on the one it loads in."""
-    loop = asyncio.get_running_loop()
-    answer: asyncio.Future[T] = loop.create_future()
-
-    def run() -> None:
-        try:
-            value = call()
-        except Exception as exc:
-            loop.call_soon_threadsafe(_settle, answer, None, exc)
-        else:
-            loop.call_soon_threadsafe(_settle, answer, value, None)
-
-    threading.Thread(target=run, name="clearcall-engine-load", daemon=True).start()
-    return await answer
-
-
-def _settle(answer: asyncio.Future[Any], value: object, exc: Exception | None) -> None:
-    if answer.done():
-        return
-    if exc is None:
-        answer.set_result(value)
-    else:
-        answer.set_exception(exc)
 
 
 def _turn(stream: EngineStream) -> tuple[int, int]:

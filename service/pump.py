@@ -262,7 +262,8 @@ class StreamPump:
     async def _watch(self) -> None:
         while not self._draining.is_set():
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._draining.wait(), _TICK_S)
+                async with asyncio.timeout(_TICK_S):  # wait_for may lose a cancellation (3.11)
+                    await self._draining.wait()
             await self._check(self._clock())
         self._session.stop()
         while True:  # the sender closes when the frames in work are answered
@@ -290,7 +291,8 @@ class StreamPump:
             raise _StreamOver
         with contextlib.suppress(WebSocketDisconnect, RuntimeError):  # it is closed already
             try:
-                await asyncio.wait_for(self._websocket.close(code, reason), _CLOSE_S)
+                async with asyncio.timeout(_CLOSE_S):
+                    await self._websocket.close(code, reason)
             except TimeoutError:
                 if end is not None:
                     end(code, reason)

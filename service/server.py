@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import copy
 import socket
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from typing import Any
 
 import uvicorn
 import uvicorn.config
 from fastapi import FastAPI
 
+from service.app import drain
 from service.connection import Connection
 from service.errors import SettingsInvalid
 from service.frames import FRAME_HEADER_BYTES
@@ -36,16 +37,9 @@ class Server(uvicorn.Server):
     and ends its streams itself. A second Ctrl+C cuts that short.
     """
 
-    def __init__(
-        self,
-        config: uvicorn.Config,
-        *,
-        on_ready: Callable[[], None],
-        drain: Callable[[], Coroutine[Any, Any, None]],
-    ) -> None:
+    def __init__(self, config: uvicorn.Config, on_ready: Callable[[], None]) -> None:
         super().__init__(config)
         self._on_ready = on_ready
-        self._drain = drain
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Starts the application, then listens; ready only after both."""
@@ -55,7 +49,9 @@ class Server(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Drains, then stops listening, closes what is left and shuts the application down."""
-        draining = asyncio.create_task(self._drain())
+        app = self.config.app
+        assert isinstance(app, FastAPI), "see server_config"
+        draining = asyncio.create_task(drain(app))
         while not draining.done() and not self.force_exit:
             await asyncio.wait({draining}, timeout=_LOOK_S)
         draining.cancel()

@@ -7,17 +7,46 @@ left out from then on. `unload` frees the smaller ones; the next that asks loads
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import threading
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:  # loading torch takes seconds
-    from service.model.sharpener import Sharpener
+    from service.model.sharpener import MeasuredSize, Sharpener
 
-__all__ = ["Students", "smaller_sizes"]
+__all__ = ["Students", "load_students", "smaller_sizes"]
+
+T = TypeVar("T")
 
 _LOGGER = logging.getLogger(__name__)
+
+
+async def load_students(
+    load: Callable[[], Sharpener],
+    *,
+    ladder: Sequence[str] = (),
+    load_smaller: Callable[[str], Sharpener] | None = None,
+) -> Students:
+    """Loads the served student, warms it up and measures it, in a thread.
+
+    Args:
+        load: Makes the served student.
+        ladder: Bundled sizes; those that are smaller than the served student can be asked for too.
+        load_smaller: Loads one of them.
+
+    Raises:
+        ClearcallError: What `load` raised.
+    """
+
+    def load_and_measure() -> Students:
+        served = load()
+        served.warm_up()
+        smaller = smaller_sizes(served, ladder)
+        return Students(served, smaller, load_smaller, sizes=served.measure())
+
+    return await _in_thread(load_and_measure)
 
 
 def smaller_sizes(served: Sharpener, listed: Sequence[str]) -> tuple[str, ...]:
@@ -37,6 +66,8 @@ class Students:
         served: Sharpener,
         smaller: Sequence[str] = (),
         load: Callable[[str], Sharpener] | None = None,
+        *,
+        sizes: tuple[MeasuredSize, ...] = (),
     ) -> None:
         """Begins with the served one only.
 
@@ -44,8 +75,10 @@ class Students:
             served: Loaded and warmed up.
             smaller: Names below it, best first.
             load: Loads one of them.
+            sizes: What the served one takes for them.
         """
         self.served = served
+        self.sizes = sizes
         self._names = (served.name, *smaller) if load else (served.name,)
         self._load = load
         self._loaded = {served.name: served}
@@ -98,3 +131,29 @@ class Students:
         with self._lock:
             self._loaded[name] = student
             del self._loading[name]
+
+
+async def _in_thread(call: Callable[[], T]) -> T:
+    """Calls in a thread that ends with the call: OpenVINO leaves a mark on the one it loads in."""
+    loop = asyncio.get_running_loop()
+    answer: asyncio.Future[T] = loop.create_future()
+
+    def run() -> None:
+        try:
+            value = call()
+        except Exception as exc:
+            loop.call_soon_threadsafe(_settle, answer, None, exc)
+        else:
+            loop.call_soon_threadsafe(_settle, answer, value, None)
+
+    threading.Thread(target=run, name="clearcall-engine-load", daemon=True).start()
+    return await answer
+
+
+def _settle(answer: asyncio.Future[Any], value: object, exc: Exception | None) -> None:
+    if answer.done():
+        return
+    if exc is None:
+        answer.set_result(value)
+    else:
+        answer.set_exception(exc)

@@ -69,7 +69,8 @@ def _quotas(root: Path) -> Iterator[float]:
 
 def _up_from(mount: Path, path: str) -> Iterator[Path]:
     """A group's folder and those above it; in a container only the mount itself may be there."""
-    parts = PurePosixPath(path.strip().lstrip("/")).parts
+    # A group outside of the container's own namespace is shown as "/../...".
+    parts = [part for part in PurePosixPath(path.strip().lstrip("/")).parts if part != ".."]
     for depth in range(len(parts), -1, -1):
         yield mount.joinpath(*parts[:depth])
 

@@ -119,9 +119,9 @@ class LiveSharpener:
     def describe(
         self, sharpener: Sharpener, image: ImageArray, *, strength: float, lane: int | None = None
     ) -> Description:
-        """What the stream's next frame goes by, for whoever runs it with other streams' frames.
+        """What the stream's next frame goes by, for whoever sharpens it with other streams' frames.
 
-        See `sharpen`; at full scale, and without still regions.
+        See `sharpen`: the network works on the picture itself, and reuses nothing.
         """
         with self._lock:
             self._begin(sharpener, image, strength=strength, scale=1.0)

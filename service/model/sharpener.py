@@ -42,6 +42,7 @@ _WARM_UP_SIZES = ((256, 256), (360, 640))
 # Frame sizes that are measured before the first real one, (height, width).
 _MEASURED_SIZES = ((360, 640), (720, 1280), (1080, 1920))
 _MEASURED_FOR_S = 0.2  # or twice, whatever is less
+_NO_VIDEO_MS = 500  # larger frames than those that take so long are not worth the wait at the start
 
 ImageArray = npt.NDArray[np.uint8]
 Description = npt.NDArray[np.float32]
@@ -293,11 +294,14 @@ class Sharpener:
                     self.sharpen(image, strength=strength, lane=lane)
 
     def measure(self) -> tuple[MeasuredSize, ...]:
-        """Times the common sizes of frames: what to expect, and no more than that."""
-        return tuple(
-            MeasuredSize(height, width, self._best_ms(np.zeros((height, width, 3), np.uint8)))
-            for height, width in _MEASURED_SIZES
-        )
+        """Times the common sizes of frames, small ones first, as far as they are fit for video."""
+        measured: list[MeasuredSize] = []
+        for height, width in _MEASURED_SIZES:
+            ms = self._best_ms(np.zeros((height, width, 3), np.uint8))
+            measured.append(MeasuredSize(height, width, ms))
+            if ms > _NO_VIDEO_MS:
+                break
+        return tuple(measured)
 
     def _best_ms(self, image: ImageArray) -> float:
         times_s: list[float] = []

@@ -21,7 +21,7 @@ from clearcall.blocking import BlockingClient
 from clearcall.client import Client, Result
 from clearcall.errors import BadMessage, Closed, Refused, Unreachable
 from clearcall.messages import FrameError
-from service.app import create_app, drain
+from service.app import create_app
 from service.server import Server, server_config
 from service.settings import Settings
 from tests.service.doubles import FakeSharpener
@@ -95,12 +95,10 @@ async def test_a_client_that_offers_too_much_replaces_frames_itself(live: Live) 
 async def test_a_slow_consumer_gets_new_results_and_skips_old_ones(live: Live) -> None:
     async with Client(live.stream_url) as client:
         filming = asyncio.create_task(film(client))
-        async for first in client:
-            break
+        first = await anext(aiter(client))
         while client.results_skipped < 20:
             await asyncio.sleep(0.01)
-        async for late in client:
-            break
+        late = await anext(aiter(client))
         filming.cancel()
         assert late.sequence - first.sequence >= 20
         assert len(client._results) <= 2
@@ -230,9 +228,7 @@ class Restart:
         sockets = bind("127.0.0.1", self.port)
         self.port = sockets[0].getsockname()[1]
         ready = threading.Event()
-        self._server = Server(
-            server_config(app, settings), on_ready=ready.set, drain=lambda: drain(app)
-        )
+        self._server = Server(server_config(app, settings), on_ready=ready.set)
         self._thread = threading.Thread(target=self._server.run, args=(sockets,))
         self._thread.start()
         assert ready.wait(WAIT_S)

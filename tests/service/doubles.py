@@ -70,7 +70,7 @@ class FakeSharpener:
         self,
         image: ImageArray,
         *,
-        lane: int | None = None,  # noqa: ARG002 - of the real one
+        lane: int | None = None,
     ) -> Description:
         """(1, 64) fp32: the image's mean level, 64 times."""
         self.lanes_described.append(lane)

@@ -14,7 +14,7 @@ import httpx
 from fastapi import FastAPI
 from prometheus_client.parser import text_string_to_metric_families
 
-from service.app import create_app, drain
+from service.app import create_app
 from service.routes import Parts
 from service.server import Server, bind, server_config, url_of
 from service.settings import Settings
@@ -109,7 +109,7 @@ def serve(
     checked = Settings(port=0, log_level="warning", **settings)
     app = create_app(checked, model or chosen.as_sharpener())
     sockets = bind(checked.host, checked.port)
-    server = Server(server_config(app, checked), on_ready=note_ready, drain=lambda: drain(app))
+    server = Server(server_config(app, checked), on_ready=note_ready)
     thread = threading.Thread(target=server.run, args=(sockets,), name="live-server")
     thread.start()
     try:

@@ -39,6 +39,10 @@ V1 = {"proc/self/cgroup": "5:memory:/docker/1\n4:cpu,cpuacct:/docker/1\n0::/\n"}
         (V2 | {"sys/fs/cgroup/cpu.max": "50000 100000\n"}, 1),
         (V2 | {"sys/fs/cgroup/cpu.max": "6400000 100000\n"}, 16),
         (V2 | {"sys/fs/cgroup/cpu.max": "nonsense"}, 16),
+        (
+            {"proc/self/cgroup": "0::/../../box\n", "sys/fs/cgroup/box/cpu.max": "300000 100000"},
+            3,
+        ),
         (V2 | {"sys/fs/cgroup/cpu.max": "100000 0"}, 16),
         (
             {

@@ -328,13 +328,10 @@ async def test_equal_streams_take_turns() -> None:
         await entered(sharpener)
         streams = [engine.open_stream() for _ in range(3)]
         heights = (2, 3, 4)  # of 12 pixels each
+        images = [np.zeros((height, 12 // height, 3), np.uint8) for height in heights]
         calls = [
-            asyncio.create_task(
-                stream.sharpen(
-                    np.zeros((height, 12 // height, 3), np.uint8), 0.5, reuses_still=False
-                )
-            )
-            for stream, height in zip(streams, heights, strict=True)
+            asyncio.create_task(stream.sharpen(image, 0.5, reuses_still=False))
+            for stream, image in zip(streams, images, strict=True)
             for _ in range(3)
         ]
         await started(first, *calls)

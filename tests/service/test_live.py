@@ -400,3 +400,23 @@ def test_many_overlapping_frames_end_as_each_alone(nano: Sharpener) -> None:
             for frame, call in zip(pair, calls, strict=True):
                 whole = nano.sharpen(frame, strength=1.0, description=description)
                 assert np.array_equal(call.result().image, whole)
+
+
+def test_whoever_sharpens_several_streams_together_gets_the_same_descriptions() -> None:
+    fake, alone, together = FakeSharpener(), LiveSharpener(), LiveSharpener()
+    frames = [noisy(photograph(), seed) for seed in range(DESCRIBE_EVERY + 1)]
+    frames += [photograph("colosseum")] * 2
+    for image in frames:
+        step(alone, fake, image, reuses_still=False)
+        described = together.describe(fake.as_sharpener(), image, strength=1.0)
+        seen = fake.descriptions_seen[-1]
+        assert seen is not None
+        assert np.array_equal(described, seen)
+
+
+def test_a_correction_from_before_a_batch_is_not_used_again() -> None:
+    fake, live = FakeSharpener(), LiveSharpener()
+    step(live, fake, photograph())
+    assert step(live, fake, photograph()).still_share == 1
+    live.describe(fake.as_sharpener(), photograph(), strength=1.0)
+    assert step(live, fake, photograph()).still_share == 0

@@ -5,10 +5,13 @@ from __future__ import annotations
 import sys
 from typing import get_args
 
+import numpy as np
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from service.metrics import DropReason, Metrics, RateWindow, Route, StageTimes
+from service.lanes import Sharpened
+from service.ledger import DropReason
+from service.metrics import Metrics, RateWindow, Route, StageTimes
 
 TIMES = StageTimes(decode_ms=1, queue_ms=2, inference_ms=4, encode_ms=8, total_ms=16)
 
@@ -130,3 +133,21 @@ def test_two_apps_count_for_themselves() -> None:
     one, other = Metrics(), Metrics()
     one.frames_received.inc()
     assert sample(other, "clearcall_frames_received_total") == 0
+
+
+def test_what_the_engine_did_is_recorded_by_kind_and_rung() -> None:
+    metrics = Metrics()
+    image = np.zeros((2, 2, 3), np.uint8)
+    metrics.note_engine("image", Sharpened(image, 250, 1, student="small"))
+    for share, batch in ((0.5, 1), (1.0, 4)):
+        done = Sharpened(image, 2, 1, student="nano", scale=0.75, still_share=share, batch=batch)
+        metrics.note_engine("frame", done)
+    name = "clearcall_frames_sharpened_total"
+    assert sample(metrics, name, student="nano", scale="75") == 2
+    assert (name, frozenset({("student", "small"), ("scale", "100")})) not in samples(metrics)
+    assert sample(metrics, "clearcall_still_share_sum") == 1.5
+    assert sample(metrics, "clearcall_batch_size_bucket", le="1.0") == 1
+    assert sample(metrics, "clearcall_batch_size_count") == 2
+    name = "clearcall_engine_queue_seconds_sum"
+    assert sample(metrics, name, kind="image") == pytest.approx(0.25)
+    assert sample(metrics, name, kind="frame") == pytest.approx(0.004)

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any, get_args
 
 import pytest
+from pydantic import TypeAdapter
 
 from service.codec import decode_image
-from service.errors import ClearcallError
 from service.frames import FRAME_HEADER_BYTES, RESULT_HEADER_BYTES
-from service.pump import error_message, settings_message
+from service.ledger import DropReason
+from service.messages import Hello, ServerMessage, Settings, SettingsNow, Stats, parse_message
 from service.stream import MAX_BAD_FRAMES_IN_A_ROW, StreamSettings
 from tests.service.live import Live
 from tests.service.pictures import jpeg_frame
@@ -90,11 +93,45 @@ def test_the_bytes_of_a_header_are_told_without_gap_or_overlap(
     assert expected == header_bytes
 
 
-def test_the_settings_and_error_messages_are_as_printed() -> None:
-    told = settings_message(StreamSettings(strength=1.0, quality=85, format="jpeg"))
-    assert told in DOCUMENT
-    for name in ("type", "code", "message", "sequence"):
-        assert f'"{name}"' in error_message(ClearcallError("x"), 7)
+def printed_messages() -> list[dict[str, Any]]:
+    return [
+        json.loads(text)
+        for text in re.findall(r"^```json\n(.*?)^```$", DOCUMENT, re.MULTILINE | re.DOTALL)
+    ]
+
+
+def test_every_printed_message_is_one() -> None:
+    server: TypeAdapter[ServerMessage] = TypeAdapter(ServerMessage)
+    kinds = set()
+    for message in printed_messages():
+        kinds.add(message["type"])
+        text = json.dumps(message)
+        if message["type"] in ("hello", "error") or "received" in message:
+            server.validate_json(text)
+        else:
+            parse_message(text)
+    assert kinds == {"settings", "pause", "ping", "stats", "displayed", "hello", "error"}
+
+
+def test_the_settings_are_printed_with_their_first_values_and_each_has_a_row() -> None:
+    [settings] = [message for message in printed_messages() if message["type"] == "settings"]
+    assert settings == StreamSettings(strength=1.0).message().model_dump()
+    table = DOCUMENT.split("### Text: settings\n")[1].split("\n#")[0]
+    rows = set(re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE))
+    assert rows == set(Settings.model_fields) - {"type"} == set(SettingsNow.model_fields) - {"type"}
+
+
+def test_hello_and_statistics_are_printed_with_all_their_fields() -> None:
+    by_kind = {(m["type"], "received" in m): m for m in printed_messages()}
+    assert set(by_kind["hello", False]) == set(Hello.model_fields)
+    assert set(by_kind["stats", True]) == set(Stats.model_fields)
+    assert tuple(by_kind["stats", True]["dropped"]) == get_args(DropReason)
+    stats = by_kind["stats", True]
+    counted = stats["answered"] + sum(stats["dropped"].values()) + stats["in_work"]
+    assert stats["received"] == counted
+
+
+def test_the_number_of_bad_frames_is_told() -> None:
     assert f"{MAX_BAD_FRAMES_IN_A_ROW} bad frames in a row" in DOCUMENT
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import socket
 import threading
@@ -11,11 +12,13 @@ from typing import Any, get_args
 
 import httpx
 import pytest
+from websockets.exceptions import ConnectionClosed
+from websockets.sync.client import connect as connect_stream
 
 from service.codec import ImageFormat, decode_image
 from tests.service.doubles import FakeSharpener
 from tests.service.live import Live, eventually, serve
-from tests.service.pictures import as_file, difference, landscape
+from tests.service.pictures import as_file, difference, jpeg_frame, landscape
 
 FORMATS: tuple[ImageFormat, ...] = get_args(ImageFormat)
 
@@ -184,6 +187,24 @@ def test_a_full_queue_is_503_with_when_to_come_back_and_recovers() -> None:
         assert live.metric("clearcall_images_total", status="200") == 4
         assert live.metric("clearcall_images_total", status="503") == 1
         assert live.metric("clearcall_queue_depth", kind="image") == 0
+
+
+def test_at_the_limit_of_the_load_uploads_get_503_and_streams_1013() -> None:
+    with serve(max_pixels_per_s=600) as live, connect_stream(live.stream_url) as stream:
+        stream.recv(20)
+        stream.send(jpeg_frame())  # 3072 pixels in at most 5 seconds
+        assert isinstance(stream.recv(20), bytes)
+        refused = httpx.post(f"{live.url}/sharpen", content=as_file(landscape(), "jpeg"))
+        assert problem(refused)["code"] == "engine-busy"
+        assert (refused.status_code, refused.headers["retry-after"]) == (503, "5")
+        with connect_stream(live.stream_url) as late:
+            assert json.loads(late.recv(20))["code"] == "engine-busy"
+            with pytest.raises(ConnectionClosed):
+                late.recv(20)
+            assert late.close_code == 1013
+        assert httpx.get(f"{live.url}/health/ready").status_code == 200
+        stream.send(jpeg_frame())
+        assert isinstance(stream.recv(20), bytes)
 
 
 def test_pictures_wait_encoded_not_decoded() -> None:

@@ -167,6 +167,22 @@ def test_warming_up_runs_the_usual_strengths_and_the_stronger_ones(
     assert set(recorder.lanes_asked) == {None, 0}
 
 
+def test_frame_sizes_are_measured_as_far_as_they_are_fit_for_video(
+    monkeypatch: pytest.MonkeyPatch, sharpener: Sharpener
+) -> None:
+    all_of_them = sharpener.measure()
+    assert [(size.height, size.width) for size in all_of_them] == [
+        (360, 640),
+        (720, 1280),
+        (1080, 1920),
+    ]
+    for size in all_of_them:
+        assert size.ms > 0
+        assert size.px_per_s == pytest.approx(size.height * size.width / size.ms * 1000)
+    monkeypatch.setattr(module, "_NO_VIDEO_MS", 0)
+    assert len(sharpener.measure()) == 1
+
+
 def test_large_pictures_go_through_in_tiles_that_cover_all_of_them(
     monkeypatch: pytest.MonkeyPatch, sharpener: Sharpener, recorder: Recorder
 ) -> None:
