@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import get_args
 
 import numpy as np
@@ -11,7 +12,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from service.lanes import Sharpened
 from service.ledger import DropReason
-from service.metrics import Metrics, RateWindow, Route, StageTimes
+from service.metrics import EndCause, Metrics, RateWindow, Route, StageTimes
 
 TIMES = StageTimes(decode_ms=1, queue_ms=2, inference_ms=4, encode_ms=8, total_ms=16)
 
@@ -133,6 +134,41 @@ def test_two_apps_count_for_themselves() -> None:
     one, other = Metrics(), Metrics()
     one.frames_received.inc()
     assert sample(other, "clearcall_frames_received_total") == 0
+
+
+def test_what_streams_do_is_counted_in_series_of_few_labels() -> None:
+    clock = Clock()
+    metrics = Metrics(clock=clock)
+    for _ in range(10):
+        metrics.note_received()
+    metrics.note_displayed(80)
+    metrics.note_stream_ended("stalled")
+    metrics.window_stalls.inc()
+    assert sample(metrics, "clearcall_frames_received_total") == 10
+    assert sample(metrics, "clearcall_frames_received_per_second") == pytest.approx(2)
+    assert sample(metrics, "clearcall_glass_to_glass_seconds_sum") == pytest.approx(0.08)
+    assert sample(metrics, "clearcall_streams_ended_total", cause="stalled") == 1
+    assert sample(metrics, "clearcall_window_stalls_total") == 1
+    causes = {
+        dict(labels)["cause"]
+        for name, labels in samples(metrics)
+        if name == "clearcall_streams_ended_total"
+    }
+    assert causes == set(get_args(EndCause))
+    clock.now_s += 60
+    assert sample(metrics, "clearcall_frames_received_per_second") == 0
+
+
+def test_every_metric_is_in_the_document() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "metrics.md").read_text(encoding="utf-8")
+    own = {
+        family.name
+        for family in text_string_to_metric_families(Metrics().text().decode())
+        if family.name.startswith("clearcall_") and not family.name.endswith("_created")
+    }
+    assert own
+    for name in own:
+        assert f"`{name}" in text, name
 
 
 def test_what_the_engine_did_is_recorded_by_kind_and_rung() -> None:
