@@ -9,20 +9,31 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from collections.abc import Callable
 
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 __all__ = ["CONNECTION", "Connection"]
 
-CONNECTION = "clearcall.connection"  # in the scope's extensions; {"end": Connection.end}
+CONNECTION = "clearcall.connection"  # in the scope's extensions; {"connection": Connection}
 _LAST_WORDS_S = 2.0
 
 
 class Connection(WebSocketsSansIOProtocol):
     """One client's WebSocket."""
 
+    on_writable: Callable[[], None] | None = None  # called whenever the buffer has become empty
     _abort: asyncio.TimerHandle | None = None
+
+    @property
+    def is_writable(self) -> bool:
+        """Whether all that was written is in the kernel."""
+        return self.writable.is_set()
+
+    @property
+    def backlog_bytes(self) -> int:
+        """How much is not in the kernel yet."""
+        return self.transport.get_write_buffer_size()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Bounds the write buffer."""
@@ -35,9 +46,15 @@ class Connection(WebSocketsSansIOProtocol):
             self._abort.cancel()
         super().connection_lost(exc)
 
+    def resume_writing(self) -> None:
+        """The buffer is empty."""
+        super().resume_writing()
+        if self.on_writable is not None:
+            self.on_writable()
+
     async def run_asgi(self) -> None:
-        """Runs the application, and lets it end a connection that does not take a close."""
-        self.scope["extensions"][CONNECTION] = {"end": self.end}
+        """Runs the application, and shows it the connection."""
+        self.scope["extensions"][CONNECTION] = {"connection": self}
         try:
             await super().run_asgi()
         finally:
@@ -70,7 +87,4 @@ class Connection(WebSocketsSansIOProtocol):
             if self._abort.when() <= self.loop.time() + delay_s:
                 return
             self._abort.cancel()
-        self._abort = self.loop.call_later(delay_s, self._do_abort)
-
-    def _do_abort(self) -> Any:
-        self.transport.abort()
+        self._abort = self.loop.call_later(delay_s, self.transport.abort)

@@ -2,9 +2,10 @@
 
 The receiver always drains the socket. At most `in_flight` frames are decoded, sharpened and encoded
 at the same time, overlapping, and answered in order; a frame makes room when its answer has been
-handed to the socket. While the socket takes answers late, one frame at a time is worked on, so that
-what a slow reader gets was fresh when its turn came. Notices (settings, errors) wait in a short
-queue that loses its oldest when a client does not read.
+handed to the socket. While the socket takes answers late, one frame at a time is worked on, and
+only when the answer before it is out of our hands, so that what a slow reader gets was fresh when
+its turn came. Notices (settings, errors) wait in a short queue that loses its oldest when a client
+does not read.
 
 A stream ends by itself: when nothing comes for `idle_timeout_s`, when the client reads nothing for
 `stalled_reader_s`, and when the engine drains, after the frames in work are answered.
@@ -15,6 +16,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import math
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -24,7 +26,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from service.answers import Answer, answer_frame, drop_reason, pack_answer
 from service.codec_pool import CodecPool
-from service.connection import CONNECTION
+from service.connection import CONNECTION, Connection
 from service.engine import EngineStream
 from service.errors import ClearcallError, FrameInvalid, RequestInvalid, SharpeningFailed
 from service.messages import ServerMessage, error_message
@@ -36,7 +38,7 @@ __all__ = ["StreamPump"]
 _LOGGER = logging.getLogger(__name__)
 _MAX_NOTICES = 64
 _TICK_S = 0.25
-_SLOW_S = 0.005  # a socket that takes an answer later than this has a reader that lags
+_SLOW_S = 0.02  # a socket that takes an answer later than this has a reader that lags
 _CLOSE_S = 2.0  # for a close to be taken by the socket
 _NO_CODE = 255
 
@@ -91,14 +93,20 @@ class StreamPump:
         self._in_flight: deque[asyncio.Task[Answer]] = deque()
         self._notices: deque[str] = deque(maxlen=_MAX_NOTICES)
         self._has_news = asyncio.Event()
+        extension = websocket.scope.get("extensions", {}).get(CONNECTION, {})
+        self._connection: Connection | None = extension.get("connection")  # of our own server
         self._handing_over_since_s: float | None = None
-        self._is_socket_slow = False
+        self._written_s = -math.inf
+        self._backlog_bytes, self._read_s = 0, 0.0
+        self._is_reader_slow = False
         self._stalls_told = 0
         self._end_cause: EndCause = "client"
 
     async def run(self) -> None:
         """Serves the stream. On return no task of it is left, and each of its frames is counted."""
         self._metrics.streams_active.inc()
+        if self._connection is not None:
+            self._connection.on_writable = self._note_writable
         try:
             async with self._group:
                 self._group.create_task(self._receive())
@@ -111,6 +119,8 @@ class StreamPump:
             with contextlib.suppress(_StreamOver):
                 await self._close("error", 1011, "internal error")
         finally:
+            if self._connection is not None:
+                self._connection.on_writable = None
             self._metrics.streams_active.dec()
             self._metrics.note_stream_ended(self._end_cause)
             self._session.end("stopping" if self._draining.is_set() else "disconnected")
@@ -153,18 +163,25 @@ class StreamPump:
     # Work
 
     def _start_work(self) -> None:
-        """Takes the waiting frame up if there is room for it.
+        """Takes waiting frames up as far as there is room for them.
 
         Called at once where a frame arrives and where room is made, not by a task of its own: of a
         burst that arrives in one piece nothing is dropped while there is room.
         """
-        if not self._session.has_waiting or not self._place.enter(self._start_work):
-            return
-        taken = self._session.take(self._clock(), room=1 if self._is_socket_slow else None)
+        while self._take_up():
+            pass
+
+    def _take_up(self) -> bool:
+        now_s = self._clock()
+        if not self._session.has_waiting or self._is_held_up(now_s):
+            return False
+        if not self._place.enter(self._start_work):
+            return False
+        taken = self._session.take(now_s, room=1 if self._is_reader_slow else None)
         self._tell_stalls()
         if taken is None:
             self._place.leave()
-            return
+            return False
         work = answer_frame(
             taken,
             place=self._place,
@@ -177,9 +194,20 @@ class StreamPump:
         except RuntimeError:  # woken by another stream while this one is ending
             work.close()
             self._place.leave()
-            return
+            return False
         self._in_flight.append(task)
         task.add_done_callback(lambda _: self._has_news.set())
+        return True
+
+    def _is_held_up(self, now_s: float) -> bool:
+        """Whether the last answer is not even in the kernel yet, for some time."""
+        if self._connection is None or self._connection.is_writable:
+            return False
+        return self._is_reader_slow or now_s - self._written_s > _SLOW_S
+
+    def _note_writable(self) -> None:
+        self._is_reader_slow = self._clock() - self._written_s > _SLOW_S
+        self._start_work()
 
     def _tell_stalls(self) -> None:
         if new := self._session.window_stalls - self._stalls_told:
@@ -243,7 +271,7 @@ class StreamPump:
                 await self._close("failing", error.close_code, "the network fails on every frame")
 
     async def _hand_over(self, message: str | bytes) -> None:
-        begun_s = self._handing_over_since_s = self._clock()
+        self._handing_over_since_s = self._clock()
         try:
             if isinstance(message, str):
                 await self._websocket.send_text(message)
@@ -255,7 +283,9 @@ class StreamPump:
         ) as exc:  # RuntimeError: the server closed it under us
             raise _StreamOver from exc
         self._handing_over_since_s = None
-        self._is_socket_slow = self._clock() - begun_s > _SLOW_S
+        self._written_s = self._clock()
+        if self._connection is not None and self._connection.is_writable:
+            self._is_reader_slow = False  # it was taken at once
 
     # Watch
 
@@ -272,28 +302,37 @@ class StreamPump:
             await self._check(self._clock())
 
     async def _check(self, now_s: float) -> None:
-        since_s = self._handing_over_since_s
-        if self._stalled_reader_s and since_s is not None:
-            if now_s - since_s >= self._stalled_reader_s:
-                reason = f"nothing was read for {self._stalled_reader_s:g} s"
-                await self._close("stalled", 1008, reason)
-        elif self._session.is_idle(now_s):
+        if self._stalled_reader_s and self._unread_for_s(now_s) >= self._stalled_reader_s:
+            reason = f"nothing was read for {self._stalled_reader_s:g} s"
+            await self._close("stalled", 1008, reason)
+        if self._session.is_idle(now_s):
             await self._close("idle", 1008, "no frame and no message came for too long")
         # A window that no acknowledgement opens is opened by time.
         self._has_news.set()
         self._start_work()
 
+    def _unread_for_s(self, now_s: float) -> float:
+        """How long answers wait for a client that takes not a byte of them."""
+        if self._connection is None:
+            since_s = self._handing_over_since_s
+            return 0.0 if since_s is None else now_s - since_s
+        backlog_bytes = self._connection.backlog_bytes
+        if not backlog_bytes or backlog_bytes != self._backlog_bytes:
+            self._backlog_bytes, self._read_s = backlog_bytes, now_s
+        return now_s - self._read_s
+
     async def _close(self, cause: EndCause, code: int, reason: str) -> NoReturn:
         self._end_cause = cause
-        end = self._websocket.scope.get("extensions", {}).get(CONNECTION, {}).get("end")
-        if cause == "stalled" and end is not None:  # what is in the buffer would hold a close back
-            end(code, reason)
+        connection = self._connection
+        if cause == "stalled" and connection is not None:
+            # A close would wait until what is in the buffer is read.
+            connection.end(code, reason)
             raise _StreamOver
         with contextlib.suppress(WebSocketDisconnect, RuntimeError):  # it is closed already
             try:
                 async with asyncio.timeout(_CLOSE_S):
                     await self._websocket.close(code, reason)
             except TimeoutError:
-                if end is not None:
-                    end(code, reason)
+                if connection is not None:
+                    connection.end(code, reason)
         raise _StreamOver

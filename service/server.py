@@ -26,7 +26,7 @@ _PING_S = 20.0
 _EVERY_ADDRESS = ("0.0.0.0", "::")
 # How much of the results may wait unsent in the kernel: more would be old frames, piling up for a
 # client that reads slowly.
-_MAX_UNSENT_BYTES = 128 * 1024
+_MAX_UNSENT_BYTES = 32 * 1024
 
 
 class Server(uvicorn.Server):

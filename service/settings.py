@@ -176,8 +176,8 @@ class Settings(BaseSettings):
         ge=0,
         le=3_600,
         allow_inf_nan=False,
-        description="how long a client may read nothing of an answer before it is closed, "
-        "seconds; 0 to 3600, 0 = for ever",
+        description="how long answers may wait for a client that reads not a byte of them, "
+        "before it is closed, seconds; 0 to 3600, 0 = for ever",
     )
     frames_in_flight: int = Field(
         default=3,

@@ -51,6 +51,17 @@ def test_the_model_imports_nothing_of_the_web_nor_of_the_rest_of_the_service() -
     assert wrong == []
 
 
+def test_the_client_imports_the_wire_format_of_the_service_and_nothing_else_of_it() -> None:
+    wrong = [
+        found
+        for found in imports("clearcall")
+        if found[1].split(".")[0] in ("service", "trainer")
+        and found[1] not in ("service.frames", "service.errors")
+    ]
+    assert wrong == []
+    assert [found for found in imports("service") if found[1].split(".")[0] == "clearcall"] == []
+
+
 @pytest.mark.parametrize("module", ["service.model.sharpener", "trainer.distillation"])
 def test_the_web_stack_is_not_loaded_by_what_does_not_need_it(module: str) -> None:
     script = f"import sys, {module}; print(*sorted({WEB!r} & sys.modules.keys()))"

@@ -12,6 +12,7 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
+from PIL import Image
 from websockets.exceptions import ConnectionClosedError, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 from websockets.typing import Origin
@@ -21,7 +22,7 @@ from service.frames import Frame, Result, pack_frame, parse_result
 from service.stream import MAX_BAD_FRAMES_IN_A_ROW
 from tests.service.doubles import FakeSharpener
 from tests.service.live import Live, eventually, serve
-from tests.service.pictures import as_file, difference, jpeg_frame
+from tests.service.pictures import as_file, difference, jpeg_frame, landscape
 
 WAIT_S = 20
 IN_FLIGHT = 3
@@ -218,6 +219,52 @@ def test_settings_change_in_mid_stream_and_are_answered(live: Live) -> None:
             formats.append(decode_image(answer.encoded, max_pixels=10**6).format)
             assert answer.format == name
     assert formats == ["jpeg", "webp", "png"]
+
+
+def turned(orientation: int) -> bytes:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    return as_file(landscape(40, 60), "jpeg", exif=exif)
+
+
+def test_frames_of_any_kind_and_size_come_back_in_one_stream(live: Live) -> None:
+    gray = Image.fromarray(landscape(30, 50)).convert("L")
+    cases = [
+        (jpeg_frame(48, 64), (64, 48)),
+        (jpeg_frame(200, 120), (120, 200)),  # portrait
+        (jpeg_frame(33, 101), (101, 33)),  # odd
+        (jpeg_frame(1, 1), (1, 1)),
+        (as_file(landscape(31, 45), "jpeg", progressive=True), (45, 31)),
+        (as_file(gray, "jpeg"), (50, 30)),
+        (as_file(Image.fromarray(landscape(24, 36)).convert("CMYK"), "jpeg"), (36, 24)),
+        *[(turned(at), (60, 40) if at < 5 else (40, 60)) for at in range(1, 9)],
+        (jpeg_frame(48, 64), (64, 48)),
+    ]
+    with opened(live) as stream:
+        for sequence, (encoded, size) in enumerate(cases):
+            for name in ("jpeg", "webp", "png"):
+                stream.send(json.dumps({"type": "settings", "format": name, "strength": 0}))
+                notice(stream)
+                stream.send(numbered(sequence, encoded))
+                answer = result(stream)
+                assert (answer.width_px, answer.height_px) == size
+                picture = decode_image(answer.encoded, max_pixels=10**6)
+                assert picture.image.shape == (*size[::-1], 3)
+                source = decode_image(encoded, max_pixels=10**6).image  # by Pillow, upright
+                assert difference(picture.image, source) < 6
+    assert live.dropped() == {}
+
+
+def test_a_frame_too_wide_for_webp_is_told_so_and_the_stream_goes_on(live: Live) -> None:
+    with opened(live) as stream:
+        stream.send('{"type":"settings","format":"webp"}')
+        notice(stream)
+        stream.send(numbered(1, jpeg_frame(2, 16_400)))
+        said = notice(stream)
+        assert (said["code"], said["sequence"]) == ("request-invalid", 1)
+        assert "16383" in said["message"]
+        stream.send(numbered(2))
+        assert result(stream).sequence == 2
 
 
 @pytest.mark.parametrize("message", ["", "hello", "[]", '{"type":"settings","strength":9}'])
