@@ -1,9 +1,10 @@
 """One stream's session, pure: its settings, which frame is worked on next, and what is counted.
 
-A client that keeps at most `in_flight` + 1 frames unanswered loses none. Of one that sends more,
-only the newest frame is kept while the pipeline is busy; what it replaces is dropped and counted.
-So a client that sends too fast, or reads too slowly, gets fewer frames, never older ones. A frame is taken up when there is room: fewer than `in_flight` are in
-work, and, where the client tells what it displays, its window is open.
+A client that keeps at most `in_flight` + 1 frames unanswered loses none. Of one that sends more, or
+whose window is closed, only the newest frame is kept while the pipeline is busy; what it replaces
+is dropped and counted. So a client that sends too fast, or reads too slowly, gets fewer frames,
+never older ones. A frame is taken up when there is room: fewer than `in_flight` are in work, and,
+where the client tells what it displays, its window is open.
 
 The session does no I/O and reads no clock: times are passed in. `pump` moves the bytes.
 """
@@ -249,7 +250,7 @@ class Session:
             raise
         if self._working + len(self._waiting) > self._in_flight:
             self._overrun_until_s = now_s + _OVERRUN_S
-        if self._waiting and now_s < self._overrun_until_s:
+        if self._waiting and (self._is_held or now_s < self._overrun_until_s):
             self.ledger.drop("replaced", len(self._waiting))
             self._waiting.clear()
         self._waiting.append(_Waiting(self._number(frame), frame, now_s))
