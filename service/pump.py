@@ -100,6 +100,7 @@ class StreamPump:
         self._backlog_bytes, self._read_s = 0, 0.0
         self._is_reader_slow = False
         self._stalls_told = 0
+        self._is_over = False
         self._end_cause: EndCause = "client"
 
     async def run(self) -> None:
@@ -131,7 +132,7 @@ class StreamPump:
         while True:
             message = await self._websocket.receive()
             if message["type"] == "websocket.disconnect":
-                raise _StreamOver
+                raise self._over()
             if (encoded := message.get("bytes")) is not None:
                 self._take_in(encoded)
             else:
@@ -173,7 +174,7 @@ class StreamPump:
 
     def _take_up(self) -> bool:
         now_s = self._clock()
-        if not self._session.has_waiting or self._is_held_up(now_s):
+        if self._is_over or not self._session.has_waiting or self._is_held_up(now_s):
             return False
         if not self._place.enter(self._start_work):
             return False
@@ -281,7 +282,7 @@ class StreamPump:
             WebSocketDisconnect,
             RuntimeError,
         ) as exc:  # RuntimeError: the server closed it under us
-            raise _StreamOver from exc
+            raise self._over() from exc
         self._handing_over_since_s = None
         self._written_s = self._clock()
         if self._connection is not None and self._connection.is_writable:
@@ -327,7 +328,7 @@ class StreamPump:
         if cause == "stalled" and connection is not None:
             # A close would wait until what is in the buffer is read.
             connection.end(code, reason)
-            raise _StreamOver
+            raise self._over()
         with contextlib.suppress(WebSocketDisconnect, RuntimeError):  # it is closed already
             try:
                 async with asyncio.timeout(_CLOSE_S):
@@ -335,4 +336,8 @@ class StreamPump:
             except TimeoutError:
                 if connection is not None:
                     connection.end(code, reason)
-        raise _StreamOver
+        raise self._over()
+
+    def _over(self) -> _StreamOver:
+        self._is_over = True
+        return _StreamOver()
