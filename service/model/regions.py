@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Rectangle", "Region", "regions_of"]
+__all__ = ["BlockMask", "Rectangle", "Region", "regions_of"]
 
 BlockMask = npt.NDArray[np.bool_]
 _Lengths = npt.NDArray[np.int64]

@@ -15,9 +15,9 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from service.model.regions import regions_of
+from service.model.regions import BlockMask, regions_of
 
-__all__ = ["BLOCK_PX", "NoiseFloor", "StillMemory", "change_between"]
+__all__ = ["BLOCK_PX", "Noise", "StillMemory", "change_between"]
 
 ImageArray = npt.NDArray[np.uint8]
 BlockChanges = npt.NDArray[np.uint8]
@@ -27,26 +27,36 @@ BLOCK_PX = 8
 _REACH_PX = 16
 
 
-class NoiseFloor:
-    """How much a picture that stands still changes, from what is seen; see `change_between`."""
+class Noise:
+    """How much each block changes while it stands still, from what was seen; see `change_between`.
 
-    _QUANTILE = 0.2  # of the blocks, taken to stand still
-    _FACTOR = 4.0
-    _LOWEST, _HIGHEST = 12.0, 40.0
-    _RISE = 0.05  # a frame: the floor follows downwards at once, upwards slowly
+    JPEG makes ten times as much of a sensor's noise where there is texture as where there is none,
+    so each block has a mean of its own. A block that moves raises its mean too: it counts as still
+    for as long as it has moved little more than it does in a frame or two, and never beyond
+    `_HIGHEST`; what is wrong then is a correction that is late by so much.
+    """
+
+    _FACTOR = 3.0  # times the mean: beyond the noise
+    _LOWEST, _HIGHEST = 12.0, 48.0
+    _FRESH_SHARE = 0.1  # of a frame in the mean
+    _STILL_QUANTILE = 0.2  # so many blocks stand still in the first frames that are compared
 
     def __init__(self) -> None:
-        self._floor: float | None = None
+        self._means: Any = None
 
-    def limit(self, changes: BlockChanges) -> float:
-        """Up to which change a block counts as still."""
-        counts = np.bincount(changes.reshape(-1), minlength=256).cumsum()
-        now = float(np.searchsorted(counts, self._QUANTILE * changes.size))
-        if self._floor is None or now < self._floor:
-            self._floor = now
-        else:
-            self._floor += self._RISE * (now - self._floor)
-        return min(max(self._FACTOR * self._floor, self._LOWEST), self._HIGHEST)
+    def is_beyond(self, changes: BlockChanges) -> BlockMask:
+        """Which blocks changed by more than noise."""
+        seen = changes.astype(np.float32)
+        if self._means is None:
+            still = float(np.quantile(seen, self._STILL_QUANTILE))
+            self._means = np.minimum(seen, 1 + 4 * still)
+        limits = np.clip(self._FACTOR * self._means, self._LOWEST, self._HIGHEST)
+        self._means += self._FRESH_SHARE * (np.minimum(seen, self._HIGHEST) - self._means)
+        # A block alone is beyond it by chance now and then; motion takes its neighbours along.
+        near = (seen > 0.5 * limits).astype(np.uint8)
+        support = cv2.boxFilter(near, -1, (3, 3), normalize=False, borderType=cv2.BORDER_CONSTANT)
+        beyond: BlockMask = ((seen > limits) & (support >= 3)) | (seen > 2 * limits)
+        return beyond
 
 
 def change_between(one: ImageArray, other: ImageArray) -> BlockChanges:
@@ -108,7 +118,7 @@ class StillMemory:
         self._brighter: Any = cv2.subtract(sharpened, seen)
         self._darker: Any = cv2.subtract(seen, sharpened)
         self._version = 0
-        self._noise = None if is_exact else NoiseFloor()
+        self._noise = None if is_exact else Noise()
 
     def sharpen(
         self,
@@ -161,8 +171,8 @@ class StillMemory:
         if self._noise is None:
             changed, reach_px = _any_change(seen, self._seen) > 0, context_px
         else:
-            changes = change_between(seen, self._seen)
-            changed, reach_px = changes > self._noise.limit(changes), _REACH_PX
+            changed = self._noise.is_beyond(change_between(seen, self._seen))
+            reach_px = _REACH_PX
         side = 2 * -(-reach_px // BLOCK_PX) + 1
         return cv2.dilate(changed.astype(np.uint8), np.ones((side, side), np.uint8)) > 0
 
