@@ -31,7 +31,9 @@ _ROOM_UNKNOWN = 0.7  # of the target, for the time that this rung takes, to try 
 _ROOM_S = 1.5  # for so long there must be room before a step up
 _AFTER_FALL_S = 3.0  # and so long ago must be the last step down
 _AGAIN_S, _AGAIN_MAX_DOUBLINGS = 30.0, 4  # until what was learned is tried again
-_ABSENT_S = 5.0  # the engine uses other rungs for so long: the one asked for is not to be had
+# The engine uses other rungs for so long: the one asked for is not to be had. At first it may be
+# loading, which takes long on a machine that is too slow.
+_ABSENT_S, _ABSENT_AGAIN_S = 15.0, 3.0
 _HELD_S = 10.0  # a rung that held for so long has its failures forgiven
 
 
@@ -257,9 +259,9 @@ class Ladder:
         """The engine used another rung: at first because frames were under way, or it loads."""
         if self._absent_since_s is None:
             self._absent_since_s = now_s
-        if now_s - self._absent_since_s < _ABSENT_S:
-            return False
         known = self._known[self._at]
+        if now_s - self._absent_since_s < (_ABSENT_AGAIN_S if known.absences else _ABSENT_S):
+            return False
         known.absent_until_s = now_s + _later_s(known.absences)
         known.absences += 1
         self._absent_since_s = None

@@ -19,6 +19,7 @@ import pytest
 from websockets.exceptions import ConnectionClosed, InvalidMessage
 from websockets.sync.client import ClientConnection, connect
 
+from service.connection import Connection
 from service.frames import Frame, pack_frame, parse_result
 from tests.service.doubles import FakeSharpener
 from tests.service.live import Live, eventually, serve
@@ -106,6 +107,21 @@ def test_a_client_that_reads_nothing_is_closed_and_leaves_nothing_behind() -> No
             eventually(lambda: len(live.server.server_state.connections) <= connections)
             eventually(lambda: live.task_count() <= tasks)
             assert all_counted(live)
+
+
+def test_for_a_client_that_reads_nothing_no_more_than_two_answers_pile_up() -> None:
+    with serve() as live, small_buffered(live) as stream:
+        stream.send('{"type":"settings","format":"png"}')  # 350 kB each
+        frame = large_frame()
+        for sequence in range(40):
+            stream.send(numbered(sequence, frame))
+        eventually(lambda: live.metric("clearcall_frames_received_total") == 40)
+        eventually(lambda: live.dropped().get("replaced", 0) >= 36)
+        [connection] = [
+            each for each in live.server.server_state.connections if isinstance(each, Connection)
+        ]
+        assert 0 < connection.backlog_bytes < 400_000
+        assert live.metric("clearcall_frames_sent_total") <= 2
 
 
 def test_a_client_that_reads_again_is_told_why_it_was_closed() -> None:
