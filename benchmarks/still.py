@@ -40,7 +40,7 @@ class StillTiming:
 
     Attributes:
         still_share: mean share of a frame that was not computed.
-        without_ms, with_ms: means over frames, after a warm-up.
+        without_ms, with_ms: medians over frames, after a warm-up.
         psnr_db: of the results with it against those without it.
         flickers: `temporal_error` of the frames given, of the results without, and with it.
     """
@@ -111,7 +111,7 @@ def still_timing(sharpener: Sharpener, clean: ImageArray, *, noise: float) -> St
         shares.append(live.still_share)
     without, with_it = (np.stack(each) for each in results)
     flickers = [temporal_error(each, clean) for each in (given, without, with_it)]
-    without_ms, with_ms = (float(np.mean(each[_WARM_UP_FRAMES:])) for each in times_ms)
+    without_ms, with_ms = (float(np.median(each[_WARM_UP_FRAMES:])) for each in times_ms)
     return StillTiming(
         still_share=float(np.mean(shares[1:])),
         without_ms=without_ms,
@@ -237,6 +237,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.still", description=__doc__)
     parser.add_argument("--clip", type=Path, help="a video file; scaled to the sizes measured")
     parser.add_argument("--frames", type=int, default=90, help="of each scene")
+    parser.add_argument("--part", choices=("still", "description", "scale"), help="only this one")
     arguments = parser.parse_args()
     cv2.setNumThreads(1)  # as in the service
 
@@ -247,7 +248,12 @@ def main() -> int:
     if arguments.clip:
         scenes[arguments.clip.stem] = of_clip
     scenes["moving patch"] = lambda size: moving_patch(arguments.frames, size)
-    for lines in (_still_lines(scenes), _description_lines(), _scale_lines()):
+    parts = {
+        "still": _still_lines(scenes),
+        "description": _description_lines(),
+        "scale": _scale_lines(),
+    }
+    for lines in [parts[arguments.part]] if arguments.part else parts.values():
         for line in lines:
             print(line, flush=True)
         print()

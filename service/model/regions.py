@@ -17,8 +17,8 @@ BlockMask = npt.NDArray[np.bool_]
 _Lengths = npt.NDArray[np.int64]
 
 _MOST_REGIONS = 4
-_CALL_PX = 8192  # what a call costs besides its pixels, in pixels
-_SIDE_STEP_PX = 64  # OpenVINO prepares each new size, which takes as long as a small picture
+_CALL_PX = 16384  # what a call costs besides its pixels, in pixels
+_SIDE_STEP_PX = 32  # OpenVINO prepares each new size, which takes as long as a small picture
 _WHOLE_SHARE = 0.9  # from this share of a whole picture's cost on, the whole picture is computed
 
 

@@ -114,4 +114,4 @@ def test_sides_are_of_few_lengths(multiple: int) -> None:
         for region in regions:
             sides |= {region.given.bottom - region.given.top}
             sides |= {region.given.right - region.given.left}
-    assert all(side % 64 == 0 for side in sides)
+    assert all(side % 32 == 0 for side in sides)
