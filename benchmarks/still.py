@@ -30,7 +30,7 @@ _SAMPLES = Path(__file__).parents[1] / "tests" / "samples"
 _CASES = (("nano", (720, 1280)), ("small", (360, 640)))
 _NOISES = (0.0, 2.0, 4.0)
 _WARM_UP_FRAMES = 30  # sizes that come up for the first time take longer
-_DESCRIBED_FRAMES = 150
+_DESCRIBED_FRAMES = 120
 _SECONDS = 2.0
 
 
