@@ -74,8 +74,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     rows: dict[tuple[str, ...], dict[str, float]] = {}
     for timing in timings:
         size = f"{timing.width}x{timing.height}"
-        row = (timing.operation, size, str(timing.quality), timing.subsampling)
-        rows.setdefault(row, {})[timing.binding] = timing.median_ms
+        key = (timing.operation, size, str(timing.quality), timing.subsampling)
+        rows.setdefault(key, {})[timing.binding] = timing.median_ms
     for row, by_name in rows.items():
         table.add_row(*row, *(f"{by_name[name]:.2f}" if name in by_name else "" for name in names))
     Console(width=110).print(table)
@@ -83,7 +83,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def codec_timings(*, calls: int) -> list[CodecTiming]:
+def codec_timings(*, calls: int, qualities: Sequence[int] = _QUALITIES) -> list[CodecTiming]:
     """Every size, quality, chroma subsampling, operation and binding, in this order."""
     cv2.setNumThreads(1)
     photograph = cv2.imread(str(_PHOTOGRAPH), cv2.IMREAD_COLOR)
@@ -94,7 +94,7 @@ def codec_timings(*, calls: int) -> list[CodecTiming]:
     for height, width in _SIZES_PX:
         scaled = cv2.resize(photograph, (width, height), interpolation=cv2.INTER_AREA)
         image = np.asarray(cv2.cvtColor(scaled, cv2.COLOR_BGR2RGB), np.uint8)
-        for quality in _QUALITIES:
+        for quality in qualities:
             for subsampling in subsamplings:
                 timings += _compare(bindings, image, quality, subsampling, calls)
     return timings

@@ -1,154 +1,224 @@
-"""Frames a second through a running service's WebSocket, beside what the model alone does."""
+"""The live path against its bars: what it costs beyond model and codec, and what load does to it.
+
+Each figure stands beside what it is compared with, measured in the same run: model and codec are
+the service's own code in this process, while no service runs.
+"""
 
 from __future__ import annotations
 
-import json
-import os
-import socket
-import subprocess
-import sys
+import math
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
-import cv2
-import httpx
 import numpy as np
-import psutil
-from websockets.sync.client import connect
 
-from service.frames import Frame, pack_frame, parse_result
+from benchmarks.footage import panned_frames, played
+from benchmarks.load import LoadReport, run_load
+from benchmarks.load_client import LoadOptions, StreamPlan
+from benchmarks.service import Service
+from service.codec import decode_frame, encode_frame, use_one_thread_per_call
 from service.model.sharpener import Sharpener
 from trainer.timing import PICTURES, time_calls
 
-__all__ = ["Service", "StreamTiming", "running_service", "stream_timings"]
+__all__ = [
+    "FloodTiming",
+    "SoakTiming",
+    "StillTiming",
+    "StreamTiming",
+    "flood_timing",
+    "soak_timing",
+    "still_timing",
+    "stream_timings",
+]
 
-_DIFFERENT_FRAMES = 16
-_PHOTOGRAPH = Path(__file__).parents[1] / "tests" / "samples" / "man-in-profile.jpg"
+_QUALITY = 85  # the service's default
+_MANY_PX = 100_000_000
+_CALM_SHARE = 0.5  # of what fits, where latency is to show no queue
+_FLOOD_STREAMS = 4
+_FLOOD_SIZE = (360, 640)
+_SOAK_MINUTE_S = 60.0
 
-
-@dataclass(frozen=True, slots=True)
-class Service:
-    """A running service: its address, how long it took to be ready, and its process."""
-
-    port: int
-    ready_s: float
-    process: psutil.Process
+Footage = Callable[[StreamPlan], list[bytes]]
 
 
 @dataclass(frozen=True, slots=True)
 class StreamTiming:
-    """One stream of one size; `model_ms` is the Sharpener alone in a process of its own."""
+    """One stream of one size, as fast as its window allows, and then at half of that.
+
+    `alone_fps` is what one frame after another reaches when nothing but decoding, model and
+    encoding is called; `overlapped_fps` what the cores could reach with decoding and encoding
+    beside the model. `overhead` is the server's total without decode, inference and encode, when
+    frames do not wait for each other.
+    """
 
     height: int
     width: int
     fps: float
-    median_ms: float
-    p95_ms: float
+    latency_ms: tuple[float, float]
+    calm_latency_ms: tuple[float, float]
+    overhead_ms: tuple[float, float]
+    decode_ms: float
     model_ms: float
+    encode_ms: float
 
     @property
-    def share_of_model(self) -> float:
-        return self.fps * self.model_ms / 1000
+    def alone_fps(self) -> float:
+        return 1000 / (self.decode_ms + self.model_ms + self.encode_ms)
+
+    @property
+    def share(self) -> float:
+        """Of what model and codec alone allow."""
+        return self.fps / self.alone_fps
 
 
-@contextmanager
-def running_service() -> Iterator[Service]:
-    """`clearcall serve` in a process of its own, with the bundled student."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    environment = os.environ | {"CLEARCALL_PORT": str(port), "CLEARCALL_LOG_LEVEL": "warning"}
-    started_s = time.perf_counter()
-    process = subprocess.Popen(
-        [sys.executable, "-m", "service", "serve"], env=environment, stdout=subprocess.DEVNULL
-    )
-    try:
-        while True:
-            try:
-                if httpx.get(f"http://127.0.0.1:{port}/health/ready").status_code == 200:
-                    break
-            except httpx.TransportError:
-                if process.poll() is not None or time.perf_counter() - started_s > 60:
-                    raise
-            time.sleep(0.05)
-        ready_s = time.perf_counter() - started_s
-        yield Service(port, ready_s, psutil.Process(process.pid))
-    finally:
-        process.terminate()
-        process.wait()
+@dataclass(frozen=True, slots=True)
+class StillTiming:
+    """`nano` at 1280x720 with still regions used again and not; `still_share` is their size."""
+
+    footage: str
+    fps_with: float
+    fps_without: float
+    still_share: float
+    latency_ms: tuple[float, float]
 
 
-def _frames(height: int, width: int) -> list[bytes]:
-    """JPEG frames that pan over a photograph, as a webcam sends them."""
-    photograph = cv2.imread(str(_PHOTOGRAPH), cv2.IMREAD_COLOR)
-    assert photograph is not None, f"{_PHOTOGRAPH} is part of the repository"
-    margin = _DIFFERENT_FRAMES
-    large = cv2.resize(photograph, (width + margin, height + margin), interpolation=cv2.INTER_AREA)
-    frames = []
-    for shift in range(_DIFFERENT_FRAMES):
-        image = large[shift : shift + height, shift : shift + width]
-        _, encoded = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, 80])
-        frames.append(encoded.tobytes())
-    return frames
+@dataclass(frozen=True, slots=True)
+class FloodTiming:
+    """Streams that offer four times what fits, beside the same streams at half of it."""
+
+    calm: LoadReport
+    flood: LoadReport
+    capacity_fps: float
+    offered_fps: float
+
+    @property
+    def latency_ratio(self) -> float:
+        """p95 of the delivered frames against the calm p95."""
+        return self.flood.latency_ms(95) / self.calm.latency_ms(95)
 
 
-def stream_timings(service: Service, *, seconds: float) -> list[StreamTiming]:
-    """Each size for `seconds`, as many frames unanswered as the server's hello allows plus one."""
-    timings = []
-    for height, width in PICTURES:
-        model_ms = _model_alone_ms(height, width, seconds=seconds)
-        timings.append(_stream(service, height, width, seconds=seconds, model_ms=model_ms))
-    return timings
+@dataclass(frozen=True, slots=True)
+class SoakTiming:
+    """Resident memory after the first minute, or half of a shorter time, and at the end."""
+
+    minutes: float
+    first_mb: float
+    last_mb: float
+    is_balanced: bool
+
+    @property
+    def growth(self) -> float:
+        return self.last_mb / self.first_mb - 1
 
 
-def _model_alone_ms(height: int, width: int, *, seconds: float) -> float:
-    sharpener = Sharpener.load()
-    image = cv2.imdecode(np.frombuffer(_frames(height, width)[0], np.uint8), cv2.IMREAD_COLOR)
-    assert image is not None
-    rgb = np.ascontiguousarray(image[:, :, ::-1], dtype=np.uint8)
-    return time_calls(lambda: sharpener.sharpen(rgb), seconds=seconds)[0]
+def _panned(plan: StreamPlan) -> list[bytes]:
+    return panned_frames(plan.height, plan.width)
 
 
-def _stream(
-    service: Service, height: int, width: int, *, seconds: float, model_ms: float
+def stream_timings(service: Service, student: str, *, seconds: float) -> list[StreamTiming]:
+    """Each size of `PICTURES`, `seconds` for each measurement."""
+    use_one_thread_per_call()
+    sharpener = Sharpener.load(student)
+    parts_ms = {size: _parts_ms(sharpener, *size, seconds=seconds) for size in PICTURES}
+    return [_stream_timing(service, *size, parts_ms[size], seconds=seconds) for size in PICTURES]
+
+
+def _stream_timing(
+    service: Service,
+    height: int,
+    width: int,
+    parts_ms: tuple[float, float, float],
+    *,
+    seconds: float,
 ) -> StreamTiming:
-    frames = _frames(height, width)
-    arrivals_s: list[float] = []
-    latencies_ms: list[float] = []
-    with connect(
-        f"ws://127.0.0.1:{service.port}/stream", max_size=None, compression=None
-    ) as stream:
-        outstanding = json.loads(stream.recv())["in_flight"] + 1
-        sequence = 0
-
-        def send() -> None:
-            nonlocal sequence
-            frame = Frame(sequence, time.perf_counter() * 1000, frames[sequence % len(frames)])
-            stream.send(pack_frame(frame))
-            sequence += 1
-
-        for _ in range(outstanding):
-            send()
-        until_s = time.perf_counter() + seconds + 1
-        while time.perf_counter() < until_s:
-            message = stream.recv()
-            assert isinstance(message, bytes)
-            now_s = time.perf_counter()
-            arrivals_s.append(now_s)
-            latencies_ms.append(now_s * 1000 - parse_result(message).client_timestamp_ms)
-            send()
-    # The first second warms up.
-    kept = [index for index, at_s in enumerate(arrivals_s) if at_s > arrivals_s[0] + 1]
-    span_s = arrivals_s[kept[-1]] - arrivals_s[kept[0]]
-    kept_ms = [latencies_ms[index] for index in kept]
+    # The whole picture moves, and finding that out is part of neither model nor codec.
+    options = LoadOptions(seconds=seconds, settings={"still_regions": False})
+    busy = run_load(service.url, [StreamPlan(height, width, math.inf)], _panned, options)
+    calm_plan = StreamPlan(height, width, round(busy.fps_out * _CALM_SHARE, 2))
+    calm = run_load(service.url, [calm_plan], _panned, options).streams[0]
+    stream = busy.streams[0]
     return StreamTiming(
         height,
         width,
-        fps=(len(kept) - 1) / span_s,
-        median_ms=float(np.median(kept_ms)),
-        p95_ms=float(np.percentile(kept_ms, 95)),
-        model_ms=model_ms,
+        busy.fps_out,
+        (stream.latency_p50_ms, stream.latency_p95_ms),
+        (calm.latency_p50_ms, calm.latency_p95_ms),
+        calm.stages_ms["overhead"],
+        *parts_ms,
     )
+
+
+def _parts_ms(
+    sharpener: Sharpener, height: int, width: int, *, seconds: float
+) -> tuple[float, float, float]:
+    """Medians of decoding, model and encoding, called in turn as for a stream's frames."""
+    frames = panned_frames(height, width)
+    times_s: list[tuple[float, float, float, float]] = []
+    number = 0
+
+    def one_frame() -> None:
+        nonlocal number
+        at_s = [time.perf_counter()]
+        image = decode_frame(played(frames, number), max_pixels=_MANY_PX)
+        at_s.append(time.perf_counter())
+        sharpened = sharpener.sharpen(image)
+        at_s.append(time.perf_counter())
+        encode_frame(sharpened, "jpeg", quality=_QUALITY)
+        times_s.append((*at_s, time.perf_counter()))  # type: ignore[arg-type]
+        number += 1
+
+    time_calls(one_frame, seconds=seconds)
+    decode_ms, model_ms, encode_ms = np.median(np.diff(times_s, axis=1), axis=0) * 1000
+    return float(decode_ms), float(model_ms), float(encode_ms)
+
+
+def still_timing(
+    service: Service, frames: Sequence[bytes], footage: str, *, seconds: float
+) -> StillTiming:
+    """One stream of 1280x720 frames at 30 FPS or as fast as it goes, still regions on and off."""
+    plan = StreamPlan(720, 1280, math.inf)
+    runs = {
+        is_on: run_load(
+            service.url,
+            [plan],
+            lambda _: list(frames),
+            LoadOptions(seconds=seconds, warm_up_s=2.0, settings={"still_regions": is_on}),
+        )
+        for is_on in (False, True)
+    }
+    latency = runs[True].streams[0]
+    return StillTiming(
+        footage,
+        runs[True].fps_out,
+        runs[False].fps_out,
+        latency.still_share,
+        (latency.latency_p50_ms, latency.latency_p95_ms),
+    )
+
+
+def flood_timing(service: Service, *, seconds: float) -> FloodTiming:
+    """Four streams that send what comes, whatever the window says, at four times what fits."""
+    height, width = _FLOOD_SIZE
+    options = LoadOptions(seconds=seconds)
+    fast = [StreamPlan(height, width, math.inf)] * _FLOOD_STREAMS
+    capacity_fps = run_load(service.url, fast, _panned, options).fps_out
+
+    def streams(share: float) -> list[StreamPlan]:
+        fps = round(capacity_fps * share / _FLOOD_STREAMS, 2)
+        return [StreamPlan(height, width, fps)] * _FLOOD_STREAMS
+
+    calm = run_load(service.url, streams(_CALM_SHARE), _panned, options)
+    greedy = LoadOptions(seconds=seconds, is_greedy=True)
+    flood = run_load(service.url, streams(4), _panned, greedy)
+    return FloodTiming(calm, flood, capacity_fps, sum(each.fps_in for each in flood.streams))
+
+
+def soak_timing(service: Service, *, minutes: float) -> SoakTiming:
+    """Memory under a mix of streams that offer more than fits."""
+    plans = [StreamPlan(720, 1280, 30), StreamPlan(360, 640, 30), StreamPlan(360, 640, 15)]
+    first_s = min(_SOAK_MINUTE_S, minutes * 60 / 2)
+    options = LoadOptions(seconds=minutes * 60 - first_s, warm_up_s=first_s, is_greedy=True)
+    report = run_load(service.url, plans, _panned, options)
+    first_mb = report.memory_mb - report.memory_growth_mb
+    return SoakTiming(minutes, first_mb, report.memory_mb, report.is_balanced)

@@ -60,19 +60,28 @@ async def answer_frame(
     max_pixels: int,
     clock: Callable[[], float],
 ) -> Answer:
-    """Works one frame through. What is wrong with it, or with the network, is in the answer."""
+    """Works one frame through. What is wrong with it, or with the network, is in the answer.
+
+    The frame has entered its place in the engine, which it leaves when it is sharpened.
+    """
     settings = taken.settings
     try:
-        decoded = await pool.run(decode_frame, taken.frame.encoded, max_pixels=max_pixels)
-        height, width = decoded.value.shape[:2]
-        if settings.format == "webp" and max(height, width) > _MAX_WEBP_SIDE_PX:
-            raise RequestInvalid(
-                f"The frame is {width}x{height}, and WebP holds at most {_MAX_WEBP_SIDE_PX} pixels "
-                "a side. Ask for another format, or send a smaller frame."
+        try:
+            decoded = await pool.run(decode_frame, taken.frame.encoded, max_pixels=max_pixels)
+            height, width = decoded.value.shape[:2]
+            if settings.format == "webp" and max(height, width) > _MAX_WEBP_SIDE_PX:
+                raise RequestInvalid(
+                    f"The frame is {width}x{height}, and WebP holds at most {_MAX_WEBP_SIDE_PX} "
+                    "pixels a side. Ask for another format, or send a smaller frame."
+                )
+            sharpened = await place.sharpen(
+                decoded.value,
+                settings.strength,
+                rung=taken.rung,
+                reuses_still=settings.still_regions,
             )
-        sharpened = await place.sharpen(
-            decoded.value, settings.strength, rung=taken.rung, reuses_still=settings.still_regions
-        )
+        finally:
+            place.leave()
         encoded = await pool.run(
             encode_frame, sharpened.image, settings.format, quality=taken.quality
         )

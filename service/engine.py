@@ -32,6 +32,7 @@ from service.model.live import LiveSharpener
 from service.places import ImagePlaces
 from service.queues import MAX_FRAMES_BEFORE_AN_IMAGE, StreamQueue
 from service.students import Students, load_students
+from service.turnstile import Turnstile
 
 if TYPE_CHECKING:  # loading torch takes seconds, and the engine only calls what it is given
     from service.model.sharpener import MeasuredSize, Sharpener
@@ -72,6 +73,7 @@ class Engine:
         self._clock = clock
         self._students: Students | None = None
         self._lanes = Lanes(batch_wait_s=batch_wait_ms / 1000, clock=clock)
+        self.turnstile = Turnstile(turn=_turn)
         self._load = Load(clock=clock)
         self._streams: set[EngineStream] = set()
         self._unloading: asyncio.TimerHandle | None = None
@@ -154,6 +156,7 @@ class Engine:
         students = await load_students(load, ladder=ladder, load_smaller=load_smaller)
         self._hint_at_load(students.sizes)
         self._lanes.start(students.served)
+        self.turnstile.room = _room(students.served)
         self._students = students
 
     def _hint_at_load(self, sizes: Sequence[MeasuredSize]) -> None:
@@ -208,6 +211,7 @@ class Engine:
         if stream not in self._streams:
             return
         self._streams.remove(stream)
+        self.turnstile.forget(stream)
         self._load.close(stream)
         self._lanes.close_stream(queue)
         self._note_idle()
@@ -354,9 +358,35 @@ class EngineStream:
             self, image, strength, rung=rung, reuses_still=reuses_still
         )
 
+    def enter(self, wake: Callable[[], object]) -> bool:
+        """Whether the stream may take a frame up now; if not, `wake` is called when it may.
+
+        Each frame that is let in has to `leave`, when it is sharpened or came to nothing.
+        """
+        return self._engine.turnstile.enter(self, wake)
+
+    def leave(self) -> None:
+        """See `enter`; once the stream is closed it does nothing."""
+        self._engine.turnstile.leave(self)
+
     def close(self) -> None:
         """Gives the place back; may be called again."""
         self._engine._close_stream(self, self.queue)
+
+
+def _turn(stream: EngineStream) -> tuple[int, int]:
+    """As in `queues`: who had the least work is next."""
+    return stream.queue.had_px, stream.queue.last_turn
+
+
+def _room(sharpener: Sharpener) -> int:
+    """Frames to prepare at a time: on a CPU one for each lane, whose core decodes it.
+
+    Elsewhere, whole batches: one is prepared while another one is in the network.
+    """
+    if sharpener.device == "cpu":
+        return int(sharpener.lanes)
+    return 2 * int(sharpener.lanes) * int(sharpener.max_batch)
 
 
 def _pixels(image: ImageArray) -> int:

@@ -164,29 +164,41 @@ class StreamPump:
     # Work
 
     def _start_work(self) -> None:
-        """Takes the waiting frame up if there is room for it.
+        """Takes waiting frames up as far as there is room for them.
 
         Called at once where a frame arrives and where room is made, not by a task of its own: of a
         burst that arrives in one piece nothing is dropped while there is room.
         """
+        while self._take_up():
+            pass
+
+    def _take_up(self) -> bool:
         now_s = self._clock()
-        if self._is_over or self._is_held_up(now_s):
-            return
+        if self._is_over or not self._session.has_waiting or self._is_held_up(now_s):
+            return False
+        if not self._place.enter(self._start_work):
+            return False
         taken = self._session.take(now_s, room=1 if self._is_reader_slow else None)
         self._tell_stalls()
         if taken is None:
-            return
-        task = self._group.create_task(
-            answer_frame(
-                taken,
-                place=self._place,
-                pool=self._pool,
-                max_pixels=self._max_pixels,
-                clock=self._clock,
-            )
+            self._place.leave()
+            return False
+        work = answer_frame(
+            taken,
+            place=self._place,
+            pool=self._pool,
+            max_pixels=self._max_pixels,
+            clock=self._clock,
         )
+        try:
+            task = self._group.create_task(work)
+        except RuntimeError:  # woken by another stream while this one is ending
+            work.close()
+            self._place.leave()
+            return False
         self._in_flight.append(task)
         task.add_done_callback(lambda _: self._has_news.set())
+        return True
 
     def _is_held_up(self, now_s: float) -> bool:
         """Whether the last answer is not even in the kernel yet, for some time."""

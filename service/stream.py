@@ -1,9 +1,10 @@
 """One stream's session, pure: its settings, which frame is worked on next, and what is counted.
 
-Of the frames that arrive while the pipeline is busy only the newest is kept; the one that it
-replaces is dropped and counted. So a client that sends too fast, or reads too slowly, gets fewer
-frames, never older ones. A frame is taken up when there is room: fewer than `in_flight` are in
-work, and, where the client tells what it displays, its window is open.
+A client that keeps at most `in_flight` + 1 frames unanswered loses none. Of one that sends more, or
+whose window is closed, only the newest frame is kept while the pipeline is busy; what it replaces
+is dropped and counted. So a client that sends too fast, or reads too slowly, gets fewer frames,
+never older ones. A frame is taken up when there is room: fewer than `in_flight` are in work, and,
+where the client tells what it displays, its window is open.
 
 The session does no I/O and reads no clock: times are passed in. `pump` moves the bytes.
 """
@@ -11,6 +12,8 @@ The session does no I/O and reads no clock: times are passed in. `pump` moves th
 from __future__ import annotations
 
 import dataclasses
+import math
+from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -49,6 +52,7 @@ __all__ = [
 
 MAX_BAD_FRAMES_IN_A_ROW = 30
 _SEQUENCE_MODULUS = 2**32
+_OVERRUN_S = 2.0  # a client that sent too much once is taken to go on like that for so long
 _LOSSLESS: tuple[FrameFormat, ...] = ("png",)
 _NULL_MEANS_NONE = ("target_fps", "target_latency_ms", "max_kbps")
 
@@ -155,7 +159,8 @@ class Session:
         self._byte_limit = RateLimit(limits.max_bytes_per_s)
         self._bad_in_a_row = 0
         self._next_sequence = 0
-        self._waiting: _Waiting | None = None
+        self._waiting: deque[_Waiting] = deque()
+        self._overrun_until_s = -math.inf
         self._is_held = False
         self._working = 0
         self._done_s = now_s
@@ -243,17 +248,25 @@ class Session:
         except FrameInvalid:
             self._note_bad("invalid")
             raise
-        if self._waiting is not None:
-            self.ledger.drop("replaced")
-        self._waiting = _Waiting(self._number(frame), frame, now_s)
+        if self._working + len(self._waiting) > self._in_flight:
+            self._overrun_until_s = now_s + _OVERRUN_S
+        if self._waiting and (self._is_held or now_s < self._overrun_until_s):
+            self.ledger.drop("replaced", len(self._waiting))
+            self._waiting.clear()
+        self._waiting.append(_Waiting(self._number(frame), frame, now_s))
+
+    @property
+    def has_waiting(self) -> bool:
+        """Whether a frame waits to be taken up."""
+        return bool(self._waiting)
 
     def take(self, now_s: float, *, room: int | None = None) -> Taken | None:
-        """Hands the waiting frame out to be worked on, if there is one and there is room.
+        """Hands the next waiting frame out to be worked on, if there is one and there is room.
 
         Args:
             room: Frames in work at most, where it is fewer than usual.
         """
-        if self._waiting is None:
+        if not self._waiting:
             return None
         if self._working >= min(self._in_flight, room or self._in_flight):
             return None
@@ -263,7 +276,7 @@ class Session:
             self.window_stalls += not self._is_held
             self._is_held = True
             return None
-        waiting, self._waiting = self._waiting, None
+        waiting = self._waiting.popleft()
         was_held, self._is_held = self._is_held, False
         self._working += 1
         return Taken(
@@ -315,7 +328,8 @@ class Session:
 
     def end(self, reason: DropReason) -> None:
         """Counts what is left when the stream is over."""
-        self._waiting, self._working = None, 0
+        self._waiting.clear()
+        self._working = 0
         self.ledger.drop(reason, self.ledger.in_work)
 
     def stats(self, now_s: float) -> Stats:
@@ -347,9 +361,9 @@ class Session:
     def _turn_away(self, reason: DropReason) -> None:
         if self._turns_away != "stopping":
             self._turns_away = reason
-        if self._waiting is not None:
-            self._waiting = None
-            self.ledger.drop(reason)
+        if self._waiting:
+            self.ledger.drop(reason, len(self._waiting))
+            self._waiting.clear()
 
     def _is_within_limits(self, size_bytes: int, now_s: float) -> bool:
         # Both are asked, so that both know the time.

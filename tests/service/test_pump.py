@@ -419,3 +419,22 @@ def test_plain_http_to_the_stream_is_a_problem(live: Live) -> None:
     response = httpx.get(f"{live.url}/stream")
     assert response.status_code == 404
     assert response.headers["content-type"] == "application/problem+json"
+
+
+@pytest.mark.parametrize(("sent", "answered"), [(2, [0, 1]), (IN_FLIGHT + 2, [IN_FLIGHT + 1])])
+def test_while_another_stream_is_at_work_only_a_client_that_sends_too_much_loses_frames(
+    live: Live, sent: int, answered: list[int]
+) -> None:
+    with opened(live) as other, opened(live) as stream:
+        live.sharpener.hold()
+        other.send(numbered(0))
+        assert live.sharpener.entered.acquire(timeout=WAIT_S)
+        for sequence in range(sent):
+            stream.send(numbered(sequence))
+        received = sent + 1
+        eventually(lambda: live.metric("clearcall_frames_received_total") == received)
+        live.sharpener.release()
+        assert [result(stream).sequence for _ in answered] == answered
+        assert result(other).sequence == 0
+    eventually(lambda: all_counted(live))
+    assert live.dropped() == ({"replaced": sent - 1.0} if sent > IN_FLIGHT + 1 else {})

@@ -72,12 +72,34 @@ def test_take_hands_out_the_frame_with_its_arrival_once(session: Session) -> Non
     assert session.take(13) is None
 
 
-def test_offer_replaces_the_waiting_frame_and_counts_it(session: Session) -> None:
-    for sequence in range(3):
-        session.offer(numbered(sequence), sequence)
-    assert taken_from(session).sequence == 2
-    assert session.ledger.dropped["replaced"] == 2
-    assert session.ledger.passed_over == 2
+def test_a_client_that_keeps_to_its_room_loses_no_frame(session: Session) -> None:
+    for sequence in range(4):  # in_flight + 1
+        session.offer(numbered(sequence), 0)
+    assert [taken_from(session).sequence for _ in range(3)] == [0, 1, 2]
+    assert session.take(0) is None
+    assert session.ledger.dropped["replaced"] == 0
+
+
+def test_of_a_client_that_sends_more_the_newest_frame_is_kept_and_the_others_are_counted(
+    session: Session,
+) -> None:
+    for sequence in range(5):
+        session.offer(numbered(sequence), 0)
+    assert taken_from(session).sequence == 4
+    assert session.ledger.dropped["replaced"] == 4
+    assert session.ledger.passed_over == 4
+
+
+def test_a_client_that_sent_too_much_is_taken_to_go_on_like_that_for_a_while(
+    session: Session,
+) -> None:
+    for sequence in range(5):
+        session.offer(numbered(sequence), 0)
+    session.offer(numbered(5), 1.9)
+    assert taken_from(session).sequence == 5
+    for sequence in (6, 7):
+        session.offer(numbered(sequence), 2.0)
+    assert [taken_from(session).sequence for _ in range(2)] == [6, 7]
 
 
 def test_no_more_frames_are_in_work_than_allowed_and_fewer_where_there_is_less_room(
@@ -97,10 +119,10 @@ def test_bare_frames_are_numbered_from_0_and_keep_their_number_when_others_are_d
 ) -> None:
     taken = []
     for _ in range(2):
-        session.offer(JPEG, 0)
-        session.offer(JPEG, 0)
+        for _ in range(5):
+            session.offer(JPEG, 0)
         taken.append(taken_from(session).sequence)
-    assert taken == [1, 3]
+    assert taken == [4, 9]
 
 
 def test_the_numbers_of_bare_frames_begin_again_after_the_last_one(session: Session) -> None:
@@ -393,7 +415,7 @@ def test_every_received_frame_is_counted_exactly_once_more(
                 session.hear('{"type":"displayed","sequence":0}', now_s)
             case "stop":
                 session.stop()
-        waiting = session._waiting is not None
+        waiting = len(session._waiting)
         assert session.ledger.in_work == len(working) + waiting
     session.end("disconnected")
     ledger = session.ledger

@@ -1,0 +1,66 @@
+"""Which stream may take a frame up, pure: when a lane is free, and then the newest that it has.
+
+A frame that is decoded is bound: a newer one cannot replace it any more. So while several streams
+have work for the engine, frames wait where they can still be replaced, and one is taken up when a
+lane is about to be free. What is delivered is then as old as one turn of the network, however many
+streams send however much. A stream that is alone prepares its next frames ahead as before: decoding
+and encoding overlap with the network, and no other stream's frame is in its way.
+
+Nothing here locks or reads a clock: it is called from one event loop.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Hashable
+from typing import Any
+
+__all__ = ["Turnstile"]
+
+
+class Turnstile:
+    """The frames that are between their taking up and the end of their time in the network.
+
+    Attributes:
+        room: how many of them there may be, when they are of several streams.
+    """
+
+    def __init__(self, turn: Callable[[Any], Any], *, room: int = 1) -> None:
+        """Args:
+        turn: Of a stream: what orders those that wait, the smallest first.
+        room: See above.
+        """
+        self.room = room
+        self._turn = turn
+        self._inside: Counter[Hashable] = Counter()
+        self._waiting: dict[Hashable, Callable[[], object]] = {}
+
+    def enter(self, stream: Hashable, wake: Callable[[], object]) -> bool:
+        """Lets a frame of a stream in, or remembers to call `wake` when it is its turn."""
+        is_alone = not (self._waiting.keys() | self._inside.keys()) - {stream}
+        if not is_alone and self._inside.total() >= self.room:
+            self._waiting[stream] = wake
+            return False
+        self._waiting.pop(stream, None)
+        self._inside[stream] += 1
+        return True
+
+    def leave(self, stream: Hashable) -> None:
+        """A frame is through, or came to nothing; the next stream is woken."""
+        if stream not in self._inside:  # it was forgotten meanwhile
+            return
+        self._inside[stream] -= 1
+        if not self._inside[stream]:
+            del self._inside[stream]
+        self._wake()
+
+    def forget(self, stream: Hashable) -> None:
+        """A stream is over, with all that it had inside."""
+        self._waiting.pop(stream, None)
+        del self._inside[stream]
+        self._wake()
+
+    def _wake(self) -> None:
+        while self._waiting and self._inside.total() < self.room:
+            stream = min(self._waiting, key=self._turn)
+            self._waiting.pop(stream)()

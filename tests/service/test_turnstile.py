@@ -1,0 +1,63 @@
+"""service.turnstile: frames of several streams wait where newer ones can replace them."""
+
+from __future__ import annotations
+
+from service.turnstile import Turnstile
+
+
+def test_a_stream_that_is_alone_prepares_frames_ahead() -> None:
+    turnstile = Turnstile(turn=str, room=1)
+    assert [turnstile.enter("a", lambda: None) for _ in range(3)] == [True, True, True]
+
+
+def test_of_several_streams_no_more_enter_than_there_is_room() -> None:
+    turnstile = Turnstile(turn=str, room=2)
+    entered = [turnstile.enter(stream, lambda: None) for stream in "abc"]
+    assert entered == [True, True, False]
+
+
+def test_the_stream_whose_turn_it_is_is_woken_when_one_leaves() -> None:
+    turnstile = Turnstile(turn=str, room=1)
+    woken: list[str] = []
+
+    def wake(stream: str) -> None:
+        woken.append(stream)
+        assert turnstile.enter(stream, lambda: None)
+
+    assert turnstile.enter("b", lambda: None)
+    for stream in "dca":
+        assert not turnstile.enter(stream, lambda stream=stream: wake(stream))  # type: ignore[misc]
+    turnstile.leave("b")
+    assert woken == ["a"]
+    turnstile.leave("a")
+    assert woken == ["a", "c"]
+
+
+def test_a_stream_that_is_woken_and_has_no_frame_makes_way_for_the_next() -> None:
+    turnstile = Turnstile(turn=str, room=1)
+    woken: list[str] = []
+    assert turnstile.enter("a", lambda: None)
+    for stream in "bc":
+        assert not turnstile.enter(stream, lambda stream=stream: woken.append(stream))  # type: ignore[misc]
+    turnstile.leave("a")
+    assert woken == ["b", "c"]
+
+
+def test_a_stream_that_ends_takes_what_it_had_inside_with_it() -> None:
+    turnstile = Turnstile(turn=str, room=1)
+    woken: list[str] = []
+    for _ in range(3):
+        assert turnstile.enter("a", lambda: None)
+    assert not turnstile.enter("b", lambda: woken.append("b"))
+    turnstile.forget("a")
+    assert woken == ["b"]
+    turnstile.leave("a")  # a frame that was still on its way
+    assert turnstile.enter("c", lambda: None)
+
+
+def test_a_stream_that_ends_while_it_waits_is_not_woken() -> None:
+    turnstile = Turnstile(turn=str, room=1)
+    assert turnstile.enter("a", lambda: None)
+    assert not turnstile.enter("b", lambda: None)
+    turnstile.forget("b")
+    assert turnstile.enter("a", lambda: None)
