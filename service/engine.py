@@ -42,6 +42,9 @@ __all__ = ["MAX_FRAMES_BEFORE_AN_IMAGE", "Engine", "EngineStream", "Sharpened", 
 WorkKind = Literal["image", "frame"]
 
 _LOGGER = logging.getLogger(__name__)
+# Frames of 640x360 one by one instead of one on each core: 9 % fewer, with 0.65 of the delay. Of
+# 256x256: 28 % fewer.
+_LARGE_FRAME_PX = 200_000
 _UNLOAD_AFTER_S = 300.0  # without any stream, the smaller students are freed
 
 
@@ -73,7 +76,7 @@ class Engine:
         self._clock = clock
         self._students: Students | None = None
         self._lanes = Lanes(batch_wait_s=batch_wait_ms / 1000, clock=clock)
-        self.turnstile = Turnstile(turn=_turn)
+        self.turnstile = Turnstile(turn=_turn, room=self._room)
         self._load = Load(clock=clock)
         self._streams: set[EngineStream] = set()
         self._unloading: asyncio.TimerHandle | None = None
@@ -156,8 +159,18 @@ class Engine:
         students = await load_students(load, ladder=ladder, load_smaller=load_smaller)
         self._hint_at_load(students.sizes)
         self._lanes.start(students.served)
-        self.turnstile.room = _room(students.served)
         self._students = students
+
+    def _room(self, stream: EngineStream) -> int:
+        """Frames to prepare at a time, see `turnstile`.
+
+        On a CPU one for each lane, whose core decodes it; a large one by itself, on every core.
+        Elsewhere, whole batches: one is prepared while another one is in the network.
+        """
+        served = self._running_students().served
+        if served.device != "cpu":
+            return int(2 * served.lanes * served.max_batch)
+        return 1 if stream.frame_px >= _LARGE_FRAME_PX else int(served.lanes)
 
     def _hint_at_load(self, sizes: Sequence[MeasuredSize]) -> None:
         measured = max((size.px_per_s for size in sizes), default=0.0)
@@ -304,10 +317,12 @@ class Engine:
             raise EngineStopped("The stream is closed.")
         sharpener = students.served if rung is None else students.pick(rung.student)
         scale = 1.0 if rung is None else rung.scale
+        cost_px = max(1, round(_pixels(image) * scale**2))
+        stream.frame_px = cost_px
         self._load.note(stream, _pixels(image))
         key = sharpener.batch_key(image) if scale == 1 and strength > 0 else None
         work = Work(
-            cost_px=max(1, round(_pixels(image) * scale**2)),
+            cost_px=cost_px,
             stream=stream.queue,
             key=None if key is None else (sharpener, key, strength),
             image=image,
@@ -326,11 +341,15 @@ class Engine:
 
 
 class EngineStream:
-    """One stream's place in the engine: its queue, and what it remembers between its frames."""
+    """One stream's place in the engine: its queue, and what it remembers between its frames.
+
+    `frame_px` is what the network had to work on in its last frame.
+    """
 
     def __init__(self, engine: Engine, queue: StreamQueue) -> None:
         self._engine = engine
         self.queue = queue
+        self.frame_px = 0
         self.live = LiveSharpener()
 
     async def sharpen(
@@ -377,16 +396,6 @@ class EngineStream:
 def _turn(stream: EngineStream) -> tuple[int, int]:
     """As in `queues`: who had the least work is next."""
     return stream.queue.had_px, stream.queue.last_turn
-
-
-def _room(sharpener: Sharpener) -> int:
-    """Frames to prepare at a time: on a CPU one for each lane, whose core decodes it.
-
-    Elsewhere, whole batches: one is prepared while another one is in the network.
-    """
-    if sharpener.device == "cpu":
-        return int(sharpener.lanes)
-    return 2 * int(sharpener.lanes) * int(sharpener.max_batch)
 
 
 def _pixels(image: ImageArray) -> int:

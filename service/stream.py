@@ -250,9 +250,12 @@ class Session:
             raise
         if self._working + len(self._waiting) > self._in_flight:
             self._overrun_until_s = now_s + _OVERRUN_S
-        if self._waiting and (self._is_held or now_s < self._overrun_until_s):
+        is_overrun = now_s < self._overrun_until_s
+        if self._waiting and (self._is_held or is_overrun):
             self.ledger.drop("replaced", len(self._waiting))
             self._waiting.clear()
+            if is_overrun:  # it goes on like that
+                self._overrun_until_s = now_s + _OVERRUN_S
         self._waiting.append(_Waiting(self._number(frame), frame, now_s))
 
     @property

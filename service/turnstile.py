@@ -19,26 +19,23 @@ __all__ = ["Turnstile"]
 
 
 class Turnstile:
-    """The frames that are between their taking up and the end of their time in the network.
+    """The frames that are between their taking up and the end of their time in the network."""
 
-    Attributes:
-        room: how many of them there may be, when they are of several streams.
-    """
-
-    def __init__(self, turn: Callable[[Any], Any], *, room: int = 1) -> None:
+    def __init__(self, *, turn: Callable[[Any], Any], room: Callable[[Any], int]) -> None:
         """Args:
         turn: Of a stream: what orders those that wait, the smallest first.
-        room: See above.
+        room: Of a stream: how many frames may be inside, with the one that it takes up, while there
+            are several streams.
         """
-        self.room = room
         self._turn = turn
+        self._room = room
         self._inside: Counter[Hashable] = Counter()
         self._waiting: dict[Hashable, Callable[[], object]] = {}
 
     def enter(self, stream: Hashable, wake: Callable[[], object]) -> bool:
         """Lets a frame of a stream in, or remembers to call `wake` when it is its turn."""
         is_alone = not (self._waiting.keys() | self._inside.keys()) - {stream}
-        if not is_alone and self._inside.total() >= self.room:
+        if not is_alone and not self._has_room(stream):
             self._waiting[stream] = wake
             return False
         self._waiting.pop(stream, None)
@@ -61,6 +58,11 @@ class Turnstile:
         self._wake()
 
     def _wake(self) -> None:
-        while self._waiting and self._inside.total() < self.room:
+        while self._waiting:
             stream = min(self._waiting, key=self._turn)
+            if not self._has_room(stream):
+                return
             self._waiting.pop(stream)()
+
+    def _has_room(self, stream: Hashable) -> bool:
+        return self._inside.total() < self._room(stream)

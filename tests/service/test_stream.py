@@ -95,11 +95,25 @@ def test_a_client_that_sent_too_much_is_taken_to_go_on_like_that_for_a_while(
 ) -> None:
     for sequence in range(5):
         session.offer(numbered(sequence), 0)
+    assert taken_from(session).sequence == 4
     session.offer(numbered(5), 1.9)
     assert taken_from(session).sequence == 5
     for sequence in (6, 7):
         session.offer(numbered(sequence), 2.0)
     assert [taken_from(session).sequence for _ in range(2)] == [6, 7]
+
+
+def test_for_as_long_as_newer_frames_replace_those_that_wait_no_more_of_them_wait(
+    session: Session,
+) -> None:
+    for sequence in range(5):
+        session.offer(numbered(sequence), 0)
+    for sequence, now_s in enumerate((1.0, 2.0, 3.0, 4.0), start=5):
+        session.offer(numbered(sequence), now_s)
+    assert taken_from(session).sequence == 8
+    for sequence in (9, 10):
+        session.offer(numbered(sequence), 6.0)
+    assert [taken_from(session).sequence for _ in range(2)] == [9, 10]
 
 
 def test_no_more_frames_are_in_work_than_allowed_and_fewer_where_there_is_less_room(

@@ -6,18 +6,18 @@ from service.turnstile import Turnstile
 
 
 def test_a_stream_that_is_alone_prepares_frames_ahead() -> None:
-    turnstile = Turnstile(turn=str, room=1)
+    turnstile = Turnstile(turn=str, room=lambda _: 1)
     assert [turnstile.enter("a", lambda: None) for _ in range(3)] == [True, True, True]
 
 
 def test_of_several_streams_no_more_enter_than_there_is_room() -> None:
-    turnstile = Turnstile(turn=str, room=2)
+    turnstile = Turnstile(turn=str, room=lambda _: 2)
     entered = [turnstile.enter(stream, lambda: None) for stream in "abc"]
     assert entered == [True, True, False]
 
 
 def test_the_stream_whose_turn_it_is_is_woken_when_one_leaves() -> None:
-    turnstile = Turnstile(turn=str, room=1)
+    turnstile = Turnstile(turn=str, room=lambda _: 1)
     woken: list[str] = []
 
     def wake(stream: str) -> None:
@@ -34,7 +34,7 @@ def test_the_stream_whose_turn_it_is_is_woken_when_one_leaves() -> None:
 
 
 def test_a_stream_that_is_woken_and_has_no_frame_makes_way_for_the_next() -> None:
-    turnstile = Turnstile(turn=str, room=1)
+    turnstile = Turnstile(turn=str, room=lambda _: 1)
     woken: list[str] = []
     assert turnstile.enter("a", lambda: None)
     for stream in "bc":
@@ -44,7 +44,7 @@ def test_a_stream_that_is_woken_and_has_no_frame_makes_way_for_the_next() -> Non
 
 
 def test_a_stream_that_ends_takes_what_it_had_inside_with_it() -> None:
-    turnstile = Turnstile(turn=str, room=1)
+    turnstile = Turnstile(turn=str, room=lambda _: 1)
     woken: list[str] = []
     for _ in range(3):
         assert turnstile.enter("a", lambda: None)
@@ -56,8 +56,21 @@ def test_a_stream_that_ends_takes_what_it_had_inside_with_it() -> None:
 
 
 def test_a_stream_that_ends_while_it_waits_is_not_woken() -> None:
-    turnstile = Turnstile(turn=str, room=1)
+    turnstile = Turnstile(turn=str, room=lambda _: 1)
     assert turnstile.enter("a", lambda: None)
     assert not turnstile.enter("b", lambda: None)
     turnstile.forget("b")
     assert turnstile.enter("a", lambda: None)
+
+
+def test_a_stream_of_large_frames_enters_when_nothing_else_is_inside() -> None:
+    turnstile = Turnstile(turn=str, room=lambda stream: 1 if stream == "large" else 2)
+    woken: list[str] = []
+    assert turnstile.enter("a", lambda: None)
+    assert turnstile.enter("b", lambda: None)
+    assert not turnstile.enter("large", lambda: woken.append("large"))
+    turnstile.leave("a")
+    assert woken == []
+    assert not turnstile.enter("large", lambda: woken.append("large"))
+    turnstile.leave("b")
+    assert woken == ["large"]
