@@ -95,7 +95,9 @@ def test_a_client_that_sent_too_much_is_taken_to_go_on_like_that_for_a_while(
 ) -> None:
     for sequence in range(5):
         session.offer(numbered(sequence), 0)
-    assert taken_from(session).sequence == 4
+    taken = taken_from(session)
+    assert taken.sequence == 4
+    answer(session, taken)
     session.offer(numbered(5), 1.9)
     assert taken_from(session).sequence == 5
     for sequence in (6, 7):
