@@ -142,6 +142,9 @@ class DistillConfig(TrainingConfig):
     pair_kind: str = _word(
         "", "what degraded the pairs, for the routing term; none = unknown", ("", *EXPERT_KINDS)
     )
+    restart: str = _word(
+        "", "expert=other: an expert of init that begins with another one's kernels; none = as init"
+    )
     freeze_norm_at: float = _number(
         0.75,
         "share of the steps after which the normalisation's statistics are frozen; 1 = never",
@@ -151,11 +154,23 @@ class DistillConfig(TrainingConfig):
 
     def __post_init__(self) -> None:
         TrainingConfig.__post_init__(self)
+        if self.restart:
+            self.restarted_experts()
         has_terms = bool(self.teacher_output or self.teacher_features)
         if has_terms != bool(self.teacher):
             raise ValueError(
                 "teacher names a file exactly where teacher_output or teacher_features is above 0"
             )
+
+    def restarted_experts(self) -> tuple[int, int]:
+        """The numbers of the two experts that `restart` names."""
+        names = [name.strip() for name in self.restart.split("=")]
+        if len(names) != 2 or not set(names) <= set(EXPERT_KINDS) or not self.init:
+            raise ValueError(
+                f"restart is expert=other, two of {', '.join(EXPERT_KINDS)}, with init, "
+                f"not {self.restart!r}"
+            )
+        return EXPERT_KINDS.index(names[0]), EXPERT_KINDS.index(names[1])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

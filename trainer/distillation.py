@@ -15,7 +15,7 @@ from trainer.config import DistillConfig, RunOptions, TrainingConfig
 from trainer.device import choose_precision
 from trainer.export import export_student
 from trainer.feature_distillation import FeatureAdapters
-from trainer.growth import can_grow, grown
+from trainer.growth import can_grow, grown, restart_expert
 from trainer.lessons import CachedLessons, Lessons, LiveLessons
 from trainer.loop import train_task
 from trainer.mixture import Mixture
@@ -51,6 +51,9 @@ def distill_task(
     precision = choose_precision(config.precision, device)
     init = load_checkpoint(Path(config.init)) if config.init else None
     student = _first_student(config.size, init)
+    if config.restart:
+        expert, like = config.restarted_experts()
+        restart_expert(student, expert, like=like)
     teacher = load_teacher(Path(config.teacher)) if config.teacher else None
     if teacher is not None:
         _require_fitting_crop(teacher.network, config.crop)

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from service.model.student import StudentConfig, StudentNetEnhanced, build_student
 
-__all__ = ["can_grow", "grown"]
+__all__ = ["can_grow", "grown", "restart_expert"]
 
 _GROWING = ("channels", "blocks", "experts", "normalisation")
 # New channels are a little more than nothing, so that the weights that read them have a gradient.
@@ -63,6 +63,18 @@ def grown(source: StudentNetEnhanced, target: StudentConfig) -> StudentNetEnhanc
         new["spatial_attention.window.weight"][:, 0] *= target.channels / source.config.channels
     network.load_state_dict(new)
     return network
+
+
+@torch.no_grad()
+def restart_expert(network: StudentNetEnhanced, expert: int, *, like: int) -> None:
+    """Gives an expert the kernels of another one, in every layer.
+
+    For one that has learned to correct nothing: it is its own best neighbour, and training does not
+    move it from there.
+    """
+    for name, parameter in network.named_parameters():
+        if name.endswith("kernel"):
+            parameter[expert] = parameter[like]
 
 
 def _place(name: str, old: Tensor, new: Tensor, *, width: int) -> None:

@@ -48,3 +48,11 @@ def test_every_setting_says_what_it_is(kind: type[DistillConfig] | type[TeacherC
 def test_a_teacher_has_no_terms_of_distillation() -> None:
     assert "teacher_output" not in TeacherConfig().loss_weights
     assert "teacher_output" in DistillConfig().loss_weights
+
+
+def test_an_expert_is_restarted_by_the_names_of_two_kinds() -> None:
+    config = DistillConfig(init="small.safetensors", restart="video = jpeg")
+    assert config.restarted_experts() == (9, 8)
+    for restart, init in (("video", "a"), ("video=radio", "a"), ("video=jpeg", "")):
+        with pytest.raises(ValueError, match="restart is expert=other"):
+            DistillConfig(init=init, restart=restart)

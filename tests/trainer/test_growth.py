@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import replace
 from functools import cache
 
@@ -11,7 +12,7 @@ from torch import Tensor
 
 from service.model.student import SIZES, StudentConfig, StudentNetEnhanced, build_student
 from tests.service.pictures import sample
-from trainer.growth import can_grow, grown
+from trainer.growth import can_grow, grown, restart_expert
 
 SMALL = StudentConfig(channels=16, unshuffle=2, blocks=3)
 NANO = StudentConfig(channels=8, unshuffle=4, blocks=2, colour="luma", attention="channel")
@@ -148,3 +149,18 @@ def test_experts_are_neither_dropped_nor_split() -> None:
     for experts in (1, 3, 8):
         assert not can_grow(replace(SMALL, experts=4), replace(SMALL, experts=experts))
     assert can_grow(replace(SMALL, experts=4), replace(SMALL, experts=4, normalisation="frozen"))
+
+
+def test_an_expert_that_is_restarted_does_what_the_other_one_does() -> None:
+    network = build_student(replace(SMALL, experts=3))
+    for parameter in network.parameters():
+        torch.nn.init.normal_(parameter, std=0.1)
+    before = copy.deepcopy(network)
+    restart_expert(network, 2, like=0)
+    for name, parameter in network.named_parameters():
+        old = before.get_parameter(name)
+        if name.endswith("kernel"):
+            assert torch.equal(parameter[2], old[0])
+            assert torch.equal(parameter[:2], old[:2])
+        else:
+            assert torch.equal(parameter, old)
