@@ -1,4 +1,4 @@
-"""`python -m service` is `clearcall serve`; with a command, it is that command of `clearcall`."""
+"""`python -m service` is `clearcall serve`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The command `clearcall`; `clearcall serve` starts the service.
+"""`clearcall serve` starts the service; `python -m service` is the same without the other commands.
 
 A wrong setting or checkpoint is one line on stderr and exit code 2, never a traceback.
 """
@@ -10,27 +10,50 @@ import contextlib
 import os
 import sys
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from service.errors import ClearcallError
 from service.settings import PREFIX, Settings, load_settings, unknown_variables
 
-__all__ = ["main"]
+__all__ = ["add_serve_command", "main", "new_parser", "run_command"]
+
+if TYPE_CHECKING:
+    Commands: TypeAlias = argparse._SubParsersAction[argparse.ArgumentParser]
 
 _EXIT_WRONG_USE = 2
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the command line.
+    """Runs the command line of `python -m service`; see `run_command`."""
+    parser, commands = new_parser()
+    add_serve_command(commands)
+    return run_command(parser, argv)
+
+
+def new_parser() -> tuple[argparse.ArgumentParser, Commands]:
+    """The parser of `clearcall`, and where its commands are added.
+
+    A command sets the default `command`: a function from its arguments to the exit code.
+    """
+    parser = argparse.ArgumentParser(
+        prog="clearcall", description="Makes blurred, low-bandwidth video-call pictures sharp."
+    )
+    parser.add_argument("--version", action=_Version)
+    return parser, parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+
+
+def run_command(parser: argparse.ArgumentParser, argv: Sequence[str] | None = None) -> int:
+    """Runs the command that the arguments name.
 
     Args:
+        parser: With all commands added.
         argv: The arguments without the program's name; those of the process if None.
 
     Returns:
-        The exit code: 0, or 2 where the command line, a setting or the checkpoint is wrong.
+        The command's exit code, or 2 where the command line, a setting or the checkpoint is wrong.
     """
     try:
-        arguments = vars(_parser().parse_args(argv))
+        arguments = vars(parser.parse_args(argv))
     except SystemExit as exc:  # argparse has printed help, the version or what is wrong
         return exc.code if isinstance(exc.code, int) else _EXIT_WRONG_USE
     command = arguments.pop("command")
@@ -41,12 +64,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _EXIT_WRONG_USE
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="clearcall", description="Makes blurred, low-bandwidth video-call pictures sharp."
-    )
-    parser.add_argument("--version", action=_Version)
-    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+def add_serve_command(commands: Commands) -> None:
+    """Adds `serve`, with a flag for each setting."""
     serve = commands.add_parser(
         "serve",
         help="start the service",
@@ -63,7 +82,6 @@ def _parser() -> argparse.ArgumentParser:
             help=f"{field.description}{default}".replace("%", "%%"),
         )
     serve.set_defaults(command=_serve)
-    return parser
 
 
 class _Version(argparse.Action):

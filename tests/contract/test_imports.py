@@ -62,6 +62,12 @@ def test_the_client_imports_the_wire_format_of_the_service_and_nothing_else_of_i
     assert [found for found in imports("service") if found[1].split(".")[0] == "clearcall"] == []
 
 
+def test_nothing_imports_the_desktop_but_itself_and_it_never_imports_the_trainer() -> None:
+    for package in ("clearcall", "service", "trainer"):
+        assert [found for found in imports(package) if found[1].split(".")[0] == "desktop"] == []
+    assert [found for found in imports("desktop") if found[1].split(".")[0] == "trainer"] == []
+
+
 @pytest.mark.parametrize("module", ["service.model.sharpener", "trainer.distillation"])
 def test_the_web_stack_is_not_loaded_by_what_does_not_need_it(module: str) -> None:
     script = f"import sys, {module}; print(*sorted({WEB!r} & sys.modules.keys()))"

@@ -1,0 +1,1 @@
+"""Clearcall for files and cameras, without a server: `image`, `video`, `camera`, `doctor`."""

@@ -1,0 +1,20 @@
+"""The command `clearcall` with all its commands.
+
+Each command's module adds itself and imports torch, PyAV and OpenCV only when it runs: help and
+completion answer at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from service.cli import add_serve_command, new_parser, run_command
+
+__all__ = ["main"]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the command line; see `service.cli.run_command`."""
+    parser, commands = new_parser()
+    add_serve_command(commands)
+    return run_command(parser, argv)

@@ -1,0 +1,78 @@
+"""Options that several commands share, under one name: which student, on what, how strong."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:  # torch takes seconds
+    from service.model.sharpener import Sharpener
+
+__all__ = ["add_model_options", "load_model", "strength"]
+
+_MOST_STRENGTH = 2.0
+
+
+def add_model_options(parser: argparse.ArgumentParser) -> None:
+    """Adds --checkpoint, --strength, --device, --backend, --precision, --threads, as in `serve`."""
+    group = parser.add_argument_group("student")
+    group.add_argument(
+        "--checkpoint",
+        default="small",
+        metavar="NAME",
+        help="nano, small, base, or a checkpoint's path (default small)",
+    )
+    group.add_argument(
+        "--strength",
+        type=strength,
+        metavar="S",
+        help="of the correction: 0 = off, 1 = as trained, to 2 = stronger (default: the student's)",
+    )
+    group.add_argument(
+        "--device", default="auto", help="auto, cpu, mps, cuda or cuda:N (default auto)"
+    )
+    group.add_argument(
+        "--backend",
+        default="auto",
+        choices=("auto", "torch", "openvino"),
+        help="what runs the network (default auto)",
+    )
+    group.add_argument(
+        "--precision",
+        default="auto",
+        choices=("auto", "fp32", "bf16"),
+        help="what the network calculates in (default auto)",
+    )
+    group.add_argument(
+        "--threads",
+        type=int,
+        default=0,
+        metavar="N",
+        help="CPU threads of the network; 0 = all cores that the process may use (default 0)",
+    )
+
+
+def load_model(arguments: dict[str, Any]) -> Sharpener:
+    """Loads the student that the arguments of `add_model_options` name.
+
+    Raises:
+        CheckpointError: It cannot be used.
+        BackendUnavailable: The device or backend is not on this machine.
+    """
+    from service.model.sharpener import Sharpener
+
+    return Sharpener.load(
+        arguments["checkpoint"],
+        device=arguments["device"],
+        backend=arguments["backend"],
+        threads=arguments["threads"],
+        precision=arguments["precision"],
+    )
+
+
+def strength(text: str) -> float:
+    """Parses a strength for argparse: 0 to 2."""
+    value = float(text)
+    if not 0 <= value <= _MOST_STRENGTH:
+        raise argparse.ArgumentTypeError(f"{text} is not between 0 and 2")
+    return value
