@@ -25,6 +25,7 @@ from prometheus_client import (
 from prometheus_client.metrics_core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
+from service.engine import WorkKind
 from service.ledger import DropReason
 
 if TYPE_CHECKING:
@@ -192,8 +193,11 @@ class Metrics:
         for cause in get_args(EndCause):
             self._streams_ended.labels(cause)
         self._images.labels("200")
-        for kind in ("image", "frame"):
-            self._engine_queue_seconds.labels(kind)
+        self._engine_queues = {
+            kind: self._engine_queue_seconds.labels(kind) for kind in get_args(WorkKind)
+        }
+        # Looking a series up takes longer than counting in it.
+        self._rung_counters: dict[tuple[str, float], Counter] = {}
         ProcessCollector(registry=registry)
         PlatformCollector(registry=registry)
         GCCollector(registry=registry)
@@ -227,16 +231,20 @@ class Metrics:
         """Counts one POST /sharpen by the status of its answer."""
         self._images.labels(str(status)).inc()
 
-    def note_engine(self, kind: Literal["image", "frame"], sharpened: Sharpened) -> None:
+    def note_engine(self, kind: WorkKind, sharpened: Sharpened) -> None:
         """Records what the engine did with one picture.
 
         The labels are few: the students that are served, and the scales of the ladder's rungs.
         """
-        self._engine_queue_seconds.labels(kind).observe(sharpened.queue_ms / 1000)
+        self._engine_queues[kind].observe(sharpened.queue_ms / 1000)
         if kind == "frame":
             self._batch_size.observe(sharpened.batch)
             self._still_share.observe(sharpened.still_share)
-            self._rungs.labels(sharpened.student, f"{sharpened.scale:.0%}"[:-1]).inc()
+            rung = sharpened.student, sharpened.scale
+            if rung not in self._rung_counters:
+                scale_percent = f"{sharpened.scale:.0%}"[:-1]
+                self._rung_counters[rung] = self._rungs.labels(sharpened.student, scale_percent)
+            self._rung_counters[rung].inc()
 
     def note_sharpened(self, route: Route, times: StageTimes) -> None:
         """Records one picture that was sharpened and answered."""
