@@ -29,15 +29,28 @@ def fitted(image: ImageArray, size: tuple[int, int], fit: Fit) -> ImageArray:
     height, width = size
     if image.shape[:2] == size:
         return image
-    ratios = height / image.shape[0], width / image.shape[1]
-    ratio = min(ratios) if fit == "letterbox" else max(ratios)
-    inner = [max(1, round(side * ratio)) for side in image.shape[:2]]
-    filtering = cv2.INTER_AREA if ratio < 1 else cv2.INTER_CUBIC
-    scaled: Any = cv2.resize(image, (inner[1], inner[0]), interpolation=filtering)
-    down, right = (inner[0] - height) // 2, (inner[1] - width) // 2
     if fit == "crop":
-        down, right = max(0, down), max(0, right)
-        return np.ascontiguousarray(scaled[down : down + height, right : right + width])
+        image = _cropped(image, height / width)
+        return _scaled(image, height, width)
+    ratio = min(height / image.shape[0], width / image.shape[1])
+    inner = [max(1, round(side * ratio)) for side in image.shape[:2]]
+    down, right = (height - inner[0]) // 2, (width - inner[1]) // 2
     framed = np.zeros((height, width, 3), np.uint8)
-    framed[-down : -down + inner[0], -right : -right + inner[1]] = scaled[:height, :width]
+    framed[down : down + inner[0], right : right + inner[1]] = _scaled(image, *inner)
     return framed
+
+
+def _cropped(image: ImageArray, aspect: float) -> ImageArray:
+    """The middle of an image, as large as it goes, with height / width = aspect."""
+    height, width = image.shape[:2]
+    inner_height = min(height, max(1, round(width * aspect)))
+    inner_width = min(width, max(1, round(height / aspect)))
+    down, right = (height - inner_height) // 2, (width - inner_width) // 2
+    return image[down : down + inner_height, right : right + inner_width]
+
+
+def _scaled(image: ImageArray, height: int, width: int) -> ImageArray:
+    is_smaller = height < image.shape[0] or width < image.shape[1]
+    filtering = cv2.INTER_AREA if is_smaller else cv2.INTER_CUBIC
+    scaled: Any = cv2.resize(image, (width, height), interpolation=filtering)
+    return scaled  # type: ignore[no-any-return]

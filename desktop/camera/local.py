@@ -34,13 +34,14 @@ def load_students(arguments: dict[str, Any], *, adapts: bool) -> Students:
         BackendUnavailable: The device or backend is not on this machine.
     """
     from desktop.options import load_model
-    from service.model.sharpener import BUNDLED_SIZES
 
     if arguments["checkpoint"] != "auto":
         return Students(load_model(arguments))
 
     def load(size: str) -> Sharpener:
         return load_model({**arguments, "checkpoint": size})
+
+    from service.model.sharpener import BUNDLED_SIZES
 
     served = load(_best_size(arguments["device"]))
     smaller = smaller_sizes(served, BUNDLED_SIZES) if adapts else ()

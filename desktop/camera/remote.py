@@ -25,6 +25,7 @@ _FIRST_ATTEMPTS = 2
 _LOOK_S = 0.25
 _LAST_S = 3.0  # for answers that are on their way when the frames are over
 _SCHEMES = {"http": "ws", "https": "wss", "ws": "ws", "wss": "wss"}
+_SILENT_S = 3.0
 _NO_KEY = {401, 403}
 _MAX_PIXELS = 64_000_000
 
@@ -82,6 +83,7 @@ class RemoteSharpening:
         self._quality = quality
         self._clock = clock
         self._rung: tuple[str, float] = ("", 1.0)
+        self._answered_s = clock()
         self._is_ending = False
         self._refusal: str | None = None
         options: dict[str, Any] = {"quality": quality}
@@ -126,6 +128,7 @@ class RemoteSharpening:
             target=self._receive, args=(publish, stop), name="clearcall-receive", daemon=True
         )
         receiving.start()
+        self._answered_s = self._clock()
         while not stop.is_set() and not frames.is_over and self._refusal is None:
             captured = frames.take(_LOOK_S)
             if self._controls.strength != self._strength_sent:
@@ -152,7 +155,11 @@ class RemoteSharpening:
     @property
     def away(self) -> str:
         """What is wrong with the connection, for people; empty while it is there."""
-        return "" if self._client.is_connected else "server away: not sharpened"
+        if not self._client.is_connected:
+            return "server away: not sharpened"
+        if self._clock() - self._answered_s > _SILENT_S:  # a network that is gone tells nothing
+            return "server silent: not sharpened"
+        return ""
 
     def facts(self) -> dict[str, object]:
         """For the summary."""
@@ -168,9 +175,8 @@ class RemoteSharpening:
 
     def _send(self, captured: Captured, publish: Callable[[Shown], None]) -> None:
         image = captured.image()
-        if not self._client.is_connected:
+        if self.away:
             publish(Shown(image, captured.captured_s))
-            return
         self._client.offer(
             encode_frame(image, "jpeg", quality=self._quality), captured_s=captured.captured_s
         )
@@ -199,6 +205,7 @@ class RemoteSharpening:
             return
         if result.student_code < len(self._students):
             self._rung = self._students[result.student_code], result.scale_percent / 100
+        self._answered_s = self._clock()
         publish(Shown(image, result.captured_s, result.inference_ms))
         self._client.displayed(result)
 
