@@ -15,11 +15,13 @@ from desktop.camera.capture import Capture, Wishes, open_capture, quieten_opencv
 from desktop.camera.controls import Controls
 from desktop.camera.devices import list_cameras
 from desktop.camera.errors import OutputUnavailable
+from desktop.camera.frames import Captured
 from desktop.camera.meter import Meter
 from desktop.camera.output import Output
 from desktop.camera.preview import DEFAULT_PORT, Preview
 from desktop.camera.reader import Reader
 from desktop.camera.session import Limits, Session, Sharpening
+from desktop.camera.slot import Slot
 from desktop.camera.source import parse_source
 from desktop.camera.window import Window, why_no_window
 
@@ -46,44 +48,54 @@ def run_camera(arguments: dict[str, Any]) -> int:
     cv2.setNumThreads(1)  # the cores are the network's
     if arguments["list"]:
         return _list(is_json=arguments["json"])
+    try:
+        return _run(arguments)
+    except KeyboardInterrupt:  # before the session took it over
+        return _EXIT_INTERRUPTED
+
+
+def _run(arguments: dict[str, Any]) -> int:
     source = parse_source(arguments["source"])
     wishes = Wishes(arguments["size"], arguments["fps"], arguments["fourcc"])
-    controls = Controls()
-    meter = Meter()
-    with ExitStack() as stack:
-        # A source that needs no reader yet would be left open by what fails below.
-        opening = stack.enter_context(ExitStack())
+    controls, meter, slot = Controls(), Meter(), Slot[Captured]()
+    with ExitStack() as opening:  # closes what is open where something else fails
         opened = open_capture(source, wishes)
-        opening.callback(opened.close)
+        reader = Reader(opened, lambda: open_capture(source, wishes), slot, loops=arguments["loop"])
+        opening.callback(reader.close)
         outputs = _open_outputs(arguments, controls, meter, opening)
-        sharpening = _open_sharpening(arguments, controls, _target_fps(arguments, opened))
-        stack.callback(sharpening.close)
         session = Session(
             controls,
             outputs,
+            slot=slot,
             meter=meter,
             limits=Limits(arguments["frames"], arguments["seconds"]),
             tell=_tell,
         )
-        reader = Reader(
-            opened,
-            lambda: open_capture(source, wishes),
-            session.slot,
-            loops=arguments["loop"],
-            on_lost=session.note_camera_lost,
-            on_back=session.note_camera_back,
-        )
-        opening.pop_all()  # the session closes them from here on
-        if arguments["verbose"]:
-            _tell(f"{source.name}: {sharpening.how}; {', '.join(each.name for each in outputs)}")
-        reader.start()
-        session.run(sharpening, reader)
-        if arguments["json"]:
-            facts = _summary(meter, reader, session, sharpening, controls)
-            print(json.dumps({"source": source.name, **facts}))
+
+        def start_reading() -> None:
+            reader.start(on_lost=session.note_camera_lost, on_back=session.note_camera_back)
+
+        if not opened.is_file:
+            start_reading()  # drained from now on, nothing is old when the student is loaded
+        sharpening = _open_sharpening(arguments, controls, _target_fps(arguments, opened))
+        if opened.is_file:
+            start_reading()
+        opening.pop_all()  # the session closes all of it from here on
+    if arguments["verbose"]:
+        _tell(f"{source.name}: {sharpening.how}; {', '.join(each.name for each in outputs)}")
+    session.run(sharpening, reader)
+    facts = session.facts()
+    if arguments["json"]:
+        summary = {
+            "source": source.name,
+            **_figures(meter, controls),
+            **sharpening.facts(),
+            **facts,
+        }
+        print(json.dumps(summary))
     if controls.is_interrupted:
         return _EXIT_INTERRUPTED
-    return _EXIT_PARTLY if session.facts()["failures"] else _EXIT_DONE
+    return _EXIT_PARTLY if facts["failures"] else _EXIT_DONE
 
 
 def _open_outputs(
@@ -175,19 +187,12 @@ def _target_fps(arguments: dict[str, Any], opened: Capture) -> float | None:
     return asked or min(opened.fps or _MAX_TARGET_FPS, _MAX_TARGET_FPS)
 
 
-def _summary(
-    meter: Meter, reader: Reader, session: Session, sharpening: Sharpening, controls: Controls
-) -> dict[str, object]:
+def _figures(meter: Meter, controls: Controls) -> dict[str, object]:
     return {
-        "frames_captured": reader.frames,
-        "frames_skipped": session.slot.replaced,
         "frames_shown": meter.frames,
         "fps_average": round(meter.average_fps, 2),
         "inference_ms": meter.inference_quantiles_ms(),
         "strength": controls.strength,
-        "camera_reconnects": reader.reconnects,
-        **sharpening.facts(),
-        **session.facts(),
     }
 
 

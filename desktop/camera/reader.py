@@ -21,6 +21,10 @@ _DEFAULT_FPS = 30.0
 _JOIN_S = 3.0  # a driver may hang; the thread is left behind then
 
 
+def _do_nothing() -> None:
+    """Where nobody wants to know."""
+
+
 class Reader:
     """Reads in a thread of its own and puts what it reads into a slot, which it closes at the end.
 
@@ -36,8 +40,6 @@ class Reader:
         slot: Slot[Captured],
         *,
         loops: bool = False,
-        on_lost: Callable[[], None] = lambda: None,
-        on_back: Callable[[], None] = lambda: None,
         backoff: Backoff | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -48,8 +50,6 @@ class Reader:
             open_again: Opens it anew; raises SourceUnavailable while it is away.
             slot: Where frames go.
             loops: A file begins again at its end.
-            on_lost: Called when frames stop coming.
-            on_back: Called when they come again.
             backoff: The waits between attempts.
             clock: Seconds.
         """
@@ -59,20 +59,34 @@ class Reader:
         self._open_again = open_again
         self._slot = slot
         self._loops = loops
-        self._on_lost, self._on_back = on_lost, on_back
+        self._on_lost = self._on_back = _do_nothing
         self._backoff = backoff or Backoff(first_s=0.5, max_s=5.0)
         self._clock = clock
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="clearcall-capture", daemon=True)
 
-    def start(self) -> None:
-        """Begins to read."""
+    def start(
+        self,
+        *,
+        on_lost: Callable[[], None] = _do_nothing,
+        on_back: Callable[[], None] = _do_nothing,
+    ) -> None:
+        """Begins to read.
+
+        Args:
+            on_lost: Called when frames stop coming.
+            on_back: Called when they come again.
+        """
+        self._on_lost, self._on_back = on_lost, on_back
         self._thread.start()
 
     def close(self) -> None:
         """Ends the thread and gives the source free."""
         self._stop.set()
-        self._thread.join(_JOIN_S)
+        if self._thread.ident is None:
+            self._opened.close()
+        else:
+            self._thread.join(_JOIN_S)
 
     def _run(self) -> None:
         capture: Capture | None = self._opened

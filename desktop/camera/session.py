@@ -66,6 +66,7 @@ class Session:
         controls: Controls,
         outputs: Sequence[Output],
         *,
+        slot: Slot[Captured],
         meter: Meter,
         limits: Limits = Limits(),
         tell: Callable[[str], None],
@@ -76,12 +77,13 @@ class Session:
         Args:
             controls: What the user changes.
             outputs: Open; at least one. The session closes them.
+            slot: Where the reader's frames come.
             meter: Counts what is shown.
             limits: When it ends by itself.
             tell: Says one line to the user.
             clock: Seconds.
         """
-        self.slot: Slot[Captured] = Slot()
+        self._slot = slot
         self._controls = controls
         self._meter = meter
         self._limits = limits
@@ -92,15 +94,24 @@ class Session:
         ]
         self._failure: Exception | None = None
         self._sharpening: Sharpening | None = None
+        self._reader: Reader | None = None
+        self._before = 0, 0  # captured and skipped while the student was loaded
         self._last: Shown | None = None
 
     def run(self, sharpening: Sharpening, reader: Reader) -> None:
         """Runs in the main thread until the source ends, a limit is reached or the user ends it.
 
+        All parts are closed then.
+
+        Args:
+            sharpening: Ready.
+            reader: Started.
+
         Raises:
             CameraError: Every output is gone, or the sharpening failed.
         """
         self._sharpening = sharpening
+        self._reader, self._before = reader, (reader.frames, self._slot.replaced)
         working = threading.Thread(
             target=self._work, args=(sharpening,), name="clearcall-sharpen", daemon=True
         )
@@ -129,15 +140,24 @@ class Session:
             self._controls.stop.set()
             status.join()
             reader.close()
+            sharpening.close()
         self._raise_failures()
 
     def facts(self) -> dict[str, object]:
-        """For the summary."""
+        """For the summary: what was counted since the session ran."""
+        assert self._reader is not None, "it has run"
+        captured, skipped = self._before
         outputs: dict[str, Any] = {}
         for thread in self._threads:
             outputs |= thread.output.facts()
         failures = [str(thread.failure) for thread in self._threads if thread.failure]
-        return {"outputs": outputs, "failures": failures}
+        return {
+            "frames_captured": self._reader.frames - captured,
+            "frames_skipped": self._slot.replaced - skipped,
+            "camera_reconnects": self._reader.reconnects,
+            "outputs": outputs,
+            "failures": failures,
+        }
 
     def note_camera_lost(self) -> None:
         """Shows that no frames come: the last picture, dark."""
@@ -151,7 +171,7 @@ class Session:
 
     def _work(self, sharpening: Sharpening) -> None:
         try:
-            sharpening.run(self.slot, self._publish, self._controls.stop)
+            sharpening.run(self._slot, self._publish, self._controls.stop)
         except Exception as exc:
             self._failure = exc
         finally:
@@ -167,8 +187,8 @@ class Session:
         self._last = Shown(shown.image, shown.captured_s, shown.inference_ms, self._caption(now_s))
         self._hand_out(self._last)
         if most is not None and self._meter.frames >= most:
-            self.slot.close()
-            self.slot.take(0)
+            self._slot.close()
+            self._slot.take(0)
 
     def _hand_out(self, shown: Shown) -> None:
         for thread in self._threads:

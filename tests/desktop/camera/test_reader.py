@@ -36,11 +36,9 @@ class Reading:
             open_source,
             self.slot,
             loops=loops,
-            on_lost=self.lost.set,
-            on_back=self.back.set,
             backoff=impatient(),
         )
-        self.reader.start()
+        self.reader.start(on_lost=self.lost.set, on_back=self.back.set)
 
     def frame(self) -> Captured:
         captured = self.slot.take(WAIT_S)
