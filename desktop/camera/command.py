@@ -72,27 +72,17 @@ def _run(arguments: dict[str, Any]) -> int:
             tell=_tell,
         )
 
-        def start_reading() -> None:
-            reader.start(on_lost=session.note_camera_lost, on_back=session.note_camera_back)
-
         if not opened.is_file:
-            start_reading()  # drained from now on, nothing is old when the student is loaded
+            session.start(reader)  # drained from now on, nothing is old when the student is there
         sharpening = _open_sharpening(arguments, controls, _target_fps(arguments, opened))
-        if opened.is_file:
-            start_reading()
         opening.pop_all()  # the session closes all of it from here on
     if arguments["verbose"]:
         _tell(f"{source.name}: {sharpening.how}; {', '.join(each.name for each in outputs)}")
     session.run(sharpening, reader)
     facts = session.facts()
     if arguments["json"]:
-        summary = {
-            "source": source.name,
-            **_figures(meter, controls),
-            **sharpening.facts(),
-            **facts,
-        }
-        print(json.dumps(summary))
+        figures = _figures(meter, controls)
+        print(json.dumps({"source": source.name, **figures, **sharpening.facts(), **facts}))
     if controls.is_interrupted:
         return _EXIT_INTERRUPTED
     return _EXIT_PARTLY if facts["failures"] else _EXIT_DONE

@@ -65,6 +65,11 @@ class Reader:
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="clearcall-capture", daemon=True)
 
+    @property
+    def is_started(self) -> bool:
+        """Whether it reads, or has read."""
+        return self._thread.ident is not None
+
     def start(
         self,
         *,
@@ -83,10 +88,10 @@ class Reader:
     def close(self) -> None:
         """Ends the thread and gives the source free."""
         self._stop.set()
-        if self._thread.ident is None:
-            self._opened.close()
-        else:
+        if self.is_started:
             self._thread.join(_JOIN_S)
+        else:
+            self._opened.close()
 
     def _run(self) -> None:
         capture: Capture | None = self._opened

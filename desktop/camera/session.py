@@ -98,6 +98,10 @@ class Session:
         self._before = 0, 0  # captured and skipped while the student was loaded
         self._last: Shown | None = None
 
+    def start(self, reader: Reader) -> None:
+        """Begins to read; a camera is drained while the rest is made ready."""
+        reader.start(on_lost=self.note_camera_lost, on_back=self.note_camera_back)
+
     def run(self, sharpening: Sharpening, reader: Reader) -> None:
         """Runs in the main thread until the source ends, a limit is reached or the user ends it.
 
@@ -105,13 +109,15 @@ class Session:
 
         Args:
             sharpening: Ready.
-            reader: Started.
+            reader: Started, or it is started now.
 
         Raises:
             CameraError: Every output is gone, or the sharpening failed.
         """
         self._sharpening = sharpening
         self._reader, self._before = reader, (reader.frames, self._slot.replaced)
+        if not reader.is_started:
+            self.start(reader)
         working = threading.Thread(
             target=self._work, args=(sharpening,), name="clearcall-sharpen", daemon=True
         )
