@@ -59,6 +59,7 @@ OpenCapture = Callable[[], Capture]
 def quieten_opencv() -> None:
     """What fails is told by us, in one line; OpenCV and FFmpeg need not tell it too."""
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
+    os.environ.setdefault("QT_LOGGING_RULES", "default.warning=false")  # fonts that Qt misses
     cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
 
 

@@ -62,8 +62,10 @@ class Recording:
             raise OutputUnavailable(
                 self.name, "--record needs PyAV: pip install 'clearcall[video]'"
             ) from exc
+        self._was_there = path.exists()
         try:
-            path.open("wb" if overwrites else "xb").close()
+            # Nothing of an old file goes before there is a frame.
+            path.open("ab" if overwrites else "xb").close()
         except FileExistsError as exc:
             raise OutputUnavailable(
                 self.name, "it exists; name another file, or give --force"
@@ -100,7 +102,7 @@ class Recording:
         except (OSError, av.FFmpegError) as exc:
             raise OutputUnavailable(self.name, f"recording stopped: {_told(exc)}") from exc
         finally:
-            if not self._frames:
+            if not self._frames and not self._was_there:
                 self._path.unlink(missing_ok=True)
 
     def facts(self) -> dict[str, object]:

@@ -54,7 +54,8 @@ class Window:
     def run(self, frames: Slot[Shown], stop: threading.Event) -> None:
         """See `Output.run`."""
         try:
-            cv2.namedWindow(_TITLE, cv2.WINDOW_NORMAL | cv2.WINDOW_KEEPRATIO)
+            shape = cv2.WINDOW_NORMAL | cv2.WINDOW_KEEPRATIO | cv2.WINDOW_GUI_NORMAL
+            cv2.namedWindow(_TITLE, shape)
             while not stop.is_set() and not frames.is_over:
                 shown = frames.take(0)
                 if shown is not None:

@@ -99,6 +99,8 @@ def test_a_file_that_is_there_is_kept_unless_it_may_go(tmp_path: Path) -> None:
     with pytest.raises(OutputUnavailable, match="--force"):
         Recording(path)
     assert path.read_bytes() == b"dear to somebody"
+    Recording(path, overwrites=True).close()
+    assert path.read_bytes() == b"dear to somebody", "as long as there is nothing else"
     record(Recording(path, overwrites=True), [Shown(landscape(), 0.0, 5.0)])
     assert len(frames_of(path)) == 1
 
