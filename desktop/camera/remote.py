@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Callable
@@ -177,9 +178,9 @@ class RemoteSharpening:
         image = captured.image()
         if self.away:
             publish(Shown(image, captured.captured_s))
-        self._client.offer(
-            encode_frame(image, "jpeg", quality=self._quality), captured_s=captured.captured_s
-        )
+        if self._client.is_connected:
+            jpeg = encode_frame(image, "jpeg", quality=self._quality)
+            self._client.offer(jpeg, captured_s=captured.captured_s)
 
     def _receive(self, publish: Callable[[Shown], None], stop: threading.Event) -> None:
         from clearcall.errors import ClientError, Closed
@@ -215,6 +216,13 @@ def _host(netloc: str) -> str:
 
 
 def _told(exc: Exception) -> str:
+    """Why there is no stream, and what to do."""
     if getattr(exc, "code", None) in _NO_KEY:
         return f"{exc} Give a key that it knows with --api-key."
-    return f"{exc} Check the address, and that `clearcall serve` runs there."
+    cause = exc.__cause__
+    reason = str(exc)
+    if isinstance(cause, OSError):
+        is_plain = cause.errno is not None and cause.errno > 0
+        said = os.strerror(cause.errno or 0) if is_plain else cause.strerror or "no connection"
+        reason = f"{said}."
+    return f"{reason} Check the address, and that `clearcall serve` runs there."

@@ -155,7 +155,7 @@ def test_a_server_that_says_nothing_is_not_waited_for(monkeypatch: pytest.Monkey
 def test_a_server_that_is_not_there_is_told_at_once() -> None:
     with serve() as live:
         url = live.url
-    with pytest.raises(ServerUnavailable, match="Check the address, and that `clearcall serve`"):
+    with pytest.raises(ServerUnavailable, match=r"/stream: Connection refused\. Check the addr"):
         RemoteSharpening(url, Controls(), quality=85)
 
 
