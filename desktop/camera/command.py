@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import asdict
 from typing import Any
@@ -76,6 +77,7 @@ def _run(arguments: dict[str, Any]) -> int:
             session.start(reader)  # drained from now on, nothing is old when the student is there
         sharpening = _open_sharpening(arguments, controls, _target_fps(arguments, opened))
         opening.pop_all()  # the session closes all of it from here on
+    _tell_outputs(arguments, outputs)
     if arguments["verbose"]:
         _tell(f"{source.name}: {sharpening.how}; {', '.join(each.name for each in outputs)}")
     session.run(sharpening, reader)
@@ -109,7 +111,7 @@ def _open_outputs(
             fps=lambda: meter.fps(time.monotonic()),
         )
 
-    if arguments["virtual"] is not None:
+    if arguments["virtual"] or arguments["virtual_device"] is not None:
         add(_open_virtual(arguments, has_overlay=for_others))
     if arguments["record"] is not None:
         from desktop.camera.recording import Recording
@@ -122,29 +124,35 @@ def _open_outputs(
     if not outputs and why_no_window() is None:
         add(Window(controls, has_overlay=for_user))
     elif not outputs:
-        _tell(f"no window: {why_no_window()}")
         try:
             add(preview(DEFAULT_PORT))
         except OutputUnavailable:  # nobody asked for that port
             add(preview(0))
+    return outputs
+
+
+def _tell_outputs(arguments: dict[str, Any], outputs: Sequence[Output]) -> None:
+    """What to do to see the picture."""
+    is_default = isinstance(outputs[0], Preview) and arguments["preview_port"] is None
+    if is_default:
+        _tell(f"no window: {why_no_window()}")
     for output in outputs:
         if isinstance(output, Preview):
             _tell(f"preview: open {output.url}")
-    return outputs
+        elif output.name.startswith("virtual"):
+            _tell(f"{output.name}: choose it as the camera in your meeting program")
 
 
 def _open_virtual(arguments: dict[str, Any], *, has_overlay: bool) -> Output:
     from desktop.camera.virtual import VirtualCamera
 
-    camera = VirtualCamera(
+    return VirtualCamera(
         size=arguments["virtual_size"],
         fps=arguments["virtual_fps"],
-        device=arguments["virtual"] or None,
+        device=arguments["virtual_device"],
         fit=arguments["fit"],
         has_overlay=has_overlay,
     )
-    _tell(f"{camera.name}: choose it as the camera in your meeting program")
-    return camera
 
 
 def _open_sharpening(

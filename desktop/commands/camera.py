@@ -13,6 +13,10 @@ if TYPE_CHECKING:
 
 __all__ = ["add_camera_command"]
 
+_DESCRIPTION = """\
+Sharpens a camera live: in a window, as a camera for other programs, in a
+browser, into a file. Without one of these: a window if there can be one, else
+a browser preview. Student and scale adapt to hold the frame rate."""
 _EXAMPLES = """examples:
   clearcall camera                          the first camera, in a window or a browser preview
   clearcall camera --virtual                as a camera for Zoom, Teams, Meet, OBS ...
@@ -32,9 +36,7 @@ def add_camera_command(commands: Commands) -> None:
     parser = commands.add_parser(
         "camera",
         help="sharpen a webcam, an RTSP or HTTP stream, or a film, live",
-        description="Sharpens a camera live: in a window, as a camera for other programs, in a "
-        "browser, into a file. Without one of these: a window if there can be one, else a browser "
-        "preview. Adapts student and scale to hold the frame rate.",
+        description=_DESCRIPTION,
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -50,8 +52,8 @@ def add_camera_command(commands: Commands) -> None:
     _add_capture_options(parser)
     _add_output_options(parser)
     _add_server_options(parser)
-    add_model_options(parser)
-    parser.set_defaults(checkpoint="auto", command=_camera)
+    add_model_options(parser, default_checkpoint="auto")
+    parser.set_defaults(command=_camera)
     _add_script_options(parser)
 
 
@@ -87,11 +89,12 @@ def _add_output_options(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("output, any number of these")
     group.add_argument("--window", action="store_true", help="show a window")
     group.add_argument(
-        "--virtual",
-        nargs="?",
-        const="",
+        "--virtual", action="store_true", help="be a camera for other programs, such as meetings"
+    )
+    group.add_argument(
+        "--virtual-device",
         metavar="DEVICE",
-        help="be a camera for other programs: the first free virtual camera, or DEVICE",
+        help="the virtual camera to use, such as /dev/video10 (default: the first that is free)",
     )
     group.add_argument(
         "--virtual-size",
