@@ -97,6 +97,8 @@ class Session:
         self._reader: Reader | None = None
         self._before = 0, 0  # captured and skipped while the student was loaded
         self._last: Shown | None = None
+        self._is_lost = False
+        self._handing_out = threading.Lock()
 
     def start(self, reader: Reader) -> None:
         """Begins to read; a camera is drained while the rest is made ready."""
@@ -168,12 +170,16 @@ class Session:
     def note_camera_lost(self) -> None:
         """Shows that no frames come: the last picture, dark."""
         self._tell("the camera gives no more pictures; trying again until it is back")
-        if (last := self._last) is not None:
-            self._hand_out(Shown(last.image // 3, self._clock(), None, (_AWAY,), is_notice=True))
+        with self._handing_out:
+            self._is_lost = True
+            if self._last is not None:
+                self._hand_out(self._last)
 
     def note_camera_back(self) -> None:
         """Tells that frames come again."""
         self._tell("the camera is back")
+        with self._handing_out:
+            self._is_lost = False
 
     def _work(self, sharpening: Sharpening) -> None:
         try:
@@ -190,13 +196,17 @@ class Session:
         if self._controls.stop.is_set() or (most is not None and self._meter.frames >= most):
             return
         self._meter.note(now_s, shown.inference_ms)
-        self._last = Shown(shown.image, shown.captured_s, shown.inference_ms, self._caption(now_s))
-        self._hand_out(self._last)
+        caption = self._caption(now_s)
+        with self._handing_out:
+            self._last = Shown(shown.image, shown.captured_s, shown.inference_ms, caption)
+            self._hand_out(self._last)
         if most is not None and self._meter.frames >= most:
             self._slot.close()
             self._slot.take(0)
 
     def _hand_out(self, shown: Shown) -> None:
+        if self._is_lost:  # also what was in the network then
+            shown = Shown(shown.image // 3, shown.captured_s, None, (_AWAY,), is_notice=True)
         for thread in self._threads:
             thread.frames.put(shown)
 
