@@ -8,8 +8,9 @@ import pytest
 
 from desktop.camera.controls import Controls
 from desktop.camera.frames import Captured, Shown
-from desktop.camera.local import LocalSharpening
+from desktop.camera.local import LocalSharpening, load_students
 from desktop.camera.slot import Slot
+from service.model.student import SIZES
 from service.students import Students
 from tests.desktop.camera.doubles import flat
 from tests.service.doubles import FakeSharpener
@@ -86,3 +87,31 @@ def test_it_ends_when_it_is_told_to() -> None:
     LocalSharpening(Students(FakeSharpener().as_sharpener()), Controls(), target_fps=None).run(
         slot, lambda _: pytest.fail("nothing was captured"), stop
     )
+
+
+@pytest.mark.parametrize(
+    ("checkpoint", "adapts", "names"),
+    [
+        ("auto", True, ("fake", "small", "nano")),
+        ("auto", False, ("fake",)),
+        ("nano", True, ("fake",)),
+    ],
+)
+def test_only_auto_may_go_on_to_smaller_students(
+    checkpoint: str, adapts: bool, names: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+    fake = FakeSharpener()
+    fake.work_per_px = SIZES["small"].multiplications_per_px + 1
+
+    def load(arguments: dict[str, str]) -> FakeSharpener:
+        asked.append(arguments["checkpoint"])
+        return fake
+
+    monkeypatch.setattr("desktop.options.load_model", load)
+    arguments = {"checkpoint": checkpoint, "device": "cpu"}
+    assert load_students(arguments, adapts=adapts).names == names
+    assert asked == ["small" if checkpoint == "auto" else checkpoint]
+    if checkpoint == "auto":
+        load_students({**arguments, "device": "cuda:0"}, adapts=adapts)
+        assert asked[1] == "base"
