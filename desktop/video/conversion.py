@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 __all__ = ["Stages", "Summary", "VideoOptions", "convert", "prepare_stages"]
 
 _PQ, _HLG = 16, 18  # transfer functions, ITU-T H.273, table 3
+_MOST_MISSING_S = 0.5  # durations in headers may be off by a few frames
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +133,8 @@ def convert(
         closing(source.items()) as items,
         Sink(output, source, drops_unsupported=options.drops_unsupported) as sink,
     ):
+        if not sink.is_like_source:
+            source.begin_at_zero()
         stages = prepare_stages(sharpener, source, items, sink, options=options, tally=tally)
         with progress_bar(
             path.name, tally, source.duration_s, is_shown=shows_progress
@@ -294,8 +297,8 @@ def _at_first(
         )
     if first.interlaced_frame and not options.deinterlaces:
         warnings.append(
-            "it is interlaced: fields are sharpened together, and stay combed where there is "
-            "motion; --deinterlace makes whole frames first"
+            "it is interlaced: fields are sharpened together, and stay interlaced; "
+            "--deinterlace makes whole frames first"
         )
     return warnings
 
@@ -304,6 +307,8 @@ def _afterwards(source: Source, fitter: FrameFitter, sink: Sink) -> list[str]:
     warnings = []
     if source.ends_early is not None:
         warnings.append(f"reading stopped before its end ({source.ends_early})")
+    elif source.missing_s > _MOST_MISSING_S:
+        warnings.append(f"it is {source.missing_s:.1f} s shorter than it says: was it cut off?")
     if source.skipped:
         warnings.append(f"{source.skipped} damaged frames were left out; the sound is in time")
     if fitter.changed_sizes:

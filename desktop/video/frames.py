@@ -94,7 +94,7 @@ def scaled(
     """A frame of another size; its colours are not converted, `pixels` is laid out the same."""
     is_full = frame.color_range == FULL_RANGE or frame.format.name.startswith("yuvj")
     levels = ColorRange.JPEG if is_full else ColorRange.MPEG
-    return converter.reformat(
+    result = converter.reformat(
         frame,
         width=width,
         height=height,
@@ -104,6 +104,13 @@ def scaled(
         interpolation=_SCALING,
         threads=1,
     )
+    # swscale has one name for matrices that are the same, and a range where none was named.
+    result.colorspace = frame.colorspace
+    if frame.color_range or is_full:
+        result.color_range = int(levels)
+    else:
+        result.color_range = 0
+    return result
 
 
 def deinterlaced(frames: Iterable[VideoFrame], stream: VideoStream) -> Iterator[VideoFrame]:

@@ -17,8 +17,8 @@ from desktop.video.colour import Colour, planes_of
 __all__ = ["Overlay", "before_half"]
 
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
-_NOTHING, _BLACK, _WHITE = 0, 1, 2
-_TEXT_SHARE = 1 / 24  # of the shorter side, in height
+_NOTHING, _BLACK, _WHITE = 0, 1, 255
+_TEXT_SHARE = 1 / 20  # of the shorter side, in height
 _FONT_PX = 22  # of capital letters at scale 1
 
 
@@ -72,12 +72,16 @@ class Overlay:
         self._text = text
         height, width = self._shown_px
         shown: Any = np.full((height, width), _NOTHING, np.uint8)
-        scale = max(0.3, min(height, width) * _TEXT_SHARE / _FONT_PX)
+        scale = max(0.45, min(height, width) * _TEXT_SHARE / _FONT_PX)
         thickness = max(1, round(scale * 1.5))
         margin = round(_FONT_PX * scale)
         at = (margin // 2, margin // 2 + margin)
-        for ink, wide in ((_BLACK, thickness + 2 * max(1, round(scale))), (_WHITE, thickness)):
-            cv2.putText(shown, text, at, _FONT, scale, ink, wide, cv2.LINE_8)
+        cv2.putText(shown, text, at, _FONT, scale, _WHITE, thickness, cv2.LINE_8)
+        border = 2 * max(1, round(scale)) + 1
+        shown[shown < _WHITE // 2] = _NOTHING  # edges are drawn smooth
+        shown[shown != _NOTHING] = _WHITE
+        is_near = cv2.dilate(shown, np.ones((border, border), np.uint8)) != _NOTHING
+        shown[is_near & (shown == _NOTHING)] = _BLACK
         if self._has_line:
             wide = max(2, width // 640)
             shown[:, width // 2 - wide // 2 : width // 2 + (wide + 1) // 2] = _WHITE

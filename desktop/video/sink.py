@@ -24,6 +24,7 @@ from av.video.stream import VideoStream
 
 from desktop.video.encoders import Encoder
 from desktop.video.errors import VideoError
+from desktop.video.hdr import HdrFacts, hdr_options
 from desktop.video.source import Source
 
 __all__ = ["Sink"]
@@ -37,7 +38,7 @@ _KEEPS_ROTATION = {"mp4", "mov", "matroska", "webm", "ipod", "3gp", "3g2"}
 # Encoders that count time in no finer units than this, or in frames only.
 _COARSE = {"mpeg4": 65_535, "mpeg2video": 0, "mpeg1video": 0}
 _FRAME_TIMED_FORMATS = {"avi"}
-_TOP_FIRST, _BOTTOM_FIRST = 2, 3
+_KEEPS_FIELDS = {"libx264", "mpeg2video"}
 
 
 class Sink:
@@ -114,9 +115,7 @@ class Sink:
                 if key.lower() not in _OF_CONTAINER
             }
         )
-        chapters = source.container.chapters()
-        if chapters and not source.shift_s:
-            container.set_chapters(chapters)
+        container.set_chapters(source.chapters())
 
     def copy(self, packet: Packet[Any]) -> None:
         """Writes a packet of another stream.
@@ -174,6 +173,11 @@ class Sink:
         except (FFmpegError, OSError) as exc:
             raise VideoError(self.path, f"cannot be written: {exc.strerror}") from exc
 
+    @property
+    def is_like_source(self) -> bool:
+        """Whether both files are of one format, whose clock may begin at any time."""
+        return self._container.format.name in self._source.container.format.name.split(",")
+
     def copied_kinds(self) -> list[str]:
         """What was copied, such as `audio aac`, in order."""
         return [
@@ -186,11 +190,14 @@ class Sink:
         self, first: VideoFrame, encoder: Encoder, size_px: tuple[int, int]
     ) -> VideoStream:
         source = self._source.stream
+        options = dict(encoder.options)
+        for name, value in hdr_options(encoder.name, HdrFacts.of(first)).items():
+            options[name] = f"{options[name]}:{value}" if name in options else value
         try:
             video = self._container.add_stream(
                 encoder.name,
                 rate=self._source.rate,
-                options=dict(encoder.options),
+                options=options,
                 hwaccel=HWAccel(encoder.hardware) if encoder.hardware else None,
             )
         except ValueError as exc:
@@ -214,6 +221,8 @@ class Sink:
         if encoder.quantiser is not None:
             context.flags |= Flags.qscale
             context.global_quality = encoder.quantiser * 118  # FF_QP2LAMBDA
+        if first.interlaced_frame and encoder.name in _KEEPS_FIELDS:
+            context.flags |= Flags.interlaced_dct | Flags.interlaced_me
         if self._container.format.name == "avi":
             context.max_b_frames = 0  # AVI has no times but the order of its frames
         if encoder.name in ("libx265", "hevc_nvenc") and self._holds_boxes():

@@ -6,12 +6,13 @@ time: its own, or where the file has none, the next one at its rate.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Generator, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import av
 from av import FFmpegError, Packet, VideoFrame
@@ -21,6 +22,9 @@ from av.video.stream import VideoStream
 
 from desktop.video.errors import VideoError
 from desktop.video.frames import deinterlaced
+
+if TYPE_CHECKING:
+    from av.container.core import Chapter
 
 __all__ = ["MAX_PIXELS", "Item", "Source", "Span", "open_source"]
 
@@ -129,6 +133,7 @@ class Source:
             else self._begin_s + Fraction(length_s).limit_denominator(_MICROSECONDS)
         )
         self.shift_s = self._begin_s if span.start_s else Fraction(0)
+        self._latest_s = origin_s
         self._seeks = span.start_s > 0
         self.duration_s = _duration_s(container, stream, span)
         self.frames = self.skipped = self.interlaced = 0
@@ -152,6 +157,37 @@ class Source:
     def close(self) -> None:
         """Closes the file."""
         self.container.close()
+
+    def begin_at_zero(self) -> None:
+        """Takes off the time at which the file begins, where that is after 0, as streams from
+        broadcasts do."""
+        self.shift_s = max(self.shift_s, self._begin_s)
+
+    def chapters(self) -> list[Chapter]:
+        """The chapters of the part that is taken, with times shifted."""
+        kept: list[Chapter] = []
+        for chapter in self.container.chapters():
+            unit = chapter["time_base"]
+            if unit is None:
+                continue
+            start = max(chapter["start"], math.floor(self._begin_s / unit))
+            end = chapter["end"]
+            if self._end_s is not None:
+                end = min(end, math.ceil(self._end_s / unit))
+            if start < end:
+                shift = round(self.shift_s / unit)
+                moved = chapter.copy()
+                moved["start"], moved["end"] = start - shift, end - shift
+                kept.append(moved)
+        return kept
+
+    @property
+    def missing_s(self) -> float:
+        """By how much the file ended before the time that it says, in seconds, once it was read."""
+        if not self.span.is_whole or self.container.duration is None:
+            return 0.0
+        says_s = Fraction(self.container.duration, _MICROSECONDS)
+        return max(0.0, float(says_s - (self._latest_s - self._begin_s)))
 
     def items(self) -> Generator[Item, None, None]:
         """Packets to copy and decoded frames, in the file's order, with times shifted.
@@ -187,6 +223,7 @@ class Source:
 
     def _items(self) -> Iterator[Item]:
         for packet in self._packets():
+            self._notice(packet)
             if packet.stream_index == self.stream.index:
                 yield from self._decoded(packet)
             elif self._is_wanted(packet):
@@ -268,6 +305,12 @@ class Source:
             return False
         time_s = _time_of(packet)
         return time_s is not None and time_s > self._end_s + _AFTER_END_S
+
+    def _notice(self, packet: Packet[Any]) -> None:
+        time_s = _time_of(packet)
+        if time_s is not None:
+            length_s = (packet.duration or 0) * packet.time_base
+            self._latest_s = max(self._latest_s, time_s + length_s)
 
     def _move(self, packet: Packet[Any]) -> None:
         if self.shift_s:
