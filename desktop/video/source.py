@@ -33,6 +33,7 @@ Item: TypeAlias = "Packet[Any] | VideoFrame"
 
 MAX_PIXELS = 8192 * 8192  # of a frame
 _MICROSECONDS = 1_000_000
+_BEFORE_S = 10  # more than most have between two keyframes
 _AFTER_END_S = 2  # other streams' packets may come so much later in the file
 _MOST_BACK_S = 1  # a frame's time may go back by so much: what is more is another recording
 _DEFAULT_FPS = Fraction(25)
@@ -217,9 +218,19 @@ class Source:
         yield from waiting
 
     def _seek(self) -> None:
-        # Some containers cannot seek: then all before the start is decoded, and left out.
-        with suppress(FFmpegError):
-            self.container.seek(int(self._begin_s * _MICROSECONDS))
+        """Goes to a place no later than the start; all before the start is decoded and left out.
+
+        Some containers land too late, or cannot seek at all.
+        """
+        origin_s = self._begin_s - Fraction(self.span.start_s)
+        for target_s in (self._begin_s, self._begin_s - _BEFORE_S, origin_s):
+            with suppress(FFmpegError):
+                self.container.seek(int(target_s * _MICROSECONDS))
+                times_s = map(_time_of, self.container.demux(self.stream))
+                first_s = next((time_s for time_s in times_s if time_s is not None), None)
+                self.container.seek(int(target_s * _MICROSECONDS))
+                if first_s is not None and first_s <= self._begin_s:
+                    return
 
     def _items(self) -> Iterator[Item]:
         for packet in self._packets():
@@ -253,11 +264,11 @@ class Source:
         except EOFError:
             return
         except FFmpegError:
-            self.skipped += 1
+            self._skip(_time_of(packet))
             return
         for frame in frames:
             if frame.is_corrupt:
-                self.skipped += 1
+                self._skip(None if frame.pts is None else frame.pts * self.time_base)
                 continue
             self._give_time(frame)
             assert frame.pts is not None, "it was given one"
@@ -271,6 +282,11 @@ class Source:
             self.frames += 1
             self.interlaced += frame.interlaced_frame
             yield frame
+
+    def _skip(self, time_s: Fraction | None) -> None:
+        # Behind a place that was sought, frames before the start may lack what they refer to.
+        if not self._seeks or time_s is None or time_s >= self._begin_s:
+            self.skipped += 1
 
     def _give_time(self, frame: VideoFrame) -> None:
         frame.time_base = self.time_base
