@@ -19,6 +19,7 @@ from desktop.video.pipeline import Decoding, Encoding, Sharpening, Tally, run_st
 from desktop.video.progress import progress_bar
 from desktop.video.sink import Sink
 from desktop.video.source import MAX_PIXELS, Item, Source, Span, open_source
+from service.model.cpus import available_cpus
 from service.model.live import LiveSharpener
 
 if TYPE_CHECKING:
@@ -187,7 +188,13 @@ def prepare_stages(
     before: list[Item] = []
     first = _first_frame(source, items, before)
     encoder = choose_encoder(
-        sink.path, first.format, asked=options.encoder, crf=options.crf, preset=options.preset
+        sink.path,
+        first.format,
+        asked=options.encoder,
+        crf=options.crf,
+        preset=options.preset,
+        # Where the network has the cores, more threads would only push each other aside.
+        threads=max(1, available_cpus() // 2) if sharpener.device == "cpu" else 0,
     )
     worked_px = _worked_size(sink.path, first, encoder, options)
     fitter = FrameFitter(

@@ -94,6 +94,7 @@ class Encoder:
         encoded_pixels: of the frames as the encoder takes them.
         options: FFmpeg's.
         quantiser: for encoders that are told quality by it, not by an option.
+        threads: see `choose_encoder`.
         hardware: the device that frames are uploaded to, such as `vaapi`.
         needs_even_sides: whether odd sizes are padded.
     """
@@ -103,6 +104,7 @@ class Encoder:
     encoded_pixels: str
     options: dict[str, str]
     quantiser: int | None
+    threads: int
     hardware: str | None
     needs_even_sides: bool
 
@@ -114,6 +116,7 @@ def choose_encoder(
     asked: str | None = None,
     crf: int | None = None,
     preset: str | None = None,
+    threads: int = 0,
 ) -> Encoder:
     """The encoder for a file.
 
@@ -123,6 +126,7 @@ def choose_encoder(
         asked: an encoder's name or short name; None = what the container is for.
         crf: quality, lower is better; None = the encoder's default here.
         preset: speed; None = the encoder's default here.
+        threads: of an encoder on the CPU; 0 = as it likes.
 
     Raises:
         VideoError: there is no such encoder, or it does not take the settings.
@@ -150,6 +154,8 @@ def choose_encoder(
     os.environ.setdefault("SVT_LOG", "1")  # SVT-AV1 prints past FFmpeg's log; errors only
     quality = _quality(output, name, settings, crf)
     options = dict(settings.fixed)
+    if threads:
+        _join(options, name, threads)
     if settings.quality == "qscale":
         quantiser = quality
     else:
@@ -167,6 +173,7 @@ def choose_encoder(
         encoded_pixels=pixels if pixels in encoded else _laid_out(encoded, pixels),
         options=options,
         quantiser=quantiser,
+        threads=threads,
         hardware="vaapi" if name.endswith("_vaapi") else None,
         needs_even_sides=name not in _ODD_SIDES,
     )
@@ -183,6 +190,14 @@ def describe_encoders() -> list[tuple[str, str]]:
         if codec.type == "video":
             found[codec.name] = codec.long_name
     return sorted(found.items())
+
+
+def _join(options: dict[str, str], name: str, threads: int) -> None:
+    """Tells encoders that make threads without FFmpeg."""
+    if name == "libx265":
+        options["x265-params"] += f":pools={threads}:frame-threads=1"
+    elif name == "libsvtav1":
+        options["svtav1-params"] = f"lp={threads}"
 
 
 def _settings_of(name: str) -> _Settings:

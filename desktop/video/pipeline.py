@@ -9,9 +9,10 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeAlias
+from functools import partial
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 import cv2
 import numpy as np
@@ -93,7 +94,11 @@ class Decoding:
 
 
 class Sharpening:
-    """Pictures -> sharpened pictures; packets pass."""
+    """Pictures -> sharpened pictures, several side by side where the backend has lanes.
+
+    A frame on each core leaves no core waiting for another's part of a picture, which matters where
+    encoder and decoder want their share of the cores in between.
+    """
 
     def __init__(
         self, sharpener: Sharpener, live: LiveSharpener, *, strength: float, tally: Tally
@@ -102,17 +107,27 @@ class Sharpening:
         self._live = live
         self._strength = strength
         self._tally = tally
+        self._counting = threading.Lock()
 
-    def run(self, passed: Passed) -> Passed:
+    @property
+    def lanes(self) -> tuple[int | None, ...]:
+        """The lanes that pictures may go through at once; None = the whole machine."""
+        lanes = self._sharpener.lanes
+        return (None,) if lanes == 1 else tuple(range(lanes))
+
+    def run(self, picture: Picture, *, lane: int | None = None) -> None:
         """Sharpens one picture as the next of its stream."""
-        if isinstance(passed, Picture) and self._strength:
-            begun_s = time.perf_counter()
-            done = self._live.sharpen(self._sharpener, passed.image, strength=self._strength)
-            took_s = time.perf_counter() - begun_s
-            passed.sharpened, passed.inference_ms = done.image, took_s * 1000
+        if not self._strength:
+            return
+        begun_s = time.perf_counter()
+        done = self._live.sharpen(
+            self._sharpener, picture.image, strength=self._strength, lane=lane
+        )
+        took_s = time.perf_counter() - begun_s
+        picture.sharpened, picture.inference_ms = done.image, took_s * 1000
+        with self._counting:
             self._tally.still_share += done.still_share
             self._tally.inference_s += took_s
-        return passed
 
 
 class Encoding:
@@ -193,33 +208,49 @@ class Encoding:
         self._overlay.draw(frame, Colour.of(frame), text)
 
 
+class Ending(Protocol):
+    """What takes the pictures and packets at the end: `Encoding`, or a measurement's."""
+
+    def run(self, passed: Passed, /) -> object: ...
+
+    def finish(self) -> object: ...
+
+
 def run_stages(
-    decoding: Decoding,
+    decoding: Iterable[Passed],
     sharpening: Sharpening,
-    encoding: Encoding,
+    encoding: Ending,
     *,
     on_progress: Callable[[], None] = lambda: None,
 ) -> None:
-    """Runs the stages side by side, each in a thread of its own, until the last frame is written.
+    """Runs the stages side by side, in threads of their own, until the last frame is written.
 
     `on_progress` is called now and then, in the calling thread. Whatever is raised, in a stage or
     in the calling thread (Ctrl-C), ends all stages and comes out here.
     """
-    decoded: Channel[Passed] = Channel(_WAITING)
+    lanes = sharpening.lanes
+    ended = threading.Semaphore(len(lanes) - 1)  # so many lanes end without being the last
+    decoded: Channel[Picture] = Channel(_WAITING)
     sharpened: Channel[Passed] = Channel(_WAITING)
-    channels = (decoded, sharpened)
+    channels: tuple[Channel[Any], ...] = (decoded, sharpened)
     failures: list[BaseException] = []
 
     def decode() -> None:
         for passed in decoding:
             # Packets need no network; the container sorts them in.
-            (decoded if isinstance(passed, Picture) else sharpened).put(passed)
+            if isinstance(passed, Picture):
+                decoded.put(passed)
+            else:
+                sharpened.put(passed)
         decoded.finish()
 
-    def sharpen() -> None:
-        for passed in decoded:
-            sharpened.put(sharpening.run(passed))
-        sharpened.finish()
+    def sharpen(lane: int | None) -> None:
+        while (taken := decoded.take()) is not None:
+            number, picture = taken
+            sharpening.run(picture, lane=lane)
+            sharpened.put(picture, number=number)
+        if not ended.acquire(blocking=False):
+            sharpened.finish()
 
     def encode() -> None:
         for passed in sharpened:
@@ -236,9 +267,11 @@ def run_stages(
             for channel in channels:
                 channel.close()
 
+    stages = {"decode": decode, "encode": encode}
+    stages |= {f"sharpen-{number}": partial(sharpen, lane) for number, lane in enumerate(lanes)}
     threads = [
-        threading.Thread(target=guarded, args=(stage,), name=f"video-{stage.__name__}", daemon=True)
-        for stage in (decode, sharpen, encode)
+        threading.Thread(target=guarded, args=(stage,), name=f"video-{name}", daemon=True)
+        for name, stage in stages.items()
     ]
     for thread in threads:
         thread.start()

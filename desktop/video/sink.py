@@ -216,6 +216,7 @@ class Sink:
         context.color_primaries, context.color_trc = first.color_primaries, first.color_trc
         if first.format.name.startswith("yuvj"):
             context.color_range = _FULL_RANGE
+        context.thread_count = encoder.threads
         if source.sample_aspect_ratio:
             context.sample_aspect_ratio = source.sample_aspect_ratio
         if encoder.quantiser is not None:
