@@ -151,6 +151,8 @@ def choose_encoder(
     if name == "mjpeg":  # it refuses studio range
         encoded = [each for each in encoded if each.startswith("yuvj")]
     pixels = _working_format(encoded, source)
+    if pixels is None:
+        raise VideoError(output, f"{name} encodes RGB only; choose another --encoder")
     os.environ.setdefault("SVT_LOG", "1")  # SVT-AV1 prints past FFmpeg's log; errors only
     quality = _quality(output, name, settings, crf)
     options = dict(settings.fixed)
@@ -222,16 +224,16 @@ def _quality(output: Path, name: str, settings: _Settings, crf: int | None) -> i
     return crf
 
 
-def _working_format(encoded: Sequence[str], source: VideoFormat) -> str:
+def _working_format(encoded: Sequence[str], source: VideoFormat) -> str | None:
     """Of the planar YUV formats that the encoder takes, the one nearest to the source's."""
     candidates = [
         name
         for name in (_LOSSLESS_SUBSTITUTES.get(each.removesuffix("le"), each) for each in encoded)
         if is_planar_yuv(VideoFormat(name)) and not name.startswith(("yuvj", "yuva"))
     ]
+    candidates = candidates or [name for name in encoded if name.startswith("yuvj")]
     if not candidates:
-        # JPEG has nothing but full range, and encoders of RGB have nothing of these.
-        candidates = [name for name in encoded if name.startswith("yuvj")] or ["yuv444p"]
+        return None
     meant = _LOSSLESS_SUBSTITUTES.get(source.name.removesuffix("le"), source.name)
     meant = meant.replace("yuvj", "yuv").replace("yuva", "yuv")
     if meant in candidates:

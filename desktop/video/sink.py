@@ -204,7 +204,7 @@ class Sink:
             raise VideoError(
                 self.path,
                 f"{self._container.format.name} cannot hold what {encoder.name} makes; choose "
-                "another --encoder, or name the output .mkv",
+                "another --encoder, such as h264, or name the output .mp4 or .mkv",
             ) from exc
         video = cast(VideoStream, video)
         context = video.codec_context
@@ -345,4 +345,4 @@ def _why_closed(encoder: Encoder, exc: Exception) -> str:
     hardware = ("nvenc", "qsv", "vaapi", "videotoolbox", "amf", "v4l2m2m", "mf")
     if encoder.name.endswith(hardware):
         return f"does not work on this machine ({reason}); leave --encoder out to encode on the CPU"
-    return f"refuses these settings ({reason})"
+    return f"refuses --crf, --preset or the size of the frames ({reason})"
