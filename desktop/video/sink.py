@@ -37,6 +37,7 @@ _MAY_BE_LEFT_OUT = {"data", "unknown"}
 _KEEPS_ROTATION = {"mp4", "mov", "matroska", "webm", "ipod", "3gp", "3g2"}
 # Encoders that count time in no finer units than this, or in frames only.
 _COARSE = {"mpeg4": 65_535, "mpeg2video": 0, "mpeg1video": 0}
+_MOST_REORDERED_S = 600
 _FRAME_TIMED_FORMATS = {"avi"}
 _KEEPS_FIELDS = {"libx264", "mpeg2video"}
 
@@ -157,6 +158,7 @@ class Sink:
         for packet in packets:
             if packet.pts is not None:
                 packet.duration = self._durations.pop(packet.pts, packet.duration or 0)
+                _mend_order(packet, packet.pts)
             self._mux(packet)
 
     def finish(self) -> None:
@@ -328,6 +330,13 @@ class Sink:
             raise VideoError(
                 self.path, f"{self._container.format.name} refuses a packet ({reason})"
             ) from exc
+
+
+def _mend_order(packet: Packet[Any], pts: int) -> None:
+    """x265 leaves the time of decoding to chance where a video has one or two frames."""
+    dts = packet.dts
+    if dts is None or dts > pts or (pts - dts) * packet.time_base > _MOST_REORDERED_S:
+        packet.dts = pts
 
 
 def _container_options(source: Source, path: Path) -> dict[str, str]:

@@ -343,8 +343,11 @@ def _video_stream(path: Path, container: InputContainer) -> VideoStream:
         if not stream.disposition & Disposition.attached_pic
     ]
     if not videos:
-        kinds = sorted({stream.type for stream in container.streams if stream.type != "video"})
-        raise VideoError(path, f"has no video, only {' and '.join(kinds) or 'a cover picture'}")
+        kinds = {
+            "a cover picture" if stream.type == "video" else stream.type
+            for stream in container.streams
+        }
+        raise VideoError(path, f"has no video, only {' and '.join(sorted(kinds)) or 'a header'}")
     defaults = [stream for stream in videos if stream.disposition & Disposition.default]
     stream = (defaults or videos)[0]
     if stream.codec_context is None:
@@ -378,6 +381,8 @@ def _time_of(packet: Packet[Any]) -> Fraction | None:
 def _why_unreadable(path: Path, head: bytes, exc: Exception) -> str:
     if head[4:8] == b"ftyp" and not _has_index(path):
         return "is cut off or still being recorded: an MP4 without its index (moov)"
+    if isinstance(exc, EOFError):
+        return "ends before its first frame"
     if _is_text(head):
         return "is a text file, not a video"
     return f"is not a video that FFmpeg can read ({getattr(exc, 'strerror', None) or exc})"
