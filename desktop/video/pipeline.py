@@ -273,9 +273,9 @@ def run_stages(
         threading.Thread(target=guarded, args=(stage,), name=f"video-{name}", daemon=True)
         for name, stage in stages.items()
     ]
-    for thread in threads:
-        thread.start()
     try:
+        for thread in threads:
+            thread.start()
         for thread in threads:
             while thread.is_alive():
                 thread.join(_POLL_S)
@@ -284,6 +284,7 @@ def run_stages(
         for channel in channels:
             channel.close()
         for thread in threads:
-            thread.join()
+            if thread.ident is not None:  # it was started
+                thread.join()
     if failures:
         raise failures[0]

@@ -33,7 +33,7 @@ _FULL_RANGE = 2
 # What muxers write anew, or what would be said of the old stream.
 _STALE = ("_STATISTICS", "BPS", "NUMBER_OF_", "DURATION", "SOURCE_ID")
 _OF_CONTAINER = {"major_brand", "minor_version", "compatible_brands", "encoder"}
-_MAY_BE_LEFT_OUT = {"data", "unknown"}
+_OF_NO_KIND = {"data", "unknown"}
 _KEEPS_ROTATION = {"mp4", "mov", "matroska", "webm", "ipod", "3gp", "3g2"}
 # Encoders that count time in no finer units than this, or in frames only.
 _COARSE = {"mpeg4": 65_535, "mpeg2video": 0, "mpeg1video": 0}
@@ -117,6 +117,17 @@ class Sink:
             }
         )
         container.set_chapters(source.chapters())
+        try:
+            container.start_encoding()
+        except OSError as exc:
+            raise VideoError(self.path, f"cannot be written: {exc.strerror}") from exc
+        except (FFmpegError, ValueError) as exc:
+            kinds = ", ".join(self.copied_kinds())
+            raise VideoError(
+                self.path,
+                f"{container.format.name} cannot hold these streams together: {encoder.name}, "
+                f"{kinds}; name the output .mkv",
+            ) from exc
 
     def copy(self, packet: Packet[Any]) -> None:
         """Writes a packet of another stream.
@@ -268,12 +279,17 @@ class Sink:
 
     def _add_copied(self, stream: Stream) -> None:
         what = f"{stream.type} {stream.name or 'of an unknown codec'}"
-        if stream.type == "data" and self._source.container.chapters():
-            return  # an MP4's chapters have a track of their own, and are written anew
+        if stream.type in _OF_NO_KIND and self._container.format.name != "mpegts":
+            # Chapters and time codes are tracks of this kind in MP4, and are written anew.
+            if "timecode" in stream.metadata:
+                self._container.metadata["timecode"] = stream.metadata["timecode"]
+            elif not self._source.container.chapters():
+                self.left_out.append(what)
+            return
         try:
             copied = self._container.add_stream_from_template(stream, opaque=True)
         except (ValueError, FFmpegError) as exc:
-            if not self._drops_unsupported and stream.type not in _MAY_BE_LEFT_OUT:
+            if not self._drops_unsupported and stream.type not in _OF_NO_KIND:
                 raise VideoError(
                     self.path,
                     f"{self._container.format.name} cannot hold the stream {stream.index}, {what}; "
