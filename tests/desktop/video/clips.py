@@ -47,12 +47,14 @@ def write_clip(
     aspect: Fraction | None = None,
     colour: dict[str, int] | None = None,
     options: dict[str, str] | None = None,
+    metadata: dict[str, str] | None = None,
 ) -> Path:
     """A moving pattern, `frames` of it at 30 a second or at `times_s`.
 
     With `tracks` of sound, AAC, the picture is white and the sound beeps at `BEEP_S`.
     """
     with av.open(str(path), "w") as container:
+        container.metadata.update(metadata or {})
         video: Any = container.add_stream(codec, rate=FPS, options=options or {})
         video.height, video.width = size_px
         video.pix_fmt = pixels

@@ -349,10 +349,9 @@ def test_what_cannot_be_written_is_refused_and_leaves_nothing(
 
 
 def test_time_codes_are_written_anew(run: Run, tmp_path: Path) -> None:
-    clip = write_clip(tmp_path / "clip.mp4", frames=2)
-    coded = remuxed(clip, tmp_path / "coded.mov", metadata={"timecode": "01:02:03:04"})
+    clip = write_clip(tmp_path / "clip.mov", frames=2, metadata={"timecode": "01:02:03:04"})
     output = tmp_path / "out.mov"
-    summary = run(coded, output)
+    summary = run(clip, output)
     assert summary["left_out"] == []
     with av.open(str(output)) as made:
         assert made.streams.video[0].metadata["timecode"] == "01:02:03:04"
