@@ -37,7 +37,7 @@ _OF_NO_KIND = {"data", "unknown"}
 _KEEPS_ROTATION = {"mp4", "mov", "matroska", "webm", "ipod", "3gp", "3g2"}
 # Encoders that count time in no finer units than this, or in frames only.
 _COARSE = {"mpeg4": 65_535, "mpeg2video": 0, "mpeg1video": 0}
-_MOST_REORDERED_S = 600
+_MOST_REORDERED_S = 600  # between decoding and showing a frame; encoders look seconds ahead
 _FRAME_TIMED_FORMATS = {"avi"}
 _KEEPS_FIELDS = {"libx264", "mpeg2video"}
 
