@@ -11,7 +11,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 SHARED := $(VENV)/.installed-service
 DEVELOPER := $(VENV)/.installed-developer
 
-.PHONY: serve test check format bench report gallery train train-smoke help
+.PHONY: serve test check format bench report gallery train train-smoke lock compose-test help
 
 help:
 	@echo "make serve   start the service on http://127.0.0.1:8000"
@@ -22,6 +22,8 @@ help:
 	@echo "make report  report card of every shipped student: make report DATA=folder of sharp pictures [CLIPS=folder of videos]"
 	@echo "make gallery write docs/gallery.jpg, the README's pictures"
 	@echo "make train-smoke   teacher, student, report and export on ten pictures, to see that it works"
+	@echo "make compose-test  build the images and try the whole deployment; needs Docker"
+	@echo "make lock    write the versions that are installed here to docker/constraints.txt"
 	@echo "make train   train a student: make train DATA=folder OUT=runs/mine"
 
 $(BIN)/python:
@@ -86,3 +88,9 @@ train-smoke: $(DEVELOPER)
 		--log runs/smoke/student/log.jsonl --html runs/smoke/report.html --json runs/smoke/report.json
 	$(BIN)/clearcall-train export --checkpoint runs/smoke/student/student.safetensors --out runs/smoke/
 	$(BIN)/clearcall-train export --checkpoint runs/smoke/student/student.safetensors --out runs/smoke/ --onnx
+
+lock: $(DEVELOPER)
+	$(BIN)/python docker/lock.py
+
+compose-test: $(DEVELOPER)
+	$(BIN)/python docker/compose_test.py $(COMPOSE_TEST)
