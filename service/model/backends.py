@@ -360,7 +360,10 @@ def read_graph(graph: nn.Module, example: list[Tensor], shapes: list[list[int]])
     with warnings.catch_warnings(), torch.no_grad():
         # Tracing warns about Python branches on the config, which are constant.
         warnings.simplefilter("ignore")
-        decoder = TorchScriptPythonDecoder(graph.eval(), example_input=tuple(example))
+        # The check of the trace would trace it again. Ours are held against PyTorch by tests.
+        decoder = TorchScriptPythonDecoder(
+            graph.eval(), example_input=tuple(example), trace_kwargs={"check_trace": False}
+        )
     frontend = FrontEndManager().load_by_framework("pytorch")
     model = frontend.convert(frontend.load(decoder))
     partial = [PartialShape(shape) for shape in shapes]
