@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import json
 import math
 import time
@@ -34,7 +35,7 @@ from websockets.exceptions import (
 
 from clearcall.backoff import Backoff
 from clearcall.errors import BadMessage, Closed, Refused, Unreachable
-from clearcall.messages import FrameError, Hello, Stats, read_hello, read_notice
+from clearcall.messages import FrameError, Hello, ModelNow, Stats, read_hello, read_notice
 from clearcall.outbox import Outbox
 from service.errors import FrameInvalid
 from service.frames import Frame, pack_frame, parse_result
@@ -354,6 +355,9 @@ class Client:
         elif isinstance(notice, FrameError):
             self._outbox.note_bad(notice.sequence)
             self._on_error(notice)
+        elif isinstance(notice, ModelNow) and self.hello is not None:
+            facts = {name: getattr(notice, name) for name in ModelNow.__slots__}
+            self.hello = dataclasses.replace(self.hello, **facts)
 
     def _end_connection(self) -> None:
         self._connection = None

@@ -9,7 +9,9 @@ import logging
 from asyncio import Semaphore
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from http import HTTPStatus
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fastapi import FastAPI, Request, Response
@@ -25,7 +27,13 @@ from service.engine import Engine
 from service.errors import ClearcallError, RequestInvalid
 from service.metrics import Metrics
 from service.model.cpus import available_cpus
+from service.models_routes import router as models_router
 from service.problems import problem_for, problem_response
+from service.rollout.folder import Folder, sight_file
+from service.rollout.gate import Gate
+from service.rollout.golden_set import load_golden_set
+from service.rollout.rollout import Rollout
+from service.rollout.start import load_first
 from service.routes import CLIENT_CLOSED_REQUEST, WEB_FOLDER, Parts, router
 from service.settings import Settings
 from service.upload import UploadReader
@@ -33,10 +41,11 @@ from service.upload import UploadReader
 if TYPE_CHECKING:
     from service.model.sharpener import Sharpener
 
-__all__ = ["create_app", "drain", "load_sharpener", "version"]
+__all__ = ["create_app", "drain", "load_served", "load_sharpener", "version"]
 
 _LOGGER = logging.getLogger(__name__)
 _FEWEST_CODEC_THREADS = 2  # a frame is decoded while another one is encoded
+_SETTLE_S = 10.0  # for a checkpoint that is being written
 _IMAGE_CODEC_THREADS = 2  # one per decoded image, see engine
 
 
@@ -76,7 +85,7 @@ def create_app(settings: Settings, sharpener: Sharpener | None = None) -> FastAP
         use_one_thread_per_call()
         try:
             await engine.start(
-                lambda: sharpener or load_sharpener(settings),
+                lambda: sharpener or load_served(settings),
                 ladder=settings.ladder,
                 load_smaller=lambda size: load_sharpener(settings, size),
             )
@@ -84,7 +93,8 @@ def create_app(settings: Settings, sharpener: Sharpener | None = None) -> FastAP
             metrics.describe_model(
                 model=model.checkpoint.model_id, device=model.device, backend=model.backend
             )
-            yield
+            async with _watched(app, parts):
+                yield
         finally:
             await engine.stop()
             parts.frame_pool.close()
@@ -99,7 +109,9 @@ def create_app(settings: Settings, sharpener: Sharpener | None = None) -> FastAP
         redoc_url=None,
     )
     app.state.parts = parts
+    app.state.rollout = None
     app.include_router(router)
+    app.include_router(models_router)
     app.mount("/static", StaticFiles(directory=WEB_FOLDER, check_dir=False), name="static")
     app.add_middleware(SecurityHeaders)
     app.add_middleware(_ImageCounter, metrics=metrics)
@@ -122,7 +134,24 @@ async def drain(app: FastAPI) -> None:
             await parts.engine.drained()
 
 
-def load_sharpener(settings: Settings, named: str | None = None) -> Sharpener:
+def load_served(settings: Settings) -> Sharpener:
+    """Loads what is served first: of the watched folder, or what the settings name.
+
+    Raises:
+        CheckpointError: Nothing can be served.
+        BackendUnavailable: See `load_sharpener`.
+    """
+    if settings.checkpoints is None:
+        return load_sharpener(settings)
+    return load_first(
+        settings.checkpoints,
+        own=settings.checkpoint,
+        load=lambda path: load_sharpener(settings, path),
+        gate=_gate(settings),
+    )
+
+
+def load_sharpener(settings: Settings, named: str | Path | None = None) -> Sharpener:
     """Loads the model that the settings name, or another one to run beside it.
 
     Raises:
@@ -141,6 +170,42 @@ def load_sharpener(settings: Settings, named: str | None = None) -> Sharpener:
         threads=settings.threads,
         precision=settings.precision,
     )
+
+
+def _gate(settings: Settings) -> Gate:
+    return Gate(
+        load_golden_set(),
+        tolerance_db=settings.checkpoint_tolerance_db,
+        max_slowdown=settings.checkpoint_max_slowdown,
+    )
+
+
+@asynccontextmanager
+async def _watched(app: FastAPI, parts: Parts) -> AsyncIterator[None]:
+    """Watches the folder of the settings, if there is one, until the block ends."""
+    settings = parts.settings
+    if settings.checkpoints is None:
+        yield
+        return
+    from service.model.sharpener import find_checkpoint
+
+    rollout = Rollout(
+        Folder(settings.checkpoints, settle_s=max(_SETTLE_S, 3 * settings.checkpoint_poll_s)),
+        engine=parts.engine,
+        gate=_gate(settings),
+        load=lambda path: load_sharpener(settings, path),
+        own=replace(sight_file(find_checkpoint(settings.checkpoint)), path=settings.checkpoint),
+        metrics=parts.metrics,
+        poll_s=settings.checkpoint_poll_s,
+    )
+    app.state.rollout = rollout
+    watching = asyncio.create_task(rollout.run())
+    try:
+        yield
+    finally:
+        watching.cancel()
+        await asyncio.gather(watching, return_exceptions=True)
+        await rollout.settle()
 
 
 def _codec_threads(settings: Settings) -> int:

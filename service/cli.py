@@ -109,7 +109,7 @@ def _serve(flags: dict[str, Any]) -> int:
         hint = f"; did you mean {meant}?" if meant else ""
         print(f"clearcall: {name} is not a setting and is ignored{hint}", file=sys.stderr)
     # Imported now: `clearcall --help` need not wait a second for the web stack.
-    from service.app import create_app, load_sharpener
+    from service.app import create_app, load_served
     from service.server import Server, bind, server_config, url_of
 
     with contextlib.ExitStack() as stack:
@@ -117,7 +117,7 @@ def _serve(flags: dict[str, Any]) -> int:
         # refused until the socket listens, and that is when the service is ready.
         sockets = [stack.enter_context(bound) for bound in bind(settings.host, settings.port)]
         # Loaded here and not by the app: a bad checkpoint is one line, not uvicorn's traceback.
-        sharpener = load_sharpener(settings)
+        sharpener = load_served(settings)
         app = create_app(settings, sharpener)
         model = f"{sharpener.checkpoint.model_id} on {sharpener.device}"
         runtime = f"{sharpener.backend} in {sharpener.precision}"

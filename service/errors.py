@@ -12,6 +12,8 @@ ClearcallError
 │   ├── CheckpointArchitectureUnknown   names a network that this build does not have
 │   ├── CheckpointWeightsMismatch   tensors are missing, unexpected, of another shape or type
 │   └── CheckpointNotFinite     a weight is NaN or infinite
+├── ModelUnknown                no checkpoint of this id is in the watched folder
+├── ModelRefused                a checkpoint that the roll-out's checks do not let through
 ├── RequestInvalid              a query parameter, form field or message that cannot be understood
 ├── OriginRefused               a page of another site tried to open a stream
 ├── ImageError                  bytes that should be a picture and cannot be served
@@ -55,6 +57,8 @@ __all__ = [
     "ImageError",
     "ImageTooManyPixels",
     "ImageUnsupported",
+    "ModelRefused",
+    "ModelUnknown",
     "OriginRefused",
     "QueueFull",
     "RequestInvalid",
@@ -127,6 +131,31 @@ class CheckpointWeightsMismatch(CheckpointError):
 
 class CheckpointNotFinite(CheckpointError):
     code = "checkpoint-not-finite"
+
+
+class ModelUnknown(ClearcallError):
+    """No checkpoint of this id can be chosen."""
+
+    code = "model-unknown"
+    title = "No such model"
+    http_status = 404
+    close_code = 1008
+
+    def __init__(self, model_id: str) -> None:
+        super().__init__(
+            f"There is no model {model_id!r} here. GET /models (clearcall models list) names those "
+            "that can be activated."
+        )
+        self.model_id = model_id
+
+
+class ModelRefused(ClearcallError):
+    """A checkpoint that cannot be loaded, or that the gate refuses; the reason is in the text."""
+
+    code = "model-refused"
+    title = "The model is not taken into service"
+    http_status = 409
+    close_code = 1008
 
 
 class RequestInvalid(ClearcallError):

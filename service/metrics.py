@@ -31,12 +31,15 @@ from service.ledger import DropReason
 if TYPE_CHECKING:
     from service.lanes import Sharpened
 
-__all__ = ["EndCause", "Metrics", "RateWindow", "Route", "StageTimes"]
+__all__ = ["EndCause", "Metrics", "RateWindow", "ReloadResult", "Route", "StageTimes"]
 
 # Why a stream ended: the client left; 30 bad frames; the network failed on 30; nothing came;
 # nothing was read; the service stops; a bug.
 EndCause = Literal["client", "bad-frames", "failing", "idle", "stalled", "stopping", "error"]
 Route = Literal["/sharpen", "/stream"]
+# What became of a checkpoint of the watched folder: served; not loadable; worse or slower than it
+# may be; taken by hand past the gate; a bug.
+ReloadResult = Literal["activated", "invalid", "refused", "forced", "error"]
 
 _RATE_WINDOW_S = 5.0
 _BATCH_BUCKETS = (1, 2, 3, 4, 6, 8, 12, 16)
@@ -177,6 +180,15 @@ class Metrics:
             registry=registry,
         )
         self._model = Info("clearcall_model", "The model that is served.", registry=registry)
+        self._reloads = Counter(
+            "clearcall_checkpoint_reloads",
+            "Checkpoints of the watched folder by what became of them: activated, invalid (cannot "
+            "be loaded), refused (by the gate), forced (past it, by hand), error.",
+            ["result"],
+            registry=registry,
+        )
+        for result in get_args(ReloadResult):
+            self._reloads.labels(result)
         self._rates = {route: RateWindow(clock=clock) for route in get_args(Route)}
         registry.register(_RateCollector(self._rates, self._received_rate))
         # A series that exists from the start lets rate() see its first increase.
@@ -205,6 +217,10 @@ class Metrics:
     def describe_model(self, *, model: str, device: str, backend: str) -> None:
         """Says what is served, once it is loaded."""
         self._model.info({"model": model, "device": device, "backend": backend})
+
+    def note_reload(self, result: ReloadResult) -> None:
+        """Counts a checkpoint of the watched folder that was tried."""
+        self._reloads.labels(result).inc()
 
     def watch_queue(self, kind: str, depth: Callable[[], int]) -> None:
         """Reads a queue's depth at every scrape."""

@@ -7,7 +7,7 @@ import contextlib
 import logging
 import time
 from collections.abc import Coroutine
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -43,10 +43,11 @@ from service.errors import (
     UploadTooSlow,
 )
 from service.ladder import Ladder, rungs_of
-from service.messages import Hello, Limits, Size, error_message
+from service.messages import Hello, Limits, ModelNow, Size, error_message
 from service.metrics import Metrics, StageTimes
 from service.problems import describe_problems, problem_for
 from service.pump import StreamPump
+from service.rollout.rollout import Rollout
 from service.settings import Settings
 from service.stream import Session, StreamLimits
 from service.upload import UploadReader
@@ -253,6 +254,7 @@ async def stream(websocket: WebSocket, parts: _PartsOf) -> None:
 
 async def _run_stream(websocket: WebSocket, parts: Parts, place: EngineStream) -> None:
     settings, model, students = parts.settings, parts.engine.sharpener, parts.engine.students
+    revision = parts.engine.revision
     limits = StreamLimits(
         max_fps=settings.max_stream_fps,
         max_bytes_per_s=settings.max_stream_bytes_per_s,
@@ -278,10 +280,7 @@ async def _run_stream(websocket: WebSocket, parts: Parts, place: EngineStream) -
         in_flight=settings.frames_in_flight,
         students=students,
         window=session.settings.window,
-        sizes=tuple(
-            Size(width=size.width, height=size.height, ms=round(size.ms, 2))
-            for size in parts.engine.sizes
-        ),
+        sizes=_sizes(parts.engine),
         limits=Limits(
             max_frame_bytes=settings.max_frame_bytes,
             max_frame_px=settings.max_frame_pixels,
@@ -298,15 +297,39 @@ async def _run_stream(websocket: WebSocket, parts: Parts, place: EngineStream) -
         draining=parts.engine.draining,
         pool=parts.frame_pool,
         metrics=parts.metrics,
+        model_now=lambda: _model_now(parts.engine),
         students=students,
+        revision=revision,
         max_pixels=settings.max_frame_pixels,
         stalled_reader_s=settings.stalled_reader_s,
     ).run()
 
 
+def _model_now(engine: Engine) -> ModelNow:
+    model = engine.sharpener
+    return ModelNow(
+        model=model.checkpoint.model_id,
+        device=model.device,
+        backend=model.backend,
+        default_strength=model.default_strength,
+        students=engine.students,
+        sizes=_sizes(engine),
+    )
+
+
+def _sizes(engine: Engine) -> tuple[Size, ...]:
+    return tuple(
+        Size(width=size.width, height=size.height, ms=round(size.ms, 2)) for size in engine.sizes
+    )
+
+
 @router.get("/model", summary="What is served", responses=describe_problems(EngineStopped))
-async def model(parts: _PartsOf) -> dict[str, Any]:
-    """The model's id, what it runs on, its default strength, and the facts of its checkpoint."""
+async def model(request: Request, parts: _PartsOf) -> dict[str, Any]:
+    """The model's id, what it runs on, its default strength, and the facts of its checkpoint.
+
+    `last_reload` is what became of the last checkpoint of the watched folder that was tried.
+    """
+    rollout: Rollout | None = request.app.state.rollout
     sharpener = parts.engine.sharpener
     return {
         **sharpener.facts_json(),
@@ -315,6 +338,7 @@ async def model(parts: _PartsOf) -> dict[str, Any]:
         "backend": sharpener.backend,
         "precision": sharpener.precision,
         "default_strength": sharpener.default_strength,
+        "last_reload": asdict(rollout.last) if rollout and rollout.last else None,
     }
 
 

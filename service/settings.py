@@ -43,6 +43,34 @@ class Settings(BaseSettings):
         default=Path("small"),
         description="student: nano, small, base, or a checkpoint's path (.safetensors)",
     )
+    checkpoints: Path | None = Field(
+        default=None,
+        description="folder that is watched for checkpoints: a new one that passes the checks is "
+        "served without a break; none = none is watched",
+    )
+    checkpoint_poll_s: float = Field(
+        default=2.0,
+        ge=0.05,
+        le=3_600,
+        allow_inf_nan=False,
+        description="how often that folder is looked at, seconds; 0.05 to 3600",
+    )
+    checkpoint_tolerance_db: float = Field(
+        default=0.2,
+        ge=0,
+        le=60,
+        allow_inf_nan=False,
+        description="by how much a new checkpoint may be worse than what is served on each kind of "
+        "degraded picture, dB; 0 to 60",
+    )
+    checkpoint_max_slowdown: float = Field(
+        default=1.3,
+        ge=0,
+        le=100,
+        allow_inf_nan=False,
+        description="a new checkpoint's time for a picture over that of what is served, at most; "
+        "0 to 100, 0 = any",
+    )
     device: str = Field(
         default="auto",
         pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$",

@@ -19,6 +19,7 @@
  * | `room` | null | another frame may be sent: after the hello, after answers |
  * | `settings` | StreamSettings | the server confirms what holds from the next frame on |
  * | `refusal` | {code, message, sequence} | the server could not use a message; the stream goes on |
+ * | `model` | Hello | another model is served; the hello with what is now true of it |
  * | `paused`, `resumed` | null | the server confirms it |
  */
 
@@ -277,6 +278,9 @@ export class ClearcallClient extends EventTarget {
       case "hello":
         this.#greet(message);
         break;
+      case "model":
+        this.#followModel(message);
+        break;
       case "error":
         this.#receiveError(message);
         break;
@@ -320,6 +324,17 @@ export class ClearcallClient extends EventTarget {
     if (this.#isPaused) this.#say({ type: "pause" });
     this.#tell("state", { name: "live", hello });
     this.#tellRoom();
+  }
+
+  /**
+   * Another model is served: the hello now has its facts, and results its students' codes.
+   *
+   * @param {{type: string}} message
+   */
+  #followModel({ type: _, ...facts }) {
+    if (this.#hello === null) return;
+    this.#hello = { ...this.#hello, ...facts };
+    this.#tell("model", this.#hello);
   }
 
   /** @param {ArrayBuffer} data */

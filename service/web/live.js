@@ -239,6 +239,9 @@ export class Live {
       case "state":
         this.#onState(detail);
         break;
+      case "model":
+        this.listener.onHello(detail);
+        break;
       case "settings":
         this.listener.onSettings(detail);
         break;

@@ -122,7 +122,7 @@ export class Pipeline {
     this.#client = client;
     const tell = (/** @type {string} */ type) => (/** @type {any} */ { detail }) =>
       this.post({ type, detail });
-    for (const type of ["settings", "refusal", "paused", "resumed"]) {
+    for (const type of ["settings", "refusal", "model", "paused", "resumed"]) {
       client.addEventListener(type, tell(type));
     }
     client.addEventListener("state", (/** @type {any} */ { detail }) => this.#onState(detail));
