@@ -80,12 +80,15 @@ def create_app(settings: Settings, sharpener: Sharpener | None = None) -> FastAP
         stream_places=Semaphore(settings.max_streams),
     )
 
+    given = [] if sharpener is None else [sharpener]
+    del sharpener  # held here, it could not be freed when another one is served
+
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         use_one_thread_per_call()
         try:
             await engine.start(
-                lambda: sharpener or load_served(settings),
+                lambda: given.pop() if given else load_served(settings),
                 ladder=settings.ladder,
                 load_smaller=lambda size: load_sharpener(settings, size),
             )

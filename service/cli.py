@@ -121,6 +121,7 @@ def _serve(flags: dict[str, Any]) -> int:
         app = create_app(settings, sharpener)
         model = f"{sharpener.checkpoint.model_id} on {sharpener.device}"
         runtime = f"{sharpener.backend} in {sharpener.precision}"
+        del sharpener  # when another one is served, this one is freed
         ready = f"Clearcall is ready: open {url_of(sockets[0])} ({model}, {runtime})"
         server = Server(server_config(app, settings), on_ready=lambda: print(ready, flush=True))
         with contextlib.suppress(KeyboardInterrupt):  # uvicorn raises it again after its shutdown
