@@ -18,6 +18,8 @@ from starlette.exceptions import HTTPException
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from service.access import Access
+from service.access import router as access_router
 from service.browser import SecurityHeaders
 from service.codec import use_one_thread_per_call
 from service.codec_pool import CodecPool
@@ -99,7 +101,9 @@ def create_app(settings: Settings, sharpener: Sharpener | None = None) -> FastAP
         redoc_url=None,
     )
     app.state.parts = parts
+    app.state.access = Access(settings, on_refused=metrics.note_refused)
     app.include_router(router)
+    app.include_router(access_router)
     app.mount("/static", StaticFiles(directory=WEB_FOLDER, check_dir=False), name="static")
     app.add_middleware(SecurityHeaders)
     app.add_middleware(_ImageCounter, metrics=metrics)
