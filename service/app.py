@@ -14,13 +14,21 @@ from typing import TYPE_CHECKING
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
+from fastapi.openapi.docs import get_swagger_ui_html
 from starlette.exceptions import HTTPException
+from starlette.middleware.cors import CORSMiddleware
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.access import Access
 from service.access import router as access_router
-from service.browser import SecurityHeaders
+from service.browser import (
+    CORS_EXPOSED,
+    CORS_SENT,
+    OriginGuard,
+    SecurityHeaders,
+    docs_policy,
+)
 from service.codec import use_one_thread_per_call
 from service.codec_pool import CodecPool
 from service.engine import Engine
@@ -28,6 +36,7 @@ from service.errors import ClearcallError, RequestInvalid
 from service.metrics import Metrics
 from service.model.cpus import available_cpus
 from service.problems import problem_for, problem_response
+from service.request_log import RequestLog
 from service.routes import CLIENT_CLOSED_REQUEST, WEB_FOLDER, Parts, router
 from service.settings import Settings
 from service.upload import UploadReader
@@ -98,6 +107,7 @@ def create_app(settings: Settings, sharpener: Sharpener | None = None) -> FastAP
         description="Streams go through the WebSocket `/stream`; see docs/protocol.md.",
         version=version(),
         lifespan=lifespan,
+        docs_url=None,
         redoc_url=None,
     )
     app.state.parts = parts
@@ -105,8 +115,20 @@ def create_app(settings: Settings, sharpener: Sharpener | None = None) -> FastAP
     app.include_router(router)
     app.include_router(access_router)
     app.mount("/static", StaticFiles(directory=WEB_FOLDER, check_dir=False), name="static")
+    _add_docs(app)
+    # The last one added is the outermost.
+    app.add_middleware(OriginGuard, allowed=settings.allowed_origins)
+    if settings.allowed_origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=settings.allowed_origins,
+            allow_methods=("GET", "POST"),
+            allow_headers=CORS_SENT,
+            expose_headers=CORS_EXPOSED,
+        )
     app.add_middleware(SecurityHeaders)
     app.add_middleware(_ImageCounter, metrics=metrics)
+    app.add_middleware(RequestLog, is_logging=settings.access_log)
     for kind in (ClearcallError, RequestValidationError, HTTPException, Exception):
         app.add_exception_handler(kind, _answer_error)
     return app
@@ -145,6 +167,15 @@ def load_sharpener(settings: Settings, named: str | None = None) -> Sharpener:
         threads=settings.threads,
         precision=settings.precision,
     )
+
+
+def _add_docs(app: FastAPI) -> None:
+    page = get_swagger_ui_html(openapi_url="/openapi.json", title=app.title)
+    headers = {"Content-Security-Policy": docs_policy(bytes(page.body).decode())}
+
+    @app.get("/docs", include_in_schema=False)
+    async def docs() -> Response:
+        return Response(page.body, headers=headers, media_type="text/html")
 
 
 def _codec_threads(settings: Settings) -> int:
