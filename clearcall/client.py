@@ -66,6 +66,7 @@ class Client:
         self,
         url: str,
         *,
+        api_key: str | None = None,
         max_attempts: int | None = None,
         window: int | None = None,
         backoff: Backoff | None = None,
@@ -77,6 +78,7 @@ class Client:
 
         Args:
             url: ws://HOST:PORT/stream or wss://...
+            api_key: Where the server wants one; sent as a header, never in the URL.
             max_attempts: Attempts to connect in a row, before it gives up; None = without end.
             window: Frames on the way at most; None = what the server works on at a time, and one.
             backoff: The waits between attempts.
@@ -85,6 +87,7 @@ class Client:
             settings: As in the protocol: strength, quality, format, target_fps, ...
         """
         self._url = url
+        self._headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
         self._max_attempts = max_attempts
         self._own_window = window
         self._backoff = backoff or Backoff()
@@ -262,6 +265,7 @@ class Client:
         try:
             connecting = connect(
                 self._url,
+                additional_headers=self._headers,
                 max_size=None,
                 compression=None,
                 open_timeout=_OPEN_TIMEOUT_S,

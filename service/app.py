@@ -9,18 +9,27 @@ import logging
 from asyncio import Semaphore
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import replace
 from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
+from fastapi.openapi.docs import get_swagger_ui_html
 from starlette.exceptions import HTTPException
+from starlette.middleware.cors import CORSMiddleware
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.browser import SecurityHeaders
+from service.access import Access
+from service.access import router as access_router
+from service.browser import (
+    CORS_EXPOSED,
+    CORS_SENT,
+    OriginGuard,
+    SecurityHeaders,
+    docs_policy,
+)
 from service.codec import use_one_thread_per_call
 from service.codec_pool import CodecPool
 from service.engine import Engine
@@ -29,11 +38,8 @@ from service.metrics import Metrics
 from service.model.cpus import available_cpus
 from service.models_routes import router as models_router
 from service.problems import problem_for, problem_response
-from service.rollout.folder import Folder, sight_file
-from service.rollout.gate import Gate
-from service.rollout.golden_set import load_golden_set
-from service.rollout.rollout import Rollout
-from service.rollout.start import load_first
+from service.request_log import RequestLog
+from service.rollout.watch import load_first, watched
 from service.routes import CLIENT_CLOSED_REQUEST, WEB_FOLDER, Parts, router
 from service.settings import Settings
 from service.upload import UploadReader
@@ -45,7 +51,6 @@ __all__ = ["create_app", "drain", "load_served", "load_sharpener", "version"]
 
 _LOGGER = logging.getLogger(__name__)
 _FEWEST_CODEC_THREADS = 2  # a frame is decoded while another one is encoded
-_SETTLE_S = 10.0  # for a checkpoint that is being written
 _IMAGE_CODEC_THREADS = 2  # one per decoded image, see engine
 
 
@@ -96,7 +101,9 @@ def create_app(settings: Settings, sharpener: Sharpener | None = None) -> FastAP
             metrics.describe_model(
                 model=model.checkpoint.model_id, device=model.device, backend=model.backend
             )
-            async with _watched(app, parts):
+            async with watched(
+                settings, engine, metrics, lambda named: load_sharpener(settings, named)
+            ) as app.state.rollout:
                 yield
         finally:
             await engine.stop()
@@ -109,15 +116,31 @@ def create_app(settings: Settings, sharpener: Sharpener | None = None) -> FastAP
         description="Streams go through the WebSocket `/stream`; see docs/protocol.md.",
         version=version(),
         lifespan=lifespan,
+        docs_url=None,
         redoc_url=None,
     )
     app.state.parts = parts
     app.state.rollout = None
     app.include_router(router)
     app.include_router(models_router)
+    app.state.access = Access(settings, on_refused=metrics.note_refused)
+    app.include_router(router)
+    app.include_router(access_router)
     app.mount("/static", StaticFiles(directory=WEB_FOLDER, check_dir=False), name="static")
+    _add_docs(app)
+    # The last one added is the outermost.
+    app.add_middleware(OriginGuard, allowed=settings.allowed_origins)
+    if settings.allowed_origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=settings.allowed_origins,
+            allow_methods=("GET", "POST"),
+            allow_headers=CORS_SENT,
+            expose_headers=CORS_EXPOSED,
+        )
     app.add_middleware(SecurityHeaders)
     app.add_middleware(_ImageCounter, metrics=metrics)
+    app.add_middleware(RequestLog, is_logging=settings.access_log)
     for kind in (ClearcallError, RequestValidationError, HTTPException, Exception):
         app.add_exception_handler(kind, _answer_error)
     return app
@@ -144,14 +167,7 @@ def load_served(settings: Settings) -> Sharpener:
         CheckpointError: Nothing can be served.
         BackendUnavailable: See `load_sharpener`.
     """
-    if settings.checkpoints is None:
-        return load_sharpener(settings)
-    return load_first(
-        settings.checkpoints,
-        own=settings.checkpoint,
-        load=lambda path: load_sharpener(settings, path),
-        gate=_gate(settings),
-    )
+    return load_first(settings, lambda named: load_sharpener(settings, named))
 
 
 def load_sharpener(settings: Settings, named: str | Path | None = None) -> Sharpener:
@@ -175,40 +191,13 @@ def load_sharpener(settings: Settings, named: str | Path | None = None) -> Sharp
     )
 
 
-def _gate(settings: Settings) -> Gate:
-    return Gate(
-        load_golden_set(),
-        tolerance_db=settings.checkpoint_tolerance_db,
-        max_slowdown=settings.checkpoint_max_slowdown,
-    )
+def _add_docs(app: FastAPI) -> None:
+    page = get_swagger_ui_html(openapi_url="/openapi.json", title=app.title)
+    headers = {"Content-Security-Policy": docs_policy(bytes(page.body).decode())}
 
-
-@asynccontextmanager
-async def _watched(app: FastAPI, parts: Parts) -> AsyncIterator[None]:
-    """Watches the folder of the settings, if there is one, until the block ends."""
-    settings = parts.settings
-    if settings.checkpoints is None:
-        yield
-        return
-    from service.model.sharpener import find_checkpoint
-
-    rollout = Rollout(
-        Folder(settings.checkpoints, settle_s=max(_SETTLE_S, 3 * settings.checkpoint_poll_s)),
-        engine=parts.engine,
-        gate=_gate(settings),
-        load=lambda path: load_sharpener(settings, path),
-        own=replace(sight_file(find_checkpoint(settings.checkpoint)), path=settings.checkpoint),
-        metrics=parts.metrics,
-        poll_s=settings.checkpoint_poll_s,
-    )
-    app.state.rollout = rollout
-    watching = asyncio.create_task(rollout.run())
-    try:
-        yield
-    finally:
-        watching.cancel()
-        await asyncio.gather(watching, return_exceptions=True)
-        await rollout.settle()
+    @app.get("/docs", include_in_schema=False)
+    async def docs() -> Response:
+        return Response(page.body, headers=headers, media_type="text/html")
 
 
 def _codec_threads(settings: Settings) -> int:

@@ -194,9 +194,7 @@ class Engine:
             EngineStopped: The engine is not running, or stops before its turn.
         """
         self.check_ready()
-        return await self._lanes.run(
-            self._image_work(sharpener, image, sharpener.default_strength)
-        )
+        return await self._lanes.run(self._image_work(sharpener, image, sharpener.default_strength))
 
     def _image_work(self, sharpener: Sharpener, image: ImageArray, strength: float) -> Work:
         return Work(

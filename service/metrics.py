@@ -141,6 +141,12 @@ class Metrics:
             ["status"],
             registry=registry,
         )
+        self._refused = Counter(
+            "clearcall_access_refused",
+            "Requests and streams that were not allowed, by the code of the answer.",
+            ["code"],
+            registry=registry,
+        )
         self._stage_seconds = Histogram(
             "clearcall_stage_seconds",
             "Time per picture in each stage.",
@@ -246,6 +252,10 @@ class Metrics:
     def note_image(self, status: int) -> None:
         """Counts one POST /sharpen by the status of its answer."""
         self._images.labels(str(status)).inc()
+
+    def note_refused(self, code: str) -> None:
+        """Counts what was not allowed, by an error's code."""
+        self._refused.labels(code).inc()
 
     def note_engine(self, kind: WorkKind, sharpened: Sharpened) -> None:
         """Records what the engine did with one picture.

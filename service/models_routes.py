@@ -6,7 +6,13 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Query, Request
 
-from service.access import require_admin
+from service.access import (
+    ACCESS_ERRORS,
+    ADMIN_ERRORS,
+    SCHEMES,
+    require_admin,
+    require_key,
+)
 from service.errors import EngineStopped, ModelRefused, ModelUnknown
 from service.problems import describe_problems
 from service.rollout.rollout import Rollout
@@ -17,7 +23,12 @@ router = APIRouter()
 _NO_FOLDER = "No folder of checkpoints is watched: start the service with CLEARCALL_CHECKPOINTS."
 
 
-@router.get("/models", summary="Which models there are", responses=describe_problems(EngineStopped))
+@router.get(
+    "/models",
+    summary="Which models there are",
+    responses=describe_problems(*ACCESS_ERRORS, EngineStopped),
+    dependencies=[*SCHEMES, Depends(require_key)],
+)
 async def models(request: Request) -> dict[str, Any]:
     """What is served and pinned, and all checkpoints of the watched folder with their state."""
     rollout: Rollout | None = request.app.state.rollout
@@ -36,8 +47,8 @@ async def models(request: Request) -> dict[str, Any]:
 @router.post(
     "/models/{model_id}/activate",
     summary="Serve a model and pin it",
-    dependencies=[Depends(require_admin)],
-    responses=describe_problems(ModelUnknown, ModelRefused, EngineStopped),
+    dependencies=[*SCHEMES, Depends(require_admin)],
+    responses=describe_problems(*ADMIN_ERRORS, ModelUnknown, ModelRefused, EngineStopped),
 )
 async def activate(
     request: Request,

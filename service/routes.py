@@ -16,6 +16,13 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.requests import ClientDisconnect, HTTPConnection
 from starlette.responses import FileResponse
 
+from service.access import (
+    ACCESS_ERRORS,
+    SCHEMES,
+    access_of,
+    require_key,
+    require_key_for_metrics,
+)
 from service.browser import is_origin_allowed
 from service.codec import (
     ALPHA_FORMATS,
@@ -28,12 +35,15 @@ from service.codec import (
 from service.codec_pool import CodecPool
 from service.engine import Engine, EngineStream
 from service.errors import (
+    AccessRefused,
     ClearcallError,
     EngineBusy,
     EngineStopped,
     ImageBroken,
     ImageTooManyPixels,
     ImageUnsupported,
+    KeyMissing,
+    KeyWrong,
     OriginRefused,
     QueueFull,
     RequestInvalid,
@@ -41,6 +51,7 @@ from service.errors import (
     StreamsFull,
     UploadTooLarge,
     UploadTooSlow,
+    WrongKeysBraked,
 )
 from service.ladder import Ladder, rungs_of
 from service.messages import Hello, Limits, ModelNow, Size, error_message
@@ -108,6 +119,8 @@ _PartsOf = Annotated[Parts, Depends(_parts)]
             "content": {f"image/{name}": {} for name in ("jpeg", "png", "webp", "bmp", "tiff")},
         },
         **describe_problems(
+            *ACCESS_ERRORS,
+            OriginRefused,
             UploadTooSlow,
             UploadTooLarge,
             ImageUnsupported,
@@ -121,6 +134,7 @@ _PartsOf = Annotated[Parts, Depends(_parts)]
         ),
     },
     openapi_extra={"requestBody": _BODY},
+    dependencies=[*SCHEMES, Depends(require_key)],
 )
 async def sharpen(
     request: Request,
@@ -232,24 +246,30 @@ async def stream(websocket: WebSocket, parts: _PartsOf) -> None:
         )
         await websocket.send_denial_response(problem_for(OriginRefused(str(origin))))
         return
-    await websocket.accept()
+    access = access_of(websocket)
     try:
-        if parts.stream_places.locked():
-            raise StreamsFull(limit=parts.settings.max_streams)
-        place = parts.engine.open_stream()
-    except (
-        ClearcallError
-    ) as exc:  # a browser shows a page no HTTP status, so the refusal is a message and a close code
-        with contextlib.suppress(WebSocketDisconnect):
-            await websocket.send_text(error_message(exc, None).model_dump_json())
-            await websocket.close(exc.close_code, exc.title)
+        caller = access.admit(websocket, takes_token=True)
+    except AccessRefused as exc:
+        await websocket.send_denial_response(problem_for(exc))
         return
-    try:
+    await websocket.accept()
+    with contextlib.ExitStack() as stack:
+        try:
+            if parts.stream_places.locked():
+                raise StreamsFull(limit=parts.settings.max_streams)
+            stack.enter_context(access.stream_place(caller))
+            place = parts.engine.open_stream()
+        except (
+            ClearcallError
+        ) as exc:  # a browser shows a page no HTTP status: so a message, and a close code
+            with contextlib.suppress(WebSocketDisconnect):
+                await websocket.send_text(error_message(exc, None).model_dump_json())
+                await websocket.close(exc.close_code, exc.title)
+            return
+        stack.callback(place.close)
         async with parts.stream_places:
             with contextlib.suppress(WebSocketDisconnect):  # it left before its hello
                 await _run_stream(websocket, parts, place)
-    finally:
-        place.close()
 
 
 async def _run_stream(websocket: WebSocket, parts: Parts, place: EngineStream) -> None:
@@ -323,7 +343,12 @@ def _sizes(engine: Engine) -> tuple[Size, ...]:
     )
 
 
-@router.get("/model", summary="What is served", responses=describe_problems(EngineStopped))
+@router.get(
+    "/model",
+    summary="What is served",
+    responses=describe_problems(*ACCESS_ERRORS, EngineStopped),
+    dependencies=[*SCHEMES, Depends(require_key)],
+)
 async def model(request: Request, parts: _PartsOf) -> dict[str, Any]:
     """The model's id, what it runs on, its default strength, and the facts of its checkpoint.
 
@@ -355,7 +380,16 @@ async def ready(parts: _PartsOf) -> dict[str, str]:
     return {"status": "ready", "model": parts.engine.sharpener.checkpoint.model_id}
 
 
-@router.get("/metrics", summary="Prometheus metrics", response_class=Response)
+@router.get(
+    "/metrics",
+    summary="Prometheus metrics",
+    response_class=Response,
+    responses={
+        200: {"content": {"text/plain": {"schema": {"type": "string"}}}},
+        **describe_problems(KeyMissing, KeyWrong, WrongKeysBraked),
+    },
+    dependencies=[*SCHEMES, Depends(require_key_for_metrics)],
+)
 def metrics(parts: _PartsOf) -> Response:  # not async: building the text is work for a thread
     """Everything that is counted, in Prometheus' text format."""
     return Response(parts.metrics.text(), media_type=CONTENT_TYPE_LATEST)

@@ -1,7 +1,7 @@
 """The students side by side: the one that is served, and smaller ones for the quality ladder.
 
-Another one can take the served one's place at any time; whoever works with the old one keeps it until
-it is done, and then it is freed.
+Another one can take the served one's place at any time; whoever works with the old one keeps it
+until it is done, and then it is freed.
 
 A smaller one is loaded and warmed up in a thread when it is first asked for; until it is there, the
 next better one that is loaded does its work. One that cannot be loaded is told in the log once and

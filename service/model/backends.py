@@ -14,6 +14,7 @@ from __future__ import annotations
 import copy
 import functools
 import importlib.util
+import threading
 import warnings
 from collections.abc import Hashable, Sequence
 from typing import Any, Literal, Protocol
@@ -47,6 +48,11 @@ __all__ = [
 _TRACED_POSITIONS = 32
 _LANES = 2
 _STRONGER = (False, True)
+_MAX_TEMPLATES = 16
+
+# The only state of this module, see `read_graph`.
+_kept_templates: dict[Hashable, Any] = {}
+_tracing = threading.Lock()
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
@@ -372,23 +378,21 @@ def read_graph(
 
     weights = dict(graph.state_dict())
     kind = (kind, *((name, tensor.shape) for name, tensor in weights.items()))
-    template = _kept_templates.get(kind)
-    if template is None:
-        template = _template(graph, weights, example, shapes)
-        _kept_templates[kind] = template
-        while len(_kept_templates) > _MAX_TEMPLATES:
-            _kept_templates.pop(next(iter(_kept_templates)))
+    with _tracing:
+        template = _kept_templates.get(kind)
+        if template is None:
+            template = _template(graph, weights, example, shapes)
+            _kept_templates[kind] = template
+            if len(_kept_templates) > _MAX_TEMPLATES:
+                _kept_templates.pop(next(iter(_kept_templates)))
     model = template.clone()
-    for parameter, tensor in zip(model.get_parameters()[len(example) :], weights.values()):
+    parameters = model.get_parameters()[len(example) :]
+    for parameter, tensor in zip(parameters, weights.values(), strict=True):
         constant = op.Constant(tensor.detach().contiguous().numpy(), shared_memory=False)
         parameter.output(0).replace(constant.output(0))
         model.remove_parameter(parameter)
     model.validate_nodes_and_infer_types()
     return model
-
-
-_MAX_TEMPLATES = 16
-_kept_templates: dict[Hashable, Any] = {}  # the only state of this module, see `read_graph`
 
 
 class _Weightless(nn.Module):
@@ -422,7 +426,7 @@ def _template(
         # Tracing warns about Python branches on the config, which are constant.
         warnings.simplefilter("ignore")
         # Its check would trace once more. Tests hold the graphs against PyTorch.
-        traced = torch.jit.trace(
+        traced = torch.jit.trace(  # type: ignore[no-untyped-call]
             _Weightless(graph, list(weights)).eval(), inputs, check_trace=False
         )
         decoder = TorchScriptPythonDecoder(traced)

@@ -1,4 +1,4 @@
-"""The watched folder: which checkpoints lie in it, told apart by content, and in which order they came.
+"""The watched folder: its checkpoints, told apart by content, and in which order they came.
 
 It is looked at again and again, since file events do not cross every mount. A file whose size,
 times, inode and device are as before is not read again. One that changed is read when two looks in
@@ -83,7 +83,7 @@ def sight_file(path: Path) -> Sighting:
 
 
 class Folder:
-    """Looks at one folder. Not thread-safe; its calls block, and may for long on a network mount."""
+    """Looks at one folder. Not thread-safe; on a network mount its calls may block for long."""
 
     def __init__(
         self, path: Path, *, settle_s: float, clock: Callable[[], float] = time.monotonic
@@ -203,16 +203,12 @@ def _cannot_be_read(exc: OSError) -> str:
     return f"it cannot be read ({exc.strerror or exc})"
 
 
-def _header(
-    start: bytes, length: int, size_bytes: int
-) -> tuple[dict[str, Any], str]:
+def _header(start: bytes, length: int, size_bytes: int) -> tuple[dict[str, Any], str]:
     """A file's header, and what is wrong with the file's length; "" = it is complete."""
-    if size_bytes < 8:
-        return {}, f"it is cut short: {size_bytes} bytes"
     if length > _LARGEST_HEADER_BYTES:
         return {}, "it is not a safetensors file"
-    if len(start) < length:
-        return {}, f"it is cut short: {size_bytes} bytes of more than {8 + length}"
+    if size_bytes < 8 or len(start) < length:
+        return {}, f"it is cut short: {size_bytes} bytes"
     try:
         header = json.loads(start)
         ends = [

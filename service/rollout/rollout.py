@@ -31,7 +31,7 @@ from service.errors import (
 from service.metrics import Metrics, ReloadResult
 from service.rollout.folder import Folder, Sighting
 from service.rollout.gate import Gate
-from service.rollout.pin import Remembered, read_remembered, write_remembered
+from service.rollout.remembered import Remembered, read_remembered, write_remembered
 from service.students import in_thread
 
 if TYPE_CHECKING:  # loading torch takes seconds

@@ -1,4 +1,4 @@
-"""What is served first: at the start there is no time for the whole gate, and nothing to compare with.
+"""What is served first: there is no time for the whole gate, and nothing to compare with.
 
 The model that the folder remembers as pinned or served, then the newest ones; the first that can be
 loaded and makes no picture of the golden set worse. Else the student that the settings name.
@@ -15,19 +15,21 @@ from typing import TYPE_CHECKING
 from service.errors import CheckpointError
 from service.rollout.folder import Folder, Sighting
 from service.rollout.gate import Gate
-from service.rollout.pin import Remembered, read_remembered
+from service.rollout.remembered import Remembered, read_remembered
 
 if TYPE_CHECKING:
     from service.model.sharpener import Sharpener
 
-__all__ = ["first_choices", "load_first"]
+__all__ = ["choose_first", "first_choices"]
 
 _LOGGER = logging.getLogger(__name__)
 _MAX_TRIED = 3
 _LOOK_LIMIT_S = 3.0  # a mount that hangs does not keep the service from starting
 
 
-def load_first(folder: Path, *, own: Path, load: Callable[[Path], Sharpener], gate: Gate) -> Sharpener:
+def choose_first(
+    folder: Path, *, own: Path, load: Callable[[Path], Sharpener], gate: Gate
+) -> Sharpener:
     """Loads what is to be served first.
 
     Args:
