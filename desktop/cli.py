@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from desktop.commands.models import add_models_command
 from service.cli import add_serve_command, new_parser, run_command
 from service.key_command import add_key_command
 
@@ -19,4 +20,5 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser, commands = new_parser()
     add_serve_command(commands)
     add_key_command(commands)
+    add_models_command(commands)
     return run_command(parser, argv)

@@ -41,6 +41,7 @@ Route = Literal["/sharpen", "/stream"]
 # may be; taken by hand past the gate; a bug.
 ReloadResult = Literal["activated", "invalid", "refused", "forced", "error"]
 
+_BUNDLED = ("nano", "small", "base")
 _RATE_WINDOW_S = 5.0
 _BATCH_BUCKETS = (1, 2, 3, 4, 6, 8, 12, 16)
 _SHARE_BUCKETS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
@@ -266,10 +267,12 @@ class Metrics:
         if kind == "frame":
             self._batch_size.observe(sharpened.batch)
             self._still_share.observe(sharpened.still_share)
-            rung = sharpened.student, sharpened.scale
+            # Checkpoints come and go, and a label stays: only the bundled ones have their own.
+            student = sharpened.student if sharpened.student in _BUNDLED else "own"
+            rung = student, sharpened.scale
             if rung not in self._rung_counters:
                 scale_percent = f"{sharpened.scale:.0%}"[:-1]
-                self._rung_counters[rung] = self._rungs.labels(sharpened.student, scale_percent)
+                self._rung_counters[rung] = self._rungs.labels(student, scale_percent)
             self._rung_counters[rung].inc()
 
     def note_sharpened(self, route: Route, times: StageTimes) -> None:
