@@ -60,6 +60,7 @@ def create_app(settings: Settings, sharpener: Sharpener | None = None) -> FastAP
             Either way it is warmed up before the first request is taken.
     """
     metrics = Metrics()
+    closing = contextlib.ExitStack()  # what takes a while to end
     engine = Engine(
         max_waiting_images=settings.max_waiting_images,
         max_pixels_per_s=settings.max_pixels_per_s,
@@ -98,6 +99,7 @@ def create_app(settings: Settings, sharpener: Sharpener | None = None) -> FastAP
             yield
         finally:
             await engine.stop()
+            await asyncio.to_thread(closing.close)
             parts.frame_pool.close()
             parts.image_pool.close()
 
@@ -110,6 +112,12 @@ def create_app(settings: Settings, sharpener: Sharpener | None = None) -> FastAP
         docs_url=None,
         redoc_url=None,
     )
+    if settings.trace_share:
+        from service.traces import Traces, otlp_provider  # an extra
+
+        traces = Traces(settings.trace_share, otlp_provider())
+        metrics.on_sharpened = traces.note
+        closing.callback(traces.close)
     app.state.parts = parts
     app.state.access = Access(settings, on_refused=metrics.note_refused)
     app.include_router(router)
