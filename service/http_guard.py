@@ -49,6 +49,7 @@ class GuardedHttp(HttpToolsProtocol):
         _loop: asyncio.AbstractEventLoop | None = None,
     ) -> None:
         super().__init__(config, server_state, app_state, _loop)
+        self.access_log = False  # it would tell queries, and with them tokens: see request_log
         self.waiting_since_s: float | None = None  # for the headers; None while there is a request
         self._header_bytes = 0
         self._header_count = 0
