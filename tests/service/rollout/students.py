@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import cv2
+import numpy as np
 import torch
 
 from service.codec import ImageArray
@@ -82,5 +82,4 @@ class CheckpointDouble(FakeSharpener):
         lane: int | None = None,  # noqa: ARG002
     ) -> ImageArray:
         """(H, W, 3) uint8 RGB -> the same, brighter by the harm."""
-        brighter: ImageArray = cv2.add(image, (self._harm,) * 3)
-        return brighter
+        return np.clip(image.astype(np.int16) + self._harm, 0, 255).astype(np.uint8)
