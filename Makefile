@@ -11,12 +11,14 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 SHARED := $(VENV)/.installed-service
 DEVELOPER := $(VENV)/.installed-developer
 
-.PHONY: serve test check format bench report gallery train train-smoke help
+.PHONY: serve test check audit fuzz format bench report gallery train train-smoke help
 
 help:
 	@echo "make serve   start the service on http://127.0.0.1:8000"
 	@echo "make test    run the tests"
-	@echo "make check   lint, format and type check"
+	@echo "make check   lint, format, types, bandit, audit"
+	@echo "make audit   look dependencies up in the lists of known holes"
+	@echo "make fuzz    a thousand requests made up from the OpenAPI description"
 	@echo "make format  mend what make check finds, where that is mechanical"
 	@echo "make bench   measure speed; writes benchmarks/RESULTS.md"
 	@echo "make report  report card of every shipped student: make report DATA=folder of sharp pictures [CLIPS=folder of videos]"
@@ -52,6 +54,19 @@ check: $(DEVELOPER)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/bandit --quiet --configfile pyproject.toml --recursive clearcall desktop service trainer
+	@$(MAKE) --no-print-directory audit
+
+# pip-audit asks a service on the internet for known holes; where that cannot be reached, it says so and
+# fails nothing.
+audit: $(DEVELOPER)
+	@if $(BIN)/python -c 'import urllib.request as r; r.urlopen("https://pypi.org/pypi/pip/json", timeout=5)' 2>/dev/null; \
+		then $(BIN)/pip-audit --skip-editable; \
+		else echo "pip-audit: no answer from pypi.org, dependencies were not looked up"; fi
+
+# A thousand and more requests made up from the OpenAPI description.
+fuzz: $(DEVELOPER)
+	$(BIN)/python -m tests.contract.fuzz
 
 format: $(DEVELOPER)
 	$(BIN)/ruff check --fix .

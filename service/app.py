@@ -63,6 +63,7 @@ def create_app(settings: Settings, sharpener: Sharpener | None = None) -> FastAP
             Either way it is warmed up before the first request is taken.
     """
     metrics = Metrics()
+    closing = contextlib.ExitStack()  # what takes a while to end
     engine = Engine(
         max_waiting_images=settings.max_waiting_images,
         max_pixels_per_s=settings.max_pixels_per_s,
@@ -107,6 +108,7 @@ def create_app(settings: Settings, sharpener: Sharpener | None = None) -> FastAP
                 yield
         finally:
             await engine.stop()
+            await asyncio.to_thread(closing.close)
             parts.frame_pool.close()
             parts.image_pool.close()
 
@@ -119,6 +121,12 @@ def create_app(settings: Settings, sharpener: Sharpener | None = None) -> FastAP
         docs_url=None,
         redoc_url=None,
     )
+    if settings.trace_share:
+        from service.traces import Traces, otlp_provider  # an extra
+
+        traces = Traces(settings.trace_share, otlp_provider())
+        metrics.on_sharpened = traces.note
+        closing.callback(traces.close)
     app.state.parts = parts
     app.state.rollout = None
     app.include_router(router)

@@ -15,9 +15,17 @@ from typing import Any
 
 from service.settings import Settings
 
-__all__ = ["REQUEST_ID", "JsonFormatter", "TextFormatter", "log_config", "without_secrets"]
+__all__ = [
+    "REQUEST_ID",
+    "TRACE_PARENT",
+    "JsonFormatter",
+    "TextFormatter",
+    "log_config",
+    "without_secrets",
+]
 
 REQUEST_ID: ContextVar[str] = ContextVar("clearcall_request_id", default="")
+TRACE_PARENT: ContextVar[str] = ContextVar("clearcall_trace_parent", default="")
 
 _SECRET = re.compile(
     r"(?i)(\btoken=|\bauthorization\W{1,6}(?:bearer\s+|basic\s+)?|\bbearer\s+|\bx-api-key\W{1,6})"

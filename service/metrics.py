@@ -99,6 +99,7 @@ class Metrics:
     """All that Prometheus can scrape of one app."""
 
     def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self.on_sharpened: Callable[[Route, StageTimes], None] | None = None  # traces
         self.registry = CollectorRegistry()
         registry = self.registry
         self.frames_received = Counter(
@@ -281,6 +282,8 @@ class Metrics:
         histograms = self._stage_histograms[route]
         for stage, time_ms in times.items_ms():
             histograms[stage].observe(time_ms / 1000)
+        if self.on_sharpened is not None:
+            self.on_sharpened(route, times)
 
     def text(self) -> bytes:
         """The exposition in Prometheus' text format."""

@@ -17,7 +17,7 @@ from urllib.parse import quote
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.logs import REQUEST_ID
+from service.logs import REQUEST_ID, TRACE_PARENT
 from service.problems import problem_response
 
 __all__ = ["REQUEST_ID_HEADER", "RequestLog"]
@@ -41,9 +41,11 @@ class RequestLog:
         if scope["type"] not in ("http", "websocket"):
             await self._app(scope, receive, send)
             return
-        asked_id = Headers(scope=scope).get(REQUEST_ID_HEADER, "")
+        headers = Headers(scope=scope)
+        asked_id = headers.get(REQUEST_ID_HEADER, "")
         request_id = asked_id if _SANE_ID.fullmatch(asked_id) else secrets.token_hex(8)
         context = REQUEST_ID.set(request_id)
+        TRACE_PARENT.set(headers.get("traceparent", ""))
         facts: dict[str, Any] = {}
         scope.setdefault("extensions", {})["clearcall.request"] = facts
         started_s = time.perf_counter()
@@ -64,9 +66,9 @@ class RequestLog:
         try:
             await self._app(scope, receive, send_with_id)
         except Exception as exc:
-            _ERRORS.error("a request failed", exc_info=exc)
             if scope["type"] != "http" or status is not None:
-                raise
+                raise  # uvicorn logs it, unless the client has left
+            _ERRORS.error("a request failed", exc_info=exc)
             answer = problem_response(
                 500,
                 code="internal",

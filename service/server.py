@@ -23,7 +23,7 @@ __all__ = ["Server", "bind", "server_config", "url_of"]
 _GRACE_S = 2  # for what is left of requests and close handshakes after the drain
 _LOOK_S = 0.1  # how often a second Ctrl+C is looked for while the service drains
 _PING_S = 20.0
-_EVERY_ADDRESS = ("0.0.0.0", "::")
+_EVERY_ADDRESS = ("0.0.0.0", "::")  # nosec B104 - compared with, not bound to
 # How much of the results may wait unsent in the kernel: more would be old frames, piling up for a
 # client that reads slowly.
 _MAX_UNSENT_BYTES = 32 * 1024
@@ -65,7 +65,7 @@ def server_config(app: FastAPI, settings: Settings) -> uvicorn.Config:
         app,
         log_level=settings.log_level,
         log_config=log_config(settings),
-        access_log=False,  # see request_log: this one would log tokens
+        access_log=False,
         server_header=False,
         forwarded_allow_ips=list(settings.trusted_proxies),
         http=guarded_http(
