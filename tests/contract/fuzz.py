@@ -87,7 +87,12 @@ def _fuzz_operation(operation: Any, seen: Counter[tuple[str, int]], cases: int) 
 @contextmanager
 def served() -> Iterator[Live]:
     """A service that wants a key, with the stand-in model."""
-    with serve(api_keys=hash_of(_KEY), admin_keys=hash_of(make_key()), log_level="error") as live:
+    with serve(
+        api_keys=hash_of(_KEY),
+        admin_keys=hash_of(make_key()),
+        max_bad_requests_per_minute=0,
+        log_level="error",
+    ) as live:
         yield live
 
 
