@@ -130,11 +130,9 @@ def create_app(settings: Settings, sharpener: Sharpener | None = None) -> FastAP
         closing.callback(traces.close)
     app.state.parts = parts
     app.state.rollout = None
-    app.include_router(router)
-    app.include_router(models_router)
     app.state.access = Access(settings, on_refused=metrics.note_refused)
-    app.include_router(router)
-    app.include_router(access_router)
+    for each in (router, models_router, access_router):
+        app.include_router(each)
     app.mount("/static", StaticFiles(directory=WEB_FOLDER, check_dir=False), name="static")
     _add_docs(app)
     # The last one added is the outermost.
