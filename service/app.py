@@ -133,7 +133,6 @@ def create_app(settings: Settings, sharpener: Sharpener | None = None) -> FastAP
     app.include_router(router)
     app.include_router(models_router)
     app.state.access = Access(settings, on_refused=metrics.note_refused)
-    app.include_router(router)
     app.include_router(access_router)
     app.mount("/static", StaticFiles(directory=WEB_FOLDER, check_dir=False), name="static")
     _add_docs(app)
