@@ -21,7 +21,7 @@ from service.quota import Buckets, address_group
 __all__ = ["FloodBrake"]
 
 _CODE = "too-many-bad-requests"
-_HEALTH = "/health/"
+_WATCHED = ("/health/", "/metrics")
 _LEFT = 499  # the client did, which is no fault
 
 
@@ -50,7 +50,7 @@ class FloodBrake:
         if (
             not self._per_minute
             or scope["type"] not in ("http", "websocket")
-            or scope["path"].startswith(_HEALTH)  # an orchestrator must not be misled
+            or scope["path"].startswith(_WATCHED)  # who watches must go on seeing
         ):
             await self._app(scope, receive, send)
             return
