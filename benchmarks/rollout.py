@@ -113,6 +113,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--swaps", type=int, default=1000, help="of them (default: 1000)")
     parser.add_argument("--streams", type=int, default=2, help="at a time (default: 2)")
     parser.add_argument("--fps", type=float, default=10.0, help="of each (default: 10)")
+    parser.add_argument(
+        "--seconds", type=float, default=7200.0, help="after which no more are made (default: 7200)"
+    )
     parser.add_argument("--student", choices=("nano", "small", "base"), help="instead of tiny ones")
     arguments = parser.parse_args(argv)
     if arguments.student:
@@ -127,7 +130,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         with running_service("nano", **settings) as service:
             report = asyncio.run(
                 swap_under_load(
-                    service, maker.make, arguments.swaps, arguments.streams, arguments.fps
+                    service,
+                    maker.make,
+                    arguments.swaps,
+                    streams=arguments.streams,
+                    fps=arguments.fps,
+                    seconds=arguments.seconds,
                 )
             )
     faults = report.faults()
@@ -165,9 +173,15 @@ class _Maker:
 
 
 async def swap_under_load(
-    service: Service, make: Callable[[int], None], swaps: int, streams: int, fps: float
+    service: Service,
+    make: Callable[[int], None],
+    swaps: int,
+    *,
+    streams: int,
+    fps: float,
+    seconds: float,
 ) -> RolloutReport:
-    """Replaces the served checkpoint `swaps` times while streams and uploads go on."""
+    """Replaces the served checkpoint `swaps` times, for `seconds` at most, while it is used."""
     report = RolloutReport()
     stop = asyncio.Event()
     begun_s = time.monotonic()
@@ -177,6 +191,7 @@ async def swap_under_load(
                 group.create_task(_stream(service.url, report, stop, fps))
             group.create_task(_upload(client, report, stop))
             group.create_task(_swap(client, service, report, make=make, swaps=swaps, stop=stop))
+            group.create_task(_stop_after(stop, seconds))
         report.seconds = round(time.monotonic() - begun_s, 1)
     scraped = _settled(service.url)
     report.is_balanced = scraped.is_balanced and not any(scraped.dropped.values())
@@ -192,9 +207,11 @@ async def _swap(
     swaps: int,
     stop: asyncio.Event,
 ) -> None:
-    every = max(1, swaps // 10)
+    every = min(100, max(1, swaps // 10))
     try:
         for number in range(1, swaps + 1):
+            if stop.is_set():
+                return
             before = await _model_id(client)
             begun_s = time.monotonic()
             make(number)
@@ -215,6 +232,12 @@ async def _swap(
                 print(report.footprints[-1], file=sys.stderr, flush=True)
     finally:
         stop.set()
+
+
+async def _stop_after(stop: asyncio.Event, seconds: float) -> None:
+    with contextlib.suppress(TimeoutError):
+        await asyncio.wait_for(stop.wait(), seconds)
+    stop.set()
 
 
 async def _model_id(client: httpx.AsyncClient) -> str:

@@ -25,6 +25,9 @@ class CallFailed(ClearcallError):
     code = "call-failed"
     title = "The service did not do it"
 
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"models: {reason}")
+
 
 def list_models(server: str, *, api_key: str | None = None) -> dict[str, Any]:
     """What `GET /models` says.

@@ -164,6 +164,13 @@ class Access:
                 raise AdminOnly
             raise self._note_wrong_key(connection)
 
+    def has_right_key(self, connection: HTTPConnection) -> bool:
+        """Whether a key in use came, or a token of one; nothing is counted."""
+        if (key := _key_of(connection)) is not None:
+            return (self._admin_keys.find(key) or self._keys.find(key)) is not None
+        token = connection.query_params.get("token")
+        return token is not None and self._key_of_token(token) is not None
+
     @contextlib.contextmanager
     def stream_place(self, caller: Caller) -> Iterator[None]:
         """A place for one stream of a caller.
@@ -197,14 +204,19 @@ class Access:
         token = connection.query_params.get("token") if takes_token else None
         if token is None:
             raise KeyMissing
+        caller = self._key_of_token(token)
+        if caller is None:
+            raise TokenWrong
+        return caller
+
+    def _key_of_token(self, token: str) -> Caller | None:
         key_id = self._mint.check(token)
-        found = None if key_id is None else self._keys.with_id(key_id)
-        if found is not None:
+        if key_id is None:
+            return None
+        if (found := self._keys.with_id(key_id)) is not None:
             return _caller(found)
-        found = None if key_id is None else self._admin_keys.with_id(key_id)
-        if found is not None:
-            return _caller(found, is_admin=True)
-        raise TokenWrong
+        found = self._admin_keys.with_id(key_id)
+        return None if found is None else _caller(found, is_admin=True)
 
     def _note_wrong_key(self, connection: HTTPConnection) -> AccessRefused:
         address = address_group(_host_of(connection))

@@ -17,7 +17,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from typing import Any
+from typing import Any, cast
 
 from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
@@ -32,6 +32,26 @@ _STALLED_S = 30.0  # an answer of which not a byte is taken; a body after its an
 _LOOK_S = 0.5
 _TELL_EVERY_S = 10.0
 _REASONS = {408: b"Request Timeout", 431: b"Request Header Fields Too Large"}
+
+
+class _Quiet:
+    """A transport that may be written to after its end.
+
+    uvloop's raises until uvicorn has heard of it, so that clients who leave would fill the log with
+    tracebacks.
+    """
+
+    def __init__(self, transport: asyncio.Transport) -> None:
+        self._transport = transport
+
+    def write(self, data: bytes) -> None:
+        """Writes, as long as somebody is there."""
+        if not self._transport.is_closing():
+            self._transport.write(data)
+
+    def __getattr__(self, name: str) -> Any:
+        """All else is the transport's."""
+        return getattr(self._transport, name)
 
 
 class GuardedHttp(HttpToolsProtocol):
@@ -102,7 +122,10 @@ class GuardedHttp(HttpToolsProtocol):
         self._header_bytes = self._header_count = 0
         self._has_body = True
         self._answered_s = None
+        before = self.cycle
         super().on_headers_complete()
+        if self.cycle is not before:  # it is none for a WebSocket
+            self.cycle.transport = cast("asyncio.Transport", _Quiet(self.transport))
 
     def on_body(self, body: bytes) -> None:
         """Part of one."""

@@ -66,9 +66,9 @@ class RequestLog:
         try:
             await self._app(scope, receive, send_with_id)
         except Exception as exc:
-            _ERRORS.error("a request failed", exc_info=exc)
             if scope["type"] != "http" or status is not None:
-                raise
+                raise  # uvicorn logs it, unless the client has left
+            _ERRORS.error("a request failed", exc_info=exc)
             answer = problem_response(
                 500,
                 code="internal",

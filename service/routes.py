@@ -95,7 +95,7 @@ class Parts:
     stream_places: asyncio.Semaphore
 
 
-def _parts(connection: HTTPConnection) -> Parts:
+async def _parts(connection: HTTPConnection) -> Parts:  # async: no thread is asked for it
     parts = connection.app.state.parts
     assert isinstance(parts, Parts)
     return parts

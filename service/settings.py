@@ -254,6 +254,13 @@ class Settings(BaseSettings):
         description="requests and opened streams of one key (of one address where no key is "
         "needed) in a minute; 0 to 1e6, 0 = no limit",
     )
+    max_bad_requests_per_minute: int = Field(
+        default=600,
+        ge=0,
+        le=1_000_000,
+        description="requests of one address that may be answered with 400 to 499 in a minute, "
+        "before it gets 429 for all that come without a right key; 0 to 1e6, 0 = no limit",
+    )
     max_streams_per_key: int = Field(
         default=0,
         ge=0,

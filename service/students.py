@@ -11,6 +11,7 @@ left out from then on. `unload` frees the smaller ones; the next that asks loads
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import threading
 from collections.abc import Callable, Sequence
@@ -156,11 +157,11 @@ async def in_thread(call: Callable[[], T], *, name: str = "clearcall-engine-load
 
     def run() -> None:
         try:
-            value = call()
+            outcome: tuple[T | None, Exception | None] = call(), None
         except Exception as exc:
-            loop.call_soon_threadsafe(_settle, answer, None, exc)
-        else:
-            loop.call_soon_threadsafe(_settle, answer, value, None)
+            outcome = None, exc
+        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
+            loop.call_soon_threadsafe(_settle, answer, *outcome)
 
     threading.Thread(target=run, name=name, daemon=True).start()
     return await answer

@@ -43,6 +43,7 @@ LATEST = "latest"  # in the place of an id: no pin, the last that arrived
 
 _LOGGER = logging.getLogger(__name__)
 _MAX_REMEMBERED = 1_000
+_LOOK = "clearcall-look"  # the threads that touch the folder
 
 Load = Callable[[Path], "Sharpener"]
 
@@ -59,11 +60,11 @@ class RolloutFacts:
 
 
 class _Refused(Exception):
-    """A checkpoint that is not taken, with what it counts as."""
+    """A checkpoint that is not taken, with what it counts as; None = it will be seen anew."""
 
-    def __init__(self, result: ReloadResult, reason: str) -> None:
+    def __init__(self, result: ReloadResult | None, reason: str) -> None:
         super().__init__(reason)
-        self.result: ReloadResult = result
+        self.result = result
 
 
 class Rollout:
@@ -148,7 +149,7 @@ class Rollout:
         async with self._changing:
             await self._look()
             if model_id == LATEST:
-                self._remember(pinned=None)
+                await self._remember(None)
                 self._served_arrival = 0
                 await self._follow()
                 return
@@ -160,7 +161,7 @@ class Rollout:
                     await self._take(target, is_forced=is_forced)
                 except _Refused as exc:
                     raise ModelRefused(f"{model_id}: {exc}. {self._served_id} stays.") from exc
-            self._remember(pinned=model_id)
+            await self._remember(model_id)
 
     def listing(self) -> dict[str, Any]:
         """All models that can be activated or were refused, as JSON: see docs/checkpoints.md."""
@@ -209,7 +210,7 @@ class Rollout:
             return self._folder.look(), read_remembered(self._folder.path)
 
         # A thread of its own: a mount that hangs keeps no thread that others wait for.
-        self._sightings, remembered = await in_thread(look, name="clearcall-look")
+        self._sightings, remembered = await in_thread(look, name=_LOOK)
         if remembered is not None and self._is_remembering:
             # Set by another service on the same folder, or before this one started.
             self._remembered = remembered
@@ -267,8 +268,8 @@ class Rollout:
         try:
             await self._load_and_swap(target, is_forced=is_forced)
         except _Refused as exc:
-            self._note(target, exc.result, str(exc))
-            if exc.result != "error":
+            if exc.result is not None:
+                self._note(target, exc.result, str(exc))
                 self._refuse(target.digest, str(exc))
             raise
         self._refusals.pop(target.digest, None)
@@ -278,7 +279,11 @@ class Rollout:
         self._metrics.describe_model(
             model=self._served_id, device=model.device, backend=model.backend
         )
-        self._remember(pinned=self._remembered.pinned)
+        # Another service on the folder may just have set a pin.
+        remembered = await in_thread(lambda: read_remembered(self._folder.path), name=_LOOK)
+        if remembered is None or not self._is_remembering:
+            remembered = self._remembered
+        await self._remember(remembered.pinned)
 
     async def _load_and_swap(self, target: Sighting, *, is_forced: bool) -> None:
         try:
@@ -307,7 +312,7 @@ class Rollout:
         def load_and_warm_up() -> Sharpener:
             sharpener = self._load(target.path)
             if sharpener.checkpoint.digest != target.digest:
-                raise _Refused("error", "it was replaced while it was loaded")
+                raise _Refused(None, "it was replaced while it was loaded; try again")
             sharpener.warm_up()
             return sharpener
 
@@ -333,9 +338,11 @@ class Rollout:
         else:
             _LOGGER.warning("%s (%s) is not served: %s", target.name, model, reason)
 
-    def _remember(self, *, pinned: str | None) -> None:
-        self._remembered = Remembered(pinned, self._served_id)
-        is_written = write_remembered(self._folder.path, self._remembered)
+    async def _remember(self, pinned: str | None) -> None:
+        remembered = self._remembered = Remembered(pinned, self._served_id)
+        is_written = await in_thread(
+            lambda: write_remembered(self._folder.path, remembered), name=_LOOK
+        )
         if self._is_remembering and not is_written:
             _LOGGER.warning(
                 "%s cannot be written: a pin holds only until this service ends", self._folder.path

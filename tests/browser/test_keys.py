@@ -9,6 +9,7 @@ import pytest
 from playwright.sync_api import Browser, expect
 
 from service.keys import hash_of, make_key
+from tests.browser.accessibility import check_accessibility
 from tests.browser.pages import choose_file, open_page, until
 from tests.service.live import Live, serve
 
@@ -30,6 +31,7 @@ def test_the_page_asks_for_the_key_once_and_streams_with_it(browser: Browser, lo
         page.on("websocket", lambda socket: addresses.append(socket.url))
         page.goto(locked.url)
         expect(page.locator("#key-form")).to_be_visible()
+        check_accessibility(page, "a key is asked for")
         expect(page.locator("#key")).to_be_focused()
         page.locator("#key").fill("clearcall_not-the-key")
         page.locator("#key").press("Enter")

@@ -146,6 +146,15 @@ def test_a_stream_opens_with_a_key_or_a_token_of_one(client: Served) -> None:
     assert refusal(client, f"?token={KEY}") == (401, "token-wrong")
 
 
+def test_a_refused_stream_is_no_error_in_the_log(
+    client: Served, caplog: pytest.LogCaptureFixture
+) -> None:
+    logging.getLogger("uvicorn.error").propagate = True  # for caplog
+    with caplog.at_level(logging.ERROR):
+        assert refusal(client) == (401, "key-missing")
+    assert not [record for record in caplog.records if record.levelno >= logging.ERROR]
+
+
 def test_a_key_that_is_gone_takes_its_tokens_with_it(tmp_path: Path) -> None:
     ticks = itertools.count(step=10)
     file = tmp_path / "keys"

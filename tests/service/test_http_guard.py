@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import select
 import socket
 import time
 from collections.abc import Iterator
+from unittest.mock import Mock
 
 import httpx
 import pytest
 
-from service.http_guard import MAX_HEADER_BYTES, MAX_HEADERS
+from service.http_guard import MAX_HEADER_BYTES, MAX_HEADERS, _Quiet
 from tests.service.live import Live, eventually, serve
 
 REQUEST = b"GET /health/live HTTP/1.1\r\nHost: x\r\n"
@@ -112,3 +114,15 @@ def _half_open(live: Live) -> list[object]:
         for connection in list(live.server.server_state.connections)
         if getattr(connection, "waiting_since_s", None) is not None
     ]
+
+
+def test_nothing_is_written_to_a_transport_that_is_over() -> None:
+    transport = Mock(asyncio.Transport)
+    transport.is_closing.return_value = False
+    quiet = _Quiet(transport)
+    quiet.write(b"a")
+    transport.is_closing.return_value = True
+    quiet.write(b"b")
+    quiet.close()
+    transport.write.assert_called_once_with(b"a")
+    transport.close.assert_called_once()

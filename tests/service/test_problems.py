@@ -31,8 +31,10 @@ from service.problems import describe_problems, problem_for
 
 
 def leaves(kind: type[ClearcallError] = ClearcallError) -> Iterator[type[ClearcallError]]:
+    """The service's; the commands for files and cameras have some of their own."""
     for child in kind.__subclasses__():
-        yield from leaves(child) if child.__subclasses__() else (child,)
+        if child.__module__ == errors.__name__:
+            yield from leaves(child) if child.__subclasses__() else (child,)
 
 
 def instance(kind: type[ClearcallError]) -> ClearcallError:

@@ -68,6 +68,7 @@ def test_the_access_log_tells_who_and_what_and_no_secret(
             stream.recv()
         eventually(lambda: "ended" in caplog.text)
         client.get("/no%0Awhere%20")
+        eventually(lambda: "no%0Awhere" in caplog.text)
     ours = [record for record in caplog.records if record.name == "service.access_log"]
     facts = [record.__dict__["facts"] for record in ours]
     told = [(fact["key"], fact["method"], fact["path"], fact["status"]) for fact in facts]
