@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
+import numpy.typing as npt
 import pytest
 
 from service.errors import RequestInvalid
 from service.scaling import Resize, scaled_to, upscaled_size
 from tests.service.pictures import landscape
+
+Samples = npt.NDArray[Any]
 
 
 @pytest.mark.parametrize(
@@ -28,7 +33,7 @@ def test_other_sizes_are_refused_with_what_is_meant(text: str) -> None:
 
 @pytest.mark.parametrize("number", [np.uint8, np.uint16])
 def test_scaling_keeps_the_type_and_makes_the_size(number: type) -> None:
-    image = landscape().astype(number)
+    image: Samples = landscape().astype(number)
     for size in ((24, 32), (96, 128), (10, 200)):
         assert scaled_to(image, size).shape == (*size, 3)
         assert scaled_to(image, size).dtype == number
