@@ -211,7 +211,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     for result in results:
         print(
             f"| {result.name} | {result.p95_ms:.1f} ms | {result.ratio:.2f} | "
-            f"{result.best_ms:.1f} ms | {result.best_ratio:.2f} | {result.fps:.1f} | {result.told} |"
+            f"{result.best_ms:.1f} ms | {result.best_ratio:.2f} | {result.fps:.1f} | "
+            f"{result.told} |"
         )
     return 0
 
