@@ -7,6 +7,9 @@ strength and the pictures' descriptions, and returns the same shape and type. Al
 levels to levels is in one graph that every backend runs whole: nothing is left to be done
 differently by one of them. The correction is rounded to whole levels before it is added, so that a
 level that needs none stays what it is in half precision too.
+
+Pictures of 16 bits go through `run_fine`, in levels with fractions and without the rounding: steps
+of a whole level are what 16 bits are there to avoid.
 """
 
 from __future__ import annotations
@@ -14,6 +17,7 @@ from __future__ import annotations
 import copy
 import functools
 import importlib.util
+import threading
 import warnings
 from typing import Any, Literal, Protocol
 
@@ -33,6 +37,7 @@ __all__ = [
     "PRECISIONS",
     "Backend",
     "DescriptionGraph",
+    "FineGraph",
     "ImageGraph",
     "LumaGraph",
     "OpenVinoBackend",
@@ -83,6 +88,17 @@ class Backend(Protocol):
         """(N, H, W, 3) uint8 RGB -> the same; H and W multiples of the network's size multiple."""
         ...
 
+    def run_fine(
+        self,
+        levels: FloatArray,
+        strength: float,
+        description: FloatArray,
+        *,
+        lane: int | None = None,
+    ) -> FloatArray:
+        """As `run`, of (N, H, W, 3) fp32 RGB in levels with fractions, 0 to 255."""
+        ...
+
 
 class ImageGraph(nn.Module):
     """From uint8 images to uint8 images through a network, as one traceable module.
@@ -108,6 +124,29 @@ class ImageGraph(nn.Module):
             seen = torch.round(luma_of(levels))
         sharpened: Tensor = levels + self.correction(seen, strength, description)
         return sharpened.clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1)
+
+
+class FineGraph(nn.Module):
+    """From levels with fractions to levels with fractions, see `ImageGraph`."""
+
+    def __init__(
+        self,
+        network: StudentNetEnhanced,
+        *,
+        is_stronger: bool,
+        precision: torch.dtype = torch.float32,
+    ) -> None:
+        super().__init__()
+        self.correction = _Correction(
+            network, is_stronger=is_stronger, precision=precision, is_whole=False
+        )
+
+    def forward(self, levels: Tensor, strength: Tensor, description: Tensor) -> Tensor:
+        """(N, H, W, 3) fp32 RGB in levels, a scalar and (N, D) -> (N, H, W, 3) likewise."""
+        planes = levels.permute(0, 3, 1, 2)
+        seen = luma_of(planes) if self.correction.network.config.colour == "luma" else planes
+        sharpened: Tensor = planes + self.correction(seen, strength, description)
+        return sharpened.clamp(0, 255).permute(0, 2, 3, 1)
 
 
 class LumaGraph(nn.Module):
@@ -145,7 +184,7 @@ class DescriptionGraph(nn.Module):
 
 
 class _Correction(nn.Module):
-    """The network's correction in whole levels, by a strength.
+    """The network's correction in levels, whole ones unless told otherwise, by a strength.
 
     A strength of 1 is the correction as trained, less is a part of it. More of it may take no
     position beyond the brightest and darkest of its 3x3 neighbours as trained: contours become
@@ -153,26 +192,35 @@ class _Correction(nn.Module):
     """
 
     def __init__(
-        self, network: StudentNetEnhanced, *, is_stronger: bool, precision: torch.dtype
+        self,
+        network: StudentNetEnhanced,
+        *,
+        is_stronger: bool,
+        precision: torch.dtype,
+        is_whole: bool = True,
     ) -> None:
         super().__init__()
         self.network = network.in_levels()
         self.is_stronger = is_stronger
         self.precision = precision
+        self.is_whole = is_whole
 
     def forward(self, seen: Tensor, strength: Tensor, description: Tensor) -> Tensor:
-        """(N, planes, H, W) in levels -> the same, whole numbers; the sum may be out of range."""
+        """(N, planes, H, W) in levels -> the same; the sum may be out of range."""
         correction = self.network.correction(
             seen.to(self.precision), description.to(self.precision)
         ).float()
         if not self.is_stronger:
-            return torch.round(correction * strength)
+            return self._rounded(correction * strength)
         trained = (seen + correction).clamp(0, 255)
         highest = F.max_pool2d(trained, 3, stride=1, padding=1)
         lowest = -F.max_pool2d(-trained, 3, stride=1, padding=1)
         stronger = seen + correction * strength
         limited = torch.minimum(torch.maximum(stronger, lowest), highest)
-        return torch.round(limited - seen)
+        return self._rounded(limited - seen)
+
+    def _rounded(self, correction: Tensor) -> Tensor:
+        return torch.round(correction) if self.is_whole else correction
 
 
 class TorchBackend:
@@ -206,6 +254,9 @@ class TorchBackend:
         for graph in self._graphs.values():
             graph.to(device=self._device, dtype=number)
             use_channels_last(graph)
+        self._network = network
+        self._fine: dict[bool, FineGraph] = {}
+        self._making_fine = threading.Lock()
 
     def describe(self, images: ImageBatch, *, lane: int | None = None) -> FloatArray:
         assert not lane, "there is one lane"
@@ -229,7 +280,33 @@ class TorchBackend:
             sharpened: ImageBatch = result.contiguous().cpu().numpy()
             return sharpened
 
-    def _on_device(self, images: ImageBatch) -> Tensor:
+    def run_fine(
+        self,
+        levels: FloatArray,
+        strength: float,
+        description: FloatArray,
+        *,
+        lane: int | None = None,  # noqa: ARG002 - nothing is kept between two calls
+    ) -> FloatArray:
+        with torch.inference_mode():
+            described = torch.from_numpy(description).to(self._device)
+            graph = self._fine_graph(strength > 1)
+            result = graph(self._on_device(levels), torch.tensor(strength), described)
+            sharpened: FloatArray = result.contiguous().cpu().numpy()
+            return sharpened
+
+    def _fine_graph(self, is_stronger: bool) -> FineGraph:
+        """Made when it is first needed: few pictures have 16 bits."""
+        with self._making_fine:
+            if is_stronger not in self._fine:
+                number = PRECISIONS[self.precision]
+                graph = FineGraph(self._network, is_stronger=is_stronger, precision=number)
+                graph.to(device=self._device, dtype=number)
+                use_channels_last(graph)
+                self._fine[is_stronger] = graph
+            return self._fine[is_stronger]
+
+    def _on_device(self, images: ImageBatch | FloatArray) -> Tensor:
         writable = np.require(images, requirements=["C", "W"])
         return torch.from_numpy(writable).to(self._device)
 
@@ -265,6 +342,9 @@ class OpenVinoBackend:
                 "the torch backend."
             )
         self._config = network.config
+        self._network = network
+        self._fine: dict[tuple[bool, int | None], Any] = {}
+        self._making_fine = threading.Lock()
         self.precision = _cpu_precision(precision)
         self._options: dict[str, Any] = {
             # Two processes that pin their threads pin them to the same cores.
@@ -350,6 +430,42 @@ class OpenVinoBackend:
         ]
         return each[0][None] if len(each) == 1 else np.stack(each)
 
+    def run_fine(
+        self,
+        levels: FloatArray,
+        strength: float,
+        description: FloatArray,
+        *,
+        lane: int | None = None,
+    ) -> FloatArray:
+        request = self._fine_request(strength > 1, lane)
+        scalar = np.float32(strength)
+        each = [
+            _infer(request, levels[n : n + 1], scalar, description[n : n + 1])[0]
+            for n in range(len(levels))
+        ]
+        return np.concatenate(each)
+
+    def _fine_request(self, is_stronger: bool, lane: int | None) -> Any:
+        """Made when it is first needed: few pictures have 16 bits."""
+        with self._making_fine:
+            if (is_stronger, lane) not in self._fine:
+                side_px = _TRACED_POSITIONS * self._config.unshuffle
+                example = [
+                    torch.zeros(1, side_px, side_px, 3),
+                    torch.tensor(1.0),
+                    torch.zeros(1, DESCRIPTION_LENGTH),
+                ]
+                graph = FineGraph(self._network, is_stronger=is_stronger)
+                model = read_graph(graph, example, [[1, -1, -1, 3], [], [1, DESCRIPTION_LENGTH]])
+                options = dict(self._options)
+                if lane is not None:
+                    options["INFERENCE_NUM_THREADS"] = max(1, self.threads // self.lanes)
+                self._fine[is_stronger, lane] = request_for(
+                    model, precision=self.precision, options=options
+                )
+            return self._fine[is_stronger, lane]
+
 
 def read_graph(graph: nn.Module, example: list[Tensor], shapes: list[list[int]]) -> Any:
     """A traced module as an OpenVINO model, -1 in the inputs' shapes for what varies."""
@@ -396,7 +512,7 @@ def _run_luma(
     return sharpened  # type: ignore[no-any-return]
 
 
-def _infer(request: Any, images: ImageBatch, *more: Any) -> list[Any]:
+def _infer(request: Any, images: ImageBatch | FloatArray, *more: Any) -> list[Any]:
     """The outputs, arrays of their own."""
     inputs = (np.ascontiguousarray(images), *more)
     return list(request.infer(dict(enumerate(inputs)), share_inputs=True).values())

@@ -11,6 +11,8 @@ the picture, and a part of it can be described as the whole is.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -63,14 +65,14 @@ def _starts(length: int) -> npt.NDArray[np.int64]:
     return starts
 
 
-def sample_image(image: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+def sample_image(image: npt.NDArray[Any]) -> npt.NDArray[Any]:
     """The squares of an image (H, W, 3) side by side: height and width are multiples of 64."""
     height, width = image.shape[:2]
     if min(height, width) < SQUARE_PX:
         return image[sampled_places(height)[:, None], sampled_places(width)[None, :]]
     rows, columns = _starts(height), _starts(width)
     # Copied square by square, which takes a tenth of the time of indexing by every row and column.
-    squares = np.empty((len(rows), SQUARE_PX, len(columns), SQUARE_PX, 3), np.uint8)
+    squares = np.empty((len(rows), SQUARE_PX, len(columns), SQUARE_PX, 3), image.dtype)
     for down, top in enumerate(rows):
         for across, left in enumerate(columns):
             square = image[top : top + SQUARE_PX, left : left + SQUARE_PX]

@@ -137,6 +137,17 @@ class GpuBackend(TorchBackend):
             sharpened: ImageBatch = buffers.pinned_result.numpy().copy()
             return sharpened
 
+    def run_fine(
+        self,
+        levels: FloatArray,
+        strength: float,
+        description: FloatArray,
+        *,
+        lane: int | None = None,
+    ) -> FloatArray:
+        with self._in_stream(self._lanes[lane].stream):
+            return super().run_fine(levels, strength, description, lane=lane)
+
     def _buffers(self, at: _Lane, key: _Key) -> _Buffers:
         """The lane's buffers for a size, which is now the most recently used one."""
         at.uses[key] += 1

@@ -2,7 +2,8 @@
 
 Pads to what the network needs (reflected; replicated where a picture is too small to reflect), runs
 the backend's graph, crops. Large pictures go through in overlapping tiles, so that memory stays
-bounded, and piece by piece where other work has to go in between.
+bounded, and piece by piece where other work has to go in between. Pictures of 16 bits are corrected
+in 16 bits: the network sees fractions of levels, and its correction keeps them.
 """
 
 from __future__ import annotations
