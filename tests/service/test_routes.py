@@ -282,6 +282,7 @@ def test_the_model_is_described(client: httpx.Client) -> None:
         "precision": "fp32",
         "default_strength": 1.0,
         "architecture": "fake",
+        "last_reload": None,
     }
 
 
