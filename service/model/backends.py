@@ -465,7 +465,9 @@ class OpenVinoBackend:
                     torch.zeros(1, DESCRIPTION_LENGTH),
                 ]
                 graph = FineGraph(self._network, is_stronger=is_stronger)
-                model = read_graph(graph, example, [[1, -1, -1, 3], [], [1, DESCRIPTION_LENGTH]])
+                shapes = [[1, -1, -1, 3], [], [1, DESCRIPTION_LENGTH]]
+                kind = (FineGraph, self._config, is_stronger)
+                model = read_graph(graph, example, shapes, kind=kind)
                 options = dict(self._options)
                 if lane is not None:
                     options["INFERENCE_NUM_THREADS"] = max(1, self.threads // self.lanes)

@@ -13,7 +13,7 @@ from collections.abc import Generator, Hashable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -38,6 +38,7 @@ BUNDLED_SIZES = ("nano", "small", "base")
 DEFAULT_SIZE = "small"
 _WHOLE_PX = 2560 * 1600  # larger pictures go through in tiles
 _TILE_PX = 1536
+_STEPS_PER_LEVEL = 257  # of 16 bits: 65535 / 255
 # The sides of pictures that are tried before the first real one, (height, width).
 _WARM_UP_SIZES = ((256, 256), (360, 640))
 # Frame sizes that are measured before the first real one, (height, width).
@@ -46,6 +47,8 @@ _MEASURED_FOR_S = 0.2  # or twice, whatever is less
 _NO_VIDEO_MS = 500  # larger frames than those that take so long are not worth the wait at the start
 
 ImageArray = npt.NDArray[np.uint8]
+AnyImage = TypeVar("AnyImage", npt.NDArray[np.uint8], npt.NDArray[np.uint16])
+_Samples: TypeAlias = npt.NDArray[Any]
 Description = npt.NDArray[np.float32]
 _Span: TypeAlias = tuple[slice, slice]
 
@@ -142,31 +145,35 @@ class Sharpener:
         """Multiplications for each pixel of a picture, by which students can be told apart."""
         return self.checkpoint.network.config.multiplications_per_px
 
-    def describe(self, image: ImageArray, *, lane: int | None = None) -> Description:
+    def describe(self, image: _Samples, *, lane: int | None = None) -> Description:
         """How an image is degraded, as far as the student can tell: (1, D) fp32.
 
-        From at most 36 squares of 64 px of it, whatever its size.
+        From at most 36 squares of 64 px of it, whatever its size; uint8, or uint16 in 8 bits.
         """
-        return self._backend.describe(sample_image(image)[None], lane=lane)
+        squares = sample_image(image)
+        if squares.dtype == np.uint16:
+            squares = ((squares.astype(np.uint32) + 128) // _STEPS_PER_LEVEL).astype(np.uint8)
+        return self._backend.describe(squares[None], lane=lane)
 
     def sharpen(
         self,
-        image: ImageArray,
+        image: AnyImage,
         *,
         strength: float | None = None,
         description: Description | None = None,
         lane: int | None = None,
-    ) -> ImageArray:
+    ) -> AnyImage:
         """Sharpens one image.
 
         Args:
-            image: (H, W, 3) uint8 RGB, any size from 1x1 up, contiguous or not; it is not changed.
+            image: (H, W, 3) RGB, uint8 or uint16 (0 to 65535), any size from 1x1 up, contiguous or
+                not; it is not changed.
             strength: 0 (off), 1 (as trained) to 2 (stronger); None = `default_strength`.
             description: of another picture, such as the frame before, to go by; None = its own.
             lane: 0 to `lanes` - 1, while other lanes are at work too; None = the whole machine.
 
         Returns:
-            An image of the same size.
+            An image of the same size and type.
 
         Raises:
             ValueError: the array is not such an image, or the strength is out of range.
@@ -177,17 +184,17 @@ class Sharpener:
             while True:
                 pieces.send(lane)
         except StopIteration as done:
-            sharpened: ImageArray = done.value
+            sharpened: AnyImage = done.value
             return sharpened
 
     def pieces(
         self,
-        image: ImageArray,
+        image: AnyImage,
         *,
         strength: float | None = None,
         description: Description | None = None,
         tile_px: int | None = None,
-    ) -> Generator[None, int | None, ImageArray]:
+    ) -> Generator[None, int | None, AnyImage]:
         """Sharpens one image piece by piece, for an owner who has other work in between.
 
         Yields before each piece, is sent the lane for it, and returns the sharpened image at last.
@@ -201,8 +208,11 @@ class Sharpener:
         Raises:
             ValueError: at the first `next`, see `sharpen`.
         """
-        if image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape or image.dtype != np.uint8:
-            raise ValueError(f"an image is (H, W, 3) uint8 RGB, not {image.shape} {image.dtype}")
+        is_rgb = image.ndim == 3 and image.shape[2] == 3 and 0 not in image.shape
+        if not is_rgb or image.dtype not in (np.uint8, np.uint16):
+            raise ValueError(
+                f"an image is (H, W, 3) uint8 or uint16 RGB, not {image.shape} {image.dtype}"
+            )
         strength = self._checked(strength)
         lane = yield
         if strength == 0:
@@ -269,21 +279,28 @@ class Sharpener:
         return strength
 
     def _whole(
-        self, image: ImageArray, strength: float, description: Description, lane: int | None
-    ) -> ImageArray:
+        self, image: AnyImage, strength: float, description: Description, lane: int | None
+    ) -> AnyImage:
         height, width = image.shape[:2]
-        padded = self._padded(image)
-        sharpened: ImageArray = self._backend.run(padded[None], strength, description, lane=lane)[0]
-        return sharpened[:height, :width]
+        whole: _Samples = image
+        padded = self._padded(whole)
+        sharpened: Any
+        if padded.dtype == np.uint8:
+            sharpened = self._backend.run(padded[None], strength, description, lane=lane)[0]
+        else:
+            levels = padded.astype(np.float32) / np.float32(_STEPS_PER_LEVEL)
+            fine = self._backend.run_fine(levels[None], strength, description, lane=lane)[0]
+            sharpened = np.rint(fine * _STEPS_PER_LEVEL).astype(np.uint16)
+        return sharpened[:height, :width]  # type: ignore[no-any-return]
 
-    def _padded(self, image: ImageArray) -> ImageArray:
+    def _padded(self, image: _Samples) -> _Samples:
         """Reflected at the right and below up to the size multiple."""
         height, width = image.shape[:2]
         extra = (-height % self.size_multiple, -width % self.size_multiple)
         if not any(extra):
             return image
         mode = "reflect" if height > extra[0] and width > extra[1] else "edge"
-        padded: ImageArray = np.pad(image, ((0, extra[0]), (0, extra[1]), (0, 0)), mode=mode)  # type: ignore[call-overload]
+        padded: _Samples = np.pad(image, ((0, extra[0]), (0, extra[1]), (0, 0)), mode=mode)  # type: ignore[call-overload]
         return padded
 
     def warm_up(self) -> None:

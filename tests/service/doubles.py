@@ -84,7 +84,7 @@ class FakeSharpener:
         description: Description | None = None,
         lane: int | None = None,
     ) -> ImageArray:
-        """(H, W, 3) uint8 RGB -> the same, its fine detail 1 + strength times as large.
+        """(H, W, 3) uint8 or uint16 RGB -> the same, its fine detail 1 + strength times as large.
 
         The description plays no part, but is recorded.
         """
@@ -99,7 +99,7 @@ class FakeSharpener:
         blurred = cv2.GaussianBlur(image, (3, 3), 0).astype(np.float32)
         amount = self.default_strength if strength is None else strength
         corrected = image + amount * (image.astype(np.float32) - blurred)
-        return np.clip(np.rint(corrected), 0, 255).astype(np.uint8)
+        return np.clip(np.rint(corrected), 0, np.iinfo(image.dtype).max).astype(image.dtype)
 
     def pieces(
         self,

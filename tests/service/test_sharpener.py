@@ -56,6 +56,17 @@ class Recorder:
         self.lanes_asked.append(lane)
         return np.minimum(images, 254) + np.uint8(1)
 
+    def run_fine(
+        self,
+        levels: npt.NDArray[np.float32],
+        strength: float,  # noqa: ARG002 - of the real one
+        description: Description,  # noqa: ARG002
+        *,
+        lane: int | None = None,  # noqa: ARG002
+    ) -> npt.NDArray[np.float32]:
+        brighter: npt.NDArray[np.float32] = np.minimum(levels + np.float32(0.5), np.float32(255))
+        return brighter
+
 
 def checkpoint(unshuffle: int = 4) -> Checkpoint:
     config = StudentConfig(channels=8, unshuffle=unshuffle, blocks=1)
@@ -355,3 +366,44 @@ def test_the_bundled_student_loads_warms_up_and_says_what_it_is() -> None:
     assert isinstance(facts["parameters"], int)
     assert facts["parameters"] > 10_000
     assert facts["scores"]
+
+
+def deep(image: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint16]:
+    return image.astype(np.uint16) * 257
+
+
+@pytest.mark.parametrize("backend", ["openvino", "torch"])
+@pytest.mark.parametrize("size", BUNDLED_SIZES)
+@pytest.mark.parametrize("strength", [1.0, 2.0])
+def test_16_bits_that_hold_8_are_sharpened_as_the_8_within_half_a_level(
+    size: str, backend: str, strength: float
+) -> None:
+    student = Sharpener.load(size, backend=backend)
+    image = sample("colosseum")[:96, :131]
+    fine = student.sharpen(deep(image), strength=strength)
+    assert fine.dtype == np.uint16
+    coarse = deep(student.sharpen(image, strength=strength)).astype(int)
+    # A luma student rounds the luma that it sees, and the correction.
+    assert np.abs(fine.astype(int) - coarse).max() <= 257 * (0.51 if size != "nano" else 1.1)
+
+
+def test_a_smooth_ramp_of_16_bits_gets_no_bands() -> None:
+    ramp = np.linspace(20_000, 20_771, 512).astype(np.uint16)  # three levels of 255
+    image = np.ascontiguousarray(np.broadcast_to(ramp[None, :, None], (128, 512, 3)))
+    sharpened = Sharpener.load("small").sharpen(image)
+    steps = np.abs(np.diff(sharpened[16:-16, 16:-16].astype(int), axis=1))
+    assert steps.max() < 257 / 8
+
+
+def test_16_bits_go_through_in_tiles_as_in_one_piece(monkeypatch: pytest.MonkeyPatch) -> None:
+    student = Sharpener.load("small")
+    image = deep(sample("museum")[:200, :210]) + np.uint16(100)
+    whole = student.sharpen(image)
+    monkeypatch.setattr(module, "_WHOLE_PX", 100)
+    monkeypatch.setattr(module, "_TILE_PX", 80)
+    assert np.abs(student.sharpen(image).astype(int) - whole).max() <= 257
+
+
+def test_strength_0_leaves_16_bits_as_they_are() -> None:
+    image = deep(sample("museum")[:32, :32]) + np.uint16(3)
+    np.testing.assert_array_equal(Sharpener.load("nano").sharpen(image, strength=0), image)
