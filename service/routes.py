@@ -24,14 +24,7 @@ from service.access import (
     require_key_for_metrics,
 )
 from service.browser import is_origin_allowed
-from service.codec import (
-    ALPHA_FORMATS,
-    ImageFormat,
-    Picture,
-    decode_image,
-    encode_image,
-    sniff,
-)
+from service.codec import ImageFormat
 from service.codec_pool import CodecPool
 from service.engine import Engine, EngineStream
 from service.errors import (
@@ -56,9 +49,11 @@ from service.errors import (
 from service.ladder import Ladder, rungs_of
 from service.messages import Hello, Limits, ModelNow, Size, error_message
 from service.metrics import Metrics, StageTimes
+from service.picture_options import PictureOptions, decode_for, encode_for
 from service.problems import describe_problems, problem_for
 from service.pump import StreamPump
 from service.rollout.rollout import Rollout
+from service.scaling import MAX_UPSCALE, Resize
 from service.settings import Settings
 from service.stream import Session, StreamLimits
 from service.upload import UploadReader
@@ -115,7 +110,8 @@ _PartsOf = Annotated[Parts, Depends(_parts)]
     response_class=Response,
     responses={
         200: {
-            "description": "The sharpened picture, upright and of the same size",
+            "description": "The sharpened picture, upright; X-Clearcall-Warning says what was "
+            "converted on the way",
             "content": {f"image/{name}": {} for name in ("jpeg", "png", "webp", "bmp", "tiff")},
         },
         **describe_problems(
@@ -139,6 +135,7 @@ _PartsOf = Annotated[Parts, Depends(_parts)]
 async def sharpen(
     request: Request,
     parts: _PartsOf,
+    *,
     strength: Annotated[
         float | None,
         Query(
@@ -153,44 +150,58 @@ async def sharpen(
         ImageFormat | None, Query(description="output format; default: the input's")
     ] = None,
     quality: Annotated[int, Query(ge=1, le=100, description="of JPEG and WebP, 1 to 100")] = 90,
+    resize: Annotated[
+        str | None,
+        Query(
+            pattern=r"^[0-9]{1,5}(x[0-9]{1,5}!?)?$",
+            description="scaled before the network to fit into 512 (512x512), 1920x1080 ..., its "
+            "proportions kept; 1920x1080! is exactly that size",
+        ),
+    ] = None,
+    upscale: Annotated[
+        float,
+        Query(
+            ge=1,
+            le=MAX_UPSCALE,
+            allow_inf_nan=False,
+            description=f"enlarged so many times after the network, 1 to {MAX_UPSCALE:g}",
+        ),
+    ] = 1.0,
+    keep_location: Annotated[
+        bool, Query(description="false leaves out where the picture was taken")
+    ] = True,
 ) -> Response:
     """Send a JPEG, PNG, WebP, BMP or TIFF as the form field `file`, or as the body itself."""
     parts.engine.check_admission()
     try:
+        options = PictureOptions(
+            format=format,
+            quality=quality,
+            resize=None if resize is None else Resize.parse(resize),
+            upscale=upscale,
+            keep_location=keep_location,
+        )
         encoded = await parts.uploads.read(request)
-        work = _sharpen_upload(parts, encoded, strength, format, quality)
+        work = _sharpen_upload(parts, encoded, strength, options)
         return await _unless_disconnected(request, work)
     except ClientDisconnect:
         return Response(status_code=CLIENT_CLOSED_REQUEST)
 
 
 async def _sharpen_upload(
-    parts: Parts,
-    encoded: bytes,
-    strength: float | None,
-    wanted_format: ImageFormat | None,
-    quality: int,
+    parts: Parts, encoded: bytes, strength: float | None, options: PictureOptions
 ) -> Response:
     started_s = time.perf_counter()
-    output_format = wanted_format or sniff(encoded)
     async with parts.engine.image_place() as waited_ms:
         decoded = await parts.image_pool.run(
-            decode_image,
-            encoded,
-            max_pixels=parts.settings.max_pixels,
-            is_alpha_kept=output_format in ALPHA_FORMATS,
+            decode_for, encoded, options, max_pixels=parts.settings.max_pixels
         )
         picture = decoded.value
         model = parts.engine.sharpener
         sharpened = await parts.engine.sharpen(
             picture.image, model.default_strength if strength is None else strength
         )
-        answer = await parts.image_pool.run(
-            encode_image,
-            Picture(sharpened.image, picture.alpha, picture.colour_profile, picture.format),
-            output_format,
-            quality=quality,
-        )
+        answer = await parts.image_pool.run(encode_for, picture, sharpened.image, options)
     times = StageTimes(
         decode_ms=decoded.took_ms,
         queue_ms=waited_ms + sharpened.queue_ms,
@@ -204,7 +215,11 @@ async def _sharpen_upload(
         "X-Clearcall-Device": model.device,
         "Server-Timing": ", ".join(f"{stage};dur={ms:.2f}" for stage, ms in times.items_ms()),
     }
-    return Response(answer.value, headers=headers, media_type=f"image/{output_format}")
+    if picture.warnings:
+        headers["X-Clearcall-Warning"] = " ".join(picture.warnings)
+    return Response(
+        answer.value, headers=headers, media_type=f"image/{options.format or picture.format}"
+    )
 
 
 async def _unless_disconnected(request: Request, work: Coroutine[Any, Any, T]) -> T:
