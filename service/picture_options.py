@@ -18,6 +18,7 @@ from service.codec import (
 )
 from service.errors import ImageTooManyPixels
 from service.scaling import Resize, scaled_to, upscaled_size
+from service.transparency import with_hidden_colours_filled
 
 __all__ = ["PictureOptions", "decode_for", "encode_for"]
 
@@ -54,6 +55,9 @@ def decode_for(encoded: bytes, options: PictureOptions, *, max_pixels: int) -> P
         is_alpha_kept=(options.format or sniff(encoded)) in ALPHA_FORMATS,
         is_place_kept=options.keep_location,
     )
+    if picture.alpha is not None:
+        filled = with_hidden_colours_filled(picture.image, picture.alpha)
+        picture = replace(picture, image=filled)
     height, width = size_px = picture.image.shape[:2]
     if options.resize is not None:
         height, width = size_px = options.resize.size_for(height, width)

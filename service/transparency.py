@@ -1,7 +1,7 @@
 """Colours under transparency, so that what nobody sees does not reach what is seen; pure.
 
-A network looks some pixels far: the colour of transparent pixels, often black or white, would come
-out as a fringe of whatever lies beside them.
+A network looks some pixels far, and judges a picture's blur by all of it: a contour against black
+or white that nobody sees is sharp, so that next to it a blurred picture would be left as it is.
 """
 
 from __future__ import annotations
@@ -14,11 +14,13 @@ import numpy.typing as npt
 
 __all__ = ["with_hidden_colours_filled"]
 
+_SMOOTHING_PX, _SMOOTHINGS = 1.5, 3
+
 Samples = TypeVar("Samples", bound=npt.NDArray[Any])
 
 
 def with_hidden_colours_filled(image: Samples, alpha: npt.NDArray[Any]) -> Samples:
-    """Gives fully transparent pixels the colour of the nearest one that shows.
+    """Gives fully transparent pixels the colours of the nearest ones that show, smoothed.
 
     Args:
         image: (H, W, 3) RGB, uint8 or uint16, not premultiplied; it is not changed.
@@ -38,4 +40,6 @@ def with_hidden_colours_filled(image: Samples, alpha: npt.NDArray[Any]) -> Sampl
     colours[nearest[~hidden]] = image[~hidden]
     filled: Any = image.copy()
     filled[hidden] = colours[nearest[hidden]]
+    for _ in range(_SMOOTHINGS):
+        filled[hidden] = cv2.GaussianBlur(filled, (0, 0), _SMOOTHING_PX)[hidden]
     return filled  # type: ignore[no-any-return]
