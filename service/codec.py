@@ -393,10 +393,11 @@ def _conversions(opened: ImageFile.ImageFile, encoded: bytes) -> tuple[str, ...]
 
 def _upright(opened: Image.Image) -> Image.Image:
     """Applies the EXIF orientation and takes it out, so that nothing turns it a second time."""
-    try:
-        return ImageOps.exif_transpose(opened)
-    except Exception:  # a damaged EXIF block must not cost a picture whose pixels are sound
-        return opened
+    # A damaged EXIF block must not cost a picture whose pixels are sound.
+    with contextlib.suppress(Exception):
+        # Without `in_place` it copies pictures that are upright already.
+        ImageOps.exif_transpose(opened, in_place=True)
+    return opened
 
 
 def _split(image: Image.Image, profile: bytes | None) -> tuple[Image.Image, Image.Image | None]:

@@ -20,7 +20,7 @@ import importlib.util
 import threading
 import warnings
 from collections.abc import Hashable, Sequence
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import cv2
 import numpy as np
@@ -38,6 +38,7 @@ __all__ = [
     "PRECISIONS",
     "Backend",
     "DescriptionGraph",
+    "FineBackend",
     "FineGraph",
     "ImageGraph",
     "LumaGraph",
@@ -94,6 +95,11 @@ class Backend(Protocol):
         """(N, H, W, 3) uint8 RGB -> the same; H and W multiples of the network's size multiple."""
         ...
 
+
+@runtime_checkable
+class FineBackend(Protocol):
+    """A backend that takes pictures of more than 8 bits too."""
+
     def run_fine(
         self,
         levels: FloatArray,
@@ -102,7 +108,7 @@ class Backend(Protocol):
         *,
         lane: int | None = None,
     ) -> FloatArray:
-        """As `run`, of (N, H, W, 3) fp32 RGB in levels with fractions, 0 to 255."""
+        """As `Backend.run`, of (N, H, W, 3) fp32 RGB in levels with fractions, 0 to 255."""
         ...
 
 

@@ -18,7 +18,7 @@ from typing import Any, TypeAlias, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from service.model.backends import Backend, Precision, create_backend
+from service.model.backends import Backend, FineBackend, Precision, create_backend
 from service.model.checkpoint import Checkpoint, load_checkpoint
 from service.model.estimator import sample_image
 
@@ -287,6 +287,8 @@ class Sharpener:
         sharpened: Any
         if padded.dtype == np.uint8:
             sharpened = self._backend.run(padded[None], strength, description, lane=lane)[0]
+        elif not isinstance(self._backend, FineBackend):
+            raise ValueError(f"the backend {self.backend} takes pictures of 8 bits only")
         else:
             levels = padded.astype(np.float32) / np.float32(_STEPS_PER_LEVEL)
             fine = self._backend.run_fine(levels[None], strength, description, lane=lane)[0]
