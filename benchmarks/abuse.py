@@ -31,6 +31,7 @@ _HALF_OPEN = 200
 _BAD_PER_S = 1_000
 _KEPT_OPEN = 20  # connections of the flood
 _START_S = 1.0
+_ABUSER = ("127.0.0.2", 0)  # an address of its own, as it would have
 _BAD = (
     b"GET /nowhere HTTP/1.1\r\nHost: x\r\n\r\n",
     b"DELETE /sharpen HTTP/1.1\r\nHost: x\r\n\r\n",
@@ -49,11 +50,17 @@ _CLOSING_EVERY = 10  # of ten bad requests, one is on a connection of its own
 
 @dataclass(frozen=True, slots=True)
 class AbuseResult:
-    """One kind of abuse: p95 of the stream, median over the rounds, and what was sent."""
+    """One kind of abuse: p95 of the stream and its FPS, medians over the rounds, and what was sent.
+
+    `best_ms` is the lowest p95 of the rounds: what a machine that does other things as well tells
+    best.
+    """
 
     name: str
     p95_ms: float
     ratio: float
+    best_ms: float
+    best_ratio: float
     fps: float
     told: str
 
@@ -81,11 +88,14 @@ def measure_abuse(mix: str, *, seconds: float, rounds: int, log_level: str) -> l
                     results.append(run())
                 told[name] = "".join(said).strip()
     peace_ms = statistics.median(p95_ms for p95_ms, _ in seen["peace"])
+    least_ms = min(p95_ms for p95_ms, _ in seen["peace"])
     return [
         AbuseResult(
             name,
             p95_ms=(median := statistics.median(p95_ms for p95_ms, _ in results)),
             ratio=median / peace_ms,
+            best_ms=(best := min(p95_ms for p95_ms, _ in results)),
+            best_ratio=best / least_ms,
             fps=statistics.median(fps for _, fps in results),
             told=told[name],
         )
@@ -116,7 +126,9 @@ async def _loris(port: int) -> str:
         nonlocal closed
         while True:
             with contextlib.suppress(OSError):
-                reader, writer = await asyncio.open_connection("127.0.0.1", port)
+                reader, writer = await asyncio.open_connection(
+                    "127.0.0.1", port, local_addr=_ABUSER
+                )
                 writer.write(b"GET / HTTP/1.1\r\nHost: x\r\n")
                 while not reader.at_eof() and not writer.is_closing():
                     writer.write(b"X-A: b\r\n")
@@ -136,7 +148,7 @@ async def _flood(port: int) -> str:
     started_s = time.perf_counter()
 
     async def connect() -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        return await asyncio.open_connection("127.0.0.1", port)
+        return await asyncio.open_connection("127.0.0.1", port, local_addr=_ABUSER)
 
     async def send(number: int) -> None:
         nonlocal sent, failed
@@ -194,10 +206,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         rounds=arguments.rounds,
         log_level=arguments.log_level,
     )
-    print("| while | p95 | times peace | FPS | |\n|---|---|---|---|---|")
+    print("| while | p95 | times peace | best round | times peace | FPS | |")
+    print("|---|---|---|---|---|---|---|")
     for result in results:
         print(
-            f"| {result.name} | {result.p95_ms:.1f} ms | {result.ratio:.2f} | {result.fps:.1f} | "
+            f"| {result.name} | {result.p95_ms:.1f} ms | {result.ratio:.2f} | "
+            f"{result.best_ms:.1f} ms | {result.best_ratio:.2f} | {result.fps:.1f} | "
             f"{result.told} |"
         )
     return 0
