@@ -23,7 +23,8 @@ def add_model_options(
         "--checkpoint",
         default=default_checkpoint,
         metavar="NAME",
-        help=f"student: {auto}nano, small, base, or a checkpoint's path (default {default_checkpoint})",
+        help=f"student: {auto}nano, small, base, or a checkpoint's path "
+        f"(default {default_checkpoint})",
     )
     group.add_argument(
         "--strength",

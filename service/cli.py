@@ -24,7 +24,11 @@ if TYPE_CHECKING:
 
 _EXIT_WRONG_USE = 2
 _NO_FLAGS = {"token_secret"}  # every user of the machine sees a process's flags
-_METAVARS = {"checkpoint": "NAME", "threads": "N", "frames_in_flight": "N"}  # as in the other commands
+_METAVARS = {
+    "checkpoint": "NAME",
+    "threads": "N",
+    "frames_in_flight": "N",
+}  # as in the other commands
 _SERVE_DESCRIPTION = f"""\
 Starts the service: pictures, live streams, the page for a webcam, metrics.
 Each flag can also be set as a variable: --port 9000 is {PREFIX}PORT=9000.
@@ -128,7 +132,7 @@ def add_serve_command(commands: Commands) -> None:
 def _metavar(name: str) -> str:
     if name in _METAVARS:
         return _METAVARS[name]
-    return "N" if "_per_" in name else name.split("_")[-1].upper()
+    return "N" if "_per_" in name else name.rsplit("_", maxsplit=1)[-1].upper()
 
 
 class _Version(argparse.Action):
