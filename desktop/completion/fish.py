@@ -61,7 +61,7 @@ def _option(action: argparse.Action, where: str) -> Iterator[str]:
     for flag in action.option_strings:
         yield f"-l {flag[2:]}" if flag.startswith("--") else f"-s {flag[1:]}"
     if action.nargs != 0:
-        yield "-r"
+        yield "-r" if values_of(action).names == "files" else "-x"
         yield from _arguments(action)
     if action.help:
         yield f"-d {_quoted(action.help % {'prog': 'clearcall', 'default': action.default})}"

@@ -143,7 +143,10 @@ def _speeds(report: Report) -> Iterator[str]:
         yield "  " + f"{each.student:6}" + "".join(f"{cell:>20}" for cell in cells)
     live = [student or "none" for _, _, student in report.advice.live]
     yield f"  {f'{LIVE_FPS} FPS':6}" + "".join(f"{student:>20}" for student in live)
-    yield f"  {LIVE_FPS} FPS: the best student that holds it. For pictures and files: {report.advice.best}"
+    yield (
+        f"  {LIVE_FPS} FPS: the best student that holds it. "
+        f"For pictures and files: {report.advice.best}"
+    )
 
 
 def _gib(count_bytes: int) -> str:
