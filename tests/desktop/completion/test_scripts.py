@@ -83,7 +83,7 @@ def test_fish_completes_commands_options_choices_and_names(
 ) -> None:
     script = written("fish", folder, capsys)
     home = {"HOME": str(folder.parent), "XDG_CONFIG_HOME": str(folder.parent / "config")}
-    asks = "; ".join(f'complete -C "{" ".join(words)}"; echo --' for words, _ in CASES)
+    asks = "; ".join(f'complete -C "{" ".join(words)}"; echo ==' for words, _ in CASES)
     done = subprocess.run(
         [required("fish"), "--no-config", "-c", f'source "{script}"; {asks}'],
         capture_output=True,
@@ -92,7 +92,7 @@ def test_fish_completes_commands_options_choices_and_names(
         cwd=folder,
         env={**os.environ, **home},
     )
-    answers = done.stdout.split("--\n")
+    answers = done.stdout.split("==\n")
     for (words, expected), answer in zip(CASES, answers, strict=False):
         offered = {line.split("\t")[0].rstrip("/") for line in answer.splitlines()}
         assert offered == expected, words
@@ -100,7 +100,7 @@ def test_fish_completes_commands_options_choices_and_names(
 
 def test_zsh_takes_the_script(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     script = written("zsh", folder, capsys)
-    load = f'autoload -U compinit; compinit -D; source "{script}"; print -r -- $_comps[clearcall]'
+    load = f'autoload -U compinit; compinit -D; eval "$(<{script})"; print -r -- $_comps[clearcall]'
     done = subprocess.run(
         [required("zsh"), "-fc", load], capture_output=True, text=True, check=True, cwd=folder
     )
