@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from dataclasses import asdict, dataclass
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -161,14 +162,13 @@ def _works(name: str) -> bool:
         context = av.CodecContext.create(name, "w", hwaccel=hardware)
         assert isinstance(context, av.VideoCodecContext)
         context.width, context.height = width, height
-        context.framerate = 30  # type: ignore[assignment]
-        context.time_base = "1/30"  # type: ignore[assignment]
+        context.framerate, context.time_base = Fraction(30), Fraction(1, 30)
         formats = [each.name for each in av.Codec(name, "w").video_formats or ()]
         context.pix_fmt = next((each for each in ("yuv420p", "nv12") if each in formats), "nv12")
         gray = np.full((height * 3 // 2, width), 128, np.uint8)
         frame = av.VideoFrame.from_ndarray(gray, format="yuv420p").reformat(format=context.pix_fmt)
         frame.pts = 0
         return bool([*context.encode(frame), *context.encode(None)])
-    except Exception:
-        # Whatever a driver says: it cannot be used.
+    except (av.FFmpegError, ValueError, RuntimeError, NotImplementedError):
+        # What FFmpeg or a driver refuses cannot be used.
         return False

@@ -88,12 +88,13 @@ def test_a_broken_student_is_exit_1_and_says_what_to_do(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def missing(*_: object) -> None:
-        raise CheckpointNotFound("nano.safetensors is not there")
+        raise CheckpointNotFound(Path("nano.safetensors"), "it is not there")
 
     monkeypatch.setattr(command, "measure_students", missing)
     assert main(["doctor"]) == 1
     said = capsys.readouterr().out
-    assert "broken: the bundled students do not run: nano.safetensors is not there" in said
+    assert "broken: the bundled students do not run: " in said
+    assert "nano.safetensors" in said
     assert "-> install Clearcall again" in said
     assert "Next: clearcall doctor\n" in said
 
@@ -130,7 +131,7 @@ def test_a_gpu_that_torch_cannot_use_is_a_problem(
 
 def test_an_encoder_of_hardware_that_does_not_open_does_not_work() -> None:
     assert not media._works("h264_no_such_nvenc")
-    assert media._works("mjpeg") is media._works("libx264") is True
+    assert media._works("libx264")  # the same steps with an encoder that is always there
 
 
 def test_a_camera_that_cannot_be_opened_is_a_problem_with_its_remedy(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from desktop.doctor.speed import SIZES, measure_students, natural_picture
+from desktop.doctor.speed import SIZES, ImageArray, measure_students, natural_picture
 from tests.desktop.doctor.doubles import FakeClock, fake_student
 
 
@@ -34,10 +34,10 @@ def test_the_median_is_told_and_warm_up_is_left_out() -> None:
     student = fake_student(clock, 40, 29.0)
     sharpen, calls = student.sharpen, 0
 
-    def slow_at_first(image: np.ndarray) -> np.ndarray:  # type: ignore[type-arg]
+    def slow_at_first(image: ImageArray) -> ImageArray:
         nonlocal calls
         calls += 1
-        clock.now_s += 0.04 if calls == 1 or calls == 5 else 0.0
+        clock.now_s += 0.04 if calls in (1, 5) else 0.0
         return sharpen(image)  # type: ignore[no-any-return]
 
     student.sharpen = slow_at_first
