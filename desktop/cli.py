@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from desktop.commands.camera import add_camera_command
 from service.cli import add_serve_command, new_parser, run_command
 
 __all__ = ["main"]
@@ -17,4 +18,5 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command line; see `service.cli.run_command`."""
     parser, commands = new_parser()
     add_serve_command(commands)
+    add_camera_command(commands)
     return run_command(parser, argv)

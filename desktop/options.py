@@ -13,14 +13,16 @@ __all__ = ["add_model_options", "load_model", "strength"]
 _MOST_STRENGTH = 2.0
 
 
-def add_model_options(parser: argparse.ArgumentParser) -> None:
+def add_model_options(
+    parser: argparse.ArgumentParser, *, default_checkpoint: str = "small"
+) -> None:
     """Adds --checkpoint, --strength, --device, --backend, --precision, --threads, as in `serve`."""
     group = parser.add_argument_group("student")
     group.add_argument(
         "--checkpoint",
-        default="small",
+        default=default_checkpoint,
         metavar="NAME",
-        help="nano, small, base, or a checkpoint's path (default small)",
+        help=f"nano, small, base, or a checkpoint's path (default {default_checkpoint})",
     )
     group.add_argument(
         "--strength",
