@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from desktop.commands.camera import add_camera_command
+from desktop.commands.video import add_video_command
 from service.cli import add_serve_command, new_parser, run_command
 
 __all__ = ["main"]
@@ -19,4 +20,5 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser, commands = new_parser()
     add_serve_command(commands)
     add_camera_command(commands)
+    add_video_command(commands)
     return run_command(parser, argv)
