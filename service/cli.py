@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import ipaddress
 import os
 import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from service.errors import ClearcallError
+from service.key_command import add_key_command
 from service.settings import PREFIX, Settings, load_settings, unknown_variables
 
 __all__ = ["add_serve_command", "main", "new_parser", "run_command"]
@@ -21,12 +23,14 @@ if TYPE_CHECKING:
     Commands: TypeAlias = argparse._SubParsersAction[argparse.ArgumentParser]
 
 _EXIT_WRONG_USE = 2
+_NO_FLAGS = {"token_secret"}  # every user of the machine sees a process's flags
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command line of `python -m service`; see `run_command`."""
     parser, commands = new_parser()
     add_serve_command(commands)
+    add_key_command(commands)
     return run_command(parser, argv)
 
 
@@ -74,6 +78,8 @@ def add_serve_command(commands: Commands) -> None:
         argument_default=argparse.SUPPRESS,
     )
     for name, field in Settings.model_fields.items():
+        if name in _NO_FLAGS:
+            continue
         shown = ",".join(field.default) if isinstance(field.default, tuple) else field.default
         default = "" if shown in (None, "") else f" (default {shown})"
         serve.add_argument(
@@ -103,13 +109,28 @@ class _Version(argparse.Action):
         parser.exit()
 
 
+def _is_local(host: str) -> bool:
+    """Whether only this machine can reach the address."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host.lower() == "localhost"
+
+
 def _serve(flags: dict[str, Any]) -> int:
     settings = load_settings(flags)
     for name, meant in unknown_variables(os.environ).items():
         hint = f"; did you mean {meant}?" if meant else ""
         print(f"clearcall: {name} is not a setting and is ignored{hint}", file=sys.stderr)
+    if not settings.api_keys and settings.api_keys_file is None and not _is_local(settings.host):
+        print(
+            f"clearcall: listening on {settings.host} without an API key: whoever reaches this "
+            f"address may use the service. Make a key with 'clearcall key', and set "
+            f"{PREFIX}API_KEYS to its hash.",
+            file=sys.stderr,
+        )
     # Imported now: `clearcall --help` need not wait a second for the web stack.
-    from service.app import create_app, load_sharpener
+    from service.app import create_app, load_served
     from service.server import Server, bind, server_config, url_of
 
     with contextlib.ExitStack() as stack:
@@ -117,10 +138,11 @@ def _serve(flags: dict[str, Any]) -> int:
         # refused until the socket listens, and that is when the service is ready.
         sockets = [stack.enter_context(bound) for bound in bind(settings.host, settings.port)]
         # Loaded here and not by the app: a bad checkpoint is one line, not uvicorn's traceback.
-        sharpener = load_sharpener(settings)
+        sharpener = load_served(settings)
         app = create_app(settings, sharpener)
         model = f"{sharpener.checkpoint.model_id} on {sharpener.device}"
         runtime = f"{sharpener.backend} in {sharpener.precision}"
+        del sharpener  # when another one is served, this one is freed
         ready = f"Clearcall is ready: open {url_of(sockets[0])} ({model}, {runtime})"
         server = Server(server_config(app, settings), on_ready=lambda: print(ready, flush=True))
         with contextlib.suppress(KeyboardInterrupt):  # uvicorn raises it again after its shutdown

@@ -17,7 +17,7 @@ from desktop.options import add_model_options, load_model
 if TYPE_CHECKING:
     from desktop.video.conversion import Summary, VideoOptions
     from service.cli import Commands
-    from service.pictures.picture import Resize
+    from service.scaling import Resize
 
 __all__ = ["add_video_command"]
 
@@ -251,7 +251,7 @@ def _seconds(text: str) -> float:
 
 def _resize(text: str) -> Resize:
     from service.errors import RequestInvalid
-    from service.pictures.picture import Resize
+    from service.scaling import Resize
 
     try:
         return Resize.parse(text)

@@ -24,7 +24,7 @@ from service.model.live import LiveSharpener
 
 if TYPE_CHECKING:
     from service.model.sharpener import Sharpener
-    from service.pictures.picture import Resize
+    from service.scaling import Resize
 
 __all__ = ["Stages", "Summary", "VideoOptions", "convert", "prepare_stages"]
 

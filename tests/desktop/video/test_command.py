@@ -406,6 +406,11 @@ def test_a_progress_bar_is_only_for_terminals(run: Run, plain_clip: Path, tmp_pa
     assert run(plain_clip, tmp_path / "out.mp4", "--preview", "0.1s")["said"] == ""
 
 
+def _with_sigint() -> None:
+    """What a terminal gives its programs; a shell's background jobs ignore it."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 def test_ctrl_c_leaves_nothing_behind(tmp_path: Path) -> None:
     """A real SIGINT to the real command, in the middle of the work."""
     clip = write_clip(tmp_path / "clip.mp4", frames=120, size_px=(360, 640))
@@ -417,6 +422,7 @@ def test_ctrl_c_leaves_nothing_behind(tmp_path: Path) -> None:
         stderr=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
+        preexec_fn=_with_sigint,  # noqa: PLW1509 - no thread of ours holds a lock it needs
     )
     try:
         until_s = time.monotonic() + 60
