@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from desktop.commands.camera import add_camera_command
+from desktop.commands.image import add_image_command
 from desktop.commands.models import add_models_command
 from desktop.commands.video import add_video_command
 from service.cli import add_serve_command, new_parser, run_command
@@ -21,6 +22,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command line; see `service.cli.run_command`."""
     parser, commands = new_parser()
     add_serve_command(commands)
+    add_image_command(commands)
     add_video_command(commands)
     add_camera_command(commands)
     add_key_command(commands)
