@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # torch takes seconds
     from service.model.sharpener import Sharpener
+    from service.scaling import Resize
 
-__all__ = ["add_model_options", "load_model", "strength"]
+__all__ = ["add_model_options", "load_model", "quality", "resize", "strength", "upscale"]
 
 _MOST_STRENGTH = 2.0
+_MOST_UPSCALE = 8.0
 
 
 def add_model_options(
@@ -84,4 +86,30 @@ def strength(text: str) -> float:
     value = float(text)
     if not 0 <= value <= _MOST_STRENGTH:
         raise argparse.ArgumentTypeError(f"{text} is not between 0 and 2")
+    return value
+
+
+def quality(text: str) -> int:
+    """Parses a quality for argparse: 1 to 100."""
+    if not text.isdecimal() or not 1 <= int(text) <= 100:
+        raise argparse.ArgumentTypeError(f"{text} is not between 1 and 100")
+    return int(text)
+
+
+def resize(text: str) -> Resize:
+    """Parses a size for argparse: 512, 1920x1080 or 1920x1080!"""
+    from service.errors import RequestInvalid
+    from service.scaling import Resize
+
+    try:
+        return Resize.parse(text)
+    except RequestInvalid as exc:
+        raise argparse.ArgumentTypeError(str(exc)) from exc
+
+
+def upscale(text: str) -> float:
+    """Parses a factor for argparse: 1 to 8."""
+    value = float(text)
+    if not 1 <= value <= _MOST_UPSCALE:
+        raise argparse.ArgumentTypeError(f"{text} is not between 1 and {_MOST_UPSCALE:g}")
     return value

@@ -57,6 +57,7 @@ __all__ = [
     "encode_frame",
     "encode_image",
     "jpeg_size",
+    "picture_size",
     "sniff",
     "use_one_thread_per_call",
 ]
@@ -130,6 +131,22 @@ def sniff(encoded: bytes) -> ImageFormat:
     )
 
 
+def picture_size(encoded: bytes) -> tuple[int, int]:
+    """Reads (height, width) in px from an upload's header, as stored: not turned, not decoded.
+
+    Raises:
+        ImageUnsupported: Not one of the five formats.
+        ImageBroken: The header is damaged.
+    """
+    file_format = sniff(encoded)
+    if file_format == "webp":
+        width, height = _webp_size(encoded)
+        return height, width
+    with _translated_errors():
+        opened = _OPENERS[file_format](io.BytesIO(encoded))
+    return opened.height, opened.width
+
+
 def decode_image(
     encoded: bytes,
     *,
@@ -196,7 +213,7 @@ def encode_image(picture: Picture, image_format: ImageFormat, *, quality: int) -
     if limit is not None and max(height, width) > limit:
         raise RequestInvalid(
             f"The picture is {width}x{height}, and {image_format} holds at most {limit} pixels a "
-            "side. Ask for another format with ?format=png."
+            "side. Ask for another format, such as png."
         )
     image = Image.fromarray(picture.image)
     if picture.is_gray and image_format != "webp":  # WebP has colours always

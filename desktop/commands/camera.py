@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from desktop.options import add_model_options
+from desktop.options import add_model_options, quality
 
 if TYPE_CHECKING:
     from service.cli import Commands
@@ -131,7 +131,7 @@ def _add_output_options(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument(
         "--quality",
-        type=_quality,
+        type=quality,
         default=85,
         metavar="Q",
         help="of the JPEGs of preview and --server, 1 to 100 (default 85)",
@@ -196,12 +196,6 @@ def _count(text: str) -> int:
 def _port(text: str) -> int:
     if not text.isdecimal() or int(text) > 65_535:
         raise argparse.ArgumentTypeError(f"{text} is no port; 1 to 65535, or 0 for any free one")
-    return int(text)
-
-
-def _quality(text: str) -> int:
-    if not text.isdecimal() or not 1 <= int(text) <= 100:
-        raise argparse.ArgumentTypeError(f"{text} is not between 1 and 100")
     return int(text)
 
 

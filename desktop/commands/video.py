@@ -12,18 +12,16 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from desktop.options import add_model_options, load_model
+from desktop.options import add_model_options, load_model, resize, upscale
 
 if TYPE_CHECKING:
     from desktop.video.conversion import Summary, VideoOptions
     from service.cli import Commands
-    from service.scaling import Resize
 
 __all__ = ["add_video_command"]
 
 _EXIT_WRONG_USE = 2
 _EXIT_INTERRUPTED = 130
-_MAX_UPSCALE = 8.0
 _TIME = re.compile(r"(?:(?:(\d+):)?(\d+):)?(\d+(?:\.\d+)?)s?|(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?")
 
 _EXAMPLES = """examples:
@@ -84,13 +82,13 @@ def _add_part_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--overlay", action="store_true", help="draw the FPS of the work")
     group.add_argument(
         "--resize",
-        type=_resize,
+        type=resize,
         metavar="SIZE",
         help="scale it to fit into 512, 1920x1080 ... before the network; 1920x1080! is exact",
     )
     group.add_argument(
         "--upscale",
-        type=_upscale,
+        type=upscale,
         default=1.0,
         metavar="X",
         help="enlarge it so many times after the network, 1 to 8 (default 1)",
@@ -245,20 +243,3 @@ def _seconds(text: str) -> float:
         float(match[number] or match[number + 3] or 0) for number in (1, 2, 3)
     )
     return hours * 3600 + minutes * 60 + seconds
-
-
-def _resize(text: str) -> Resize:
-    from service.errors import RequestInvalid
-    from service.scaling import Resize
-
-    try:
-        return Resize.parse(text)
-    except RequestInvalid as exc:
-        raise argparse.ArgumentTypeError(str(exc)) from exc
-
-
-def _upscale(text: str) -> float:
-    value = float(text)
-    if not 1 <= value <= _MAX_UPSCALE:
-        raise argparse.ArgumentTypeError(f"{text} is not between 1 and {_MAX_UPSCALE:g}")
-    return value
