@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import re
+import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -26,7 +27,7 @@ SHARED = {
     "--backend": ("BACKEND", "what runs the network: auto, torch or openvino"),
     "--precision": ("PRECISION", "what the network calculates in: auto"),
     "--threads": ("N", "CPU threads of the network; .*0 = all cores that the process may use"),
-    "--json": (None, "print one JSON object|one line"),
+    "--json": (None, "print (one JSON object|a JSON line for each)"),
     "-v/--verbose": (None, ""),
     "--quality": ("Q", "1 to 100"),
     "--resize": ("SIZE", "before the network"),
@@ -105,7 +106,7 @@ def test_every_command_tells_what_it_does_with_examples_that_can_be_parsed(
     shown = re.findall(rf"^  .*?clearcall ({' '.join(path)}(?: .*)?)$", examples, re.M)
     assert shown
     for line in shown:
-        words = re.split(r" {2,}|\)? >", line)[0].removesuffix(")").split()
+        words = shlex.split(re.split(r" {2,}|\)? [|<>] ?", line)[0].removesuffix(")"))
         clearcall_parser().parse_args(words)  # it would exit
 
 
