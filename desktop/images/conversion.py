@@ -97,7 +97,8 @@ class Converter:
             if beside is not None and place.compare is not None:
                 write_whole(place.compare, beside, is_forced=self._is_forced)
             self._write(place.output, answer)
-            height, width = upscaled_size(*sharpened.shape[:2], options.upscale)
+            height, width = sharpened.shape[:2]
+            height, width = upscaled_size(height, width, options.upscale)
         return Done(
             place=place,
             height=height,
