@@ -11,17 +11,21 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 SHARED := $(VENV)/.installed-service
 DEVELOPER := $(VENV)/.installed-developer
 
-.PHONY: serve test check format bench report gallery train train-smoke help
+.PHONY: serve test check audit fuzz format bench report gallery train train-smoke lock compose-test help
 
 help:
 	@echo "make serve   start the service on http://127.0.0.1:8000"
 	@echo "make test    run the tests"
-	@echo "make check   lint, format and type check"
+	@echo "make check   lint, format, types, bandit, audit"
+	@echo "make audit   look dependencies up in the lists of known holes"
+	@echo "make fuzz    a thousand requests made up from the OpenAPI description"
 	@echo "make format  mend what make check finds, where that is mechanical"
 	@echo "make bench   measure speed; writes benchmarks/RESULTS.md"
 	@echo "make report  report card of every shipped student: make report DATA=folder of sharp pictures [CLIPS=folder of videos]"
 	@echo "make gallery write docs/gallery.jpg, the README's pictures"
 	@echo "make train-smoke   teacher, student, report and export on ten pictures, to see that it works"
+	@echo "make compose-test  build the images and try the whole deployment; needs Docker"
+	@echo "make lock    write the versions that are installed here to docker/constraints.txt"
 	@echo "make train   train a student: make train DATA=folder OUT=runs/mine"
 
 $(BIN)/python:
@@ -52,6 +56,18 @@ check: $(DEVELOPER)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/bandit --quiet --configfile pyproject.toml --recursive clearcall desktop service trainer
+	@$(MAKE) --no-print-directory audit
+
+# pip-audit asks osv.dev for known holes; where that cannot be reached, it says so and fails nothing.
+audit: $(DEVELOPER)
+	@if $(BIN)/python -c 'import urllib.request as r; r.urlopen("https://api.osv.dev/v1/vulns/GHSA-9hjg-9r4m-mvj7", timeout=5)' 2>/dev/null; \
+		then $(BIN)/pip-audit --vulnerability-service osv --skip-editable; \
+		else echo "pip-audit: no answer from osv.dev, dependencies were not looked up"; fi
+
+# A thousand and more requests made up from the OpenAPI description.
+fuzz: $(DEVELOPER)
+	$(BIN)/python -m tests.contract.fuzz
 
 format: $(DEVELOPER)
 	$(BIN)/ruff check --fix .
@@ -86,3 +102,9 @@ train-smoke: $(DEVELOPER)
 		--log runs/smoke/student/log.jsonl --html runs/smoke/report.html --json runs/smoke/report.json
 	$(BIN)/clearcall-train export --checkpoint runs/smoke/student/student.safetensors --out runs/smoke/
 	$(BIN)/clearcall-train export --checkpoint runs/smoke/student/student.safetensors --out runs/smoke/ --onnx
+
+lock: $(DEVELOPER)
+	$(BIN)/python docker/lock.py
+
+compose-test: $(DEVELOPER)
+	$(BIN)/python docker/compose_test.py $(COMPOSE_TEST)

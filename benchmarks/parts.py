@@ -63,7 +63,8 @@ def peak_gflops(precision: Precision, *, seconds: float) -> float:
     convolution = nn.Conv2d(_PEAK_CHANNELS, _PEAK_CHANNELS, 3, padding=1).eval()
     shape = (1, _PEAK_CHANNELS, _PEAK_SIDE_PX, _PEAK_SIDE_PX)
     request = request_for(
-        read_graph(convolution, [torch.zeros(shape)], [list(shape)]), precision=precision
+        read_graph(convolution, [torch.zeros(shape)], [list(shape)], kind="convolution"),
+        precision=precision,
     )
     inputs = {0: np.ones(shape, np.float32)}
     median_ms, _ = time_calls(lambda: request.infer(inputs, share_inputs=True), seconds=seconds)

@@ -65,9 +65,26 @@ class BlockingClient:
         """What the server said."""
         return self._client.hello
 
-    def offer(self, jpeg: bytes) -> None:
-        """Hands over the newest frame; never waits."""
-        self._loop.call_soon_threadsafe(self._offer, jpeg, self._client._clock())
+    @property
+    def is_connected(self) -> bool:
+        """Whether the server has said hello and is there."""
+        return self._client.is_connected
+
+    @property
+    def reconnects(self) -> int:
+        """How often the connection was made anew."""
+        return self._client.reconnects
+
+    @property
+    def frames_skipped(self) -> int:
+        """Frames without a result here: replaced before they were sent, lost, or answered late."""
+        client = self._client
+        return client.frames_replaced + client.frames_lost + client.results_skipped
+
+    def offer(self, jpeg: bytes, *, captured_s: float | None = None) -> None:
+        """Hands over the newest frame; never waits. See `Client.offer`."""
+        when_s = self._client._clock() if captured_s is None else captured_s
+        self._loop.call_soon_threadsafe(self._offer, jpeg, when_s)
 
     def result(self, timeout_s: float | None = None) -> Result:
         """The next result.

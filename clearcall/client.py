@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import json
 import math
 import time
@@ -34,7 +35,7 @@ from websockets.exceptions import (
 
 from clearcall.backoff import Backoff
 from clearcall.errors import BadMessage, Closed, Refused, Unreachable
-from clearcall.messages import FrameError, Hello, Stats, read_hello, read_notice
+from clearcall.messages import FrameError, Hello, ModelNow, Stats, read_hello, read_notice
 from clearcall.outbox import Outbox
 from service.errors import FrameInvalid
 from service.frames import Frame, pack_frame, parse_result
@@ -65,6 +66,7 @@ class Client:
         self,
         url: str,
         *,
+        api_key: str | None = None,
         max_attempts: int | None = None,
         window: int | None = None,
         backoff: Backoff | None = None,
@@ -76,6 +78,7 @@ class Client:
 
         Args:
             url: ws://HOST:PORT/stream or wss://...
+            api_key: Where the server wants one; sent as a header, never in the URL.
             max_attempts: Attempts to connect in a row, before it gives up; None = without end.
             window: Frames on the way at most; None = what the server works on at a time, and one.
             backoff: The waits between attempts.
@@ -84,6 +87,7 @@ class Client:
             settings: As in the protocol: strength, quality, format, target_fps, ...
         """
         self._url = url
+        self._headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
         self._max_attempts = max_attempts
         self._own_window = window
         self._backoff = backoff or Backoff()
@@ -261,6 +265,7 @@ class Client:
         try:
             connecting = connect(
                 self._url,
+                additional_headers=self._headers,
                 max_size=None,
                 compression=None,
                 open_timeout=_OPEN_TIMEOUT_S,
@@ -354,6 +359,9 @@ class Client:
         elif isinstance(notice, FrameError):
             self._outbox.note_bad(notice.sequence)
             self._on_error(notice)
+        elif isinstance(notice, ModelNow) and self.hello is not None:
+            facts = {name: getattr(notice, name) for name in ModelNow.__slots__}
+            self.hello = dataclasses.replace(self.hello, **facts)
 
     def _end_connection(self) -> None:
         self._connection = None

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from clearcall.errors import BadMessage
 from service.frames import PROTOCOL_VERSION
 
-__all__ = ["FrameError", "Hello", "Stats", "read_hello", "read_notice"]
+__all__ = ["FrameError", "Hello", "ModelNow", "Stats", "read_hello", "read_notice"]
 
 T = TypeVar("T")
 
@@ -32,6 +32,18 @@ class Hello:
     window: int = 2
     sizes: tuple[Mapping[str, Any], ...] = ()
     limits: Mapping[str, float] = dataclasses.field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class ModelNow:
+    """Another model is served; `students` take the place of those in the hello."""
+
+    model: str
+    device: str
+    backend: str
+    default_strength: float
+    students: tuple[str, ...]
+    sizes: tuple[Mapping[str, Any], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +93,7 @@ def read_hello(text: str | bytes) -> Hello | FrameError:
     return dataclasses.replace(hello, students=tuple(hello.students), sizes=tuple(hello.sizes))
 
 
-def read_notice(text: str) -> Stats | FrameError | Mapping[str, Any]:
+def read_notice(text: str) -> Stats | FrameError | ModelNow | Mapping[str, Any]:
     """Reads a later text message; of a kind that has no class here, its fields.
 
     Raises:
@@ -93,6 +105,9 @@ def read_notice(text: str) -> Stats | FrameError | Mapping[str, Any]:
             return _made(Stats, message)
         case "error":
             return _made(FrameError, message)
+        case "model":
+            now = _made(ModelNow, message)
+            return dataclasses.replace(now, students=tuple(now.students), sizes=tuple(now.sizes))
     return message
 
 

@@ -7,20 +7,26 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # torch takes seconds
     from service.model.sharpener import Sharpener
+    from service.scaling import Resize
 
-__all__ = ["add_model_options", "load_model", "strength"]
+__all__ = ["add_model_options", "load_model", "quality", "resize", "strength", "upscale"]
 
 _MOST_STRENGTH = 2.0
+_MOST_UPSCALE = 8.0
 
 
-def add_model_options(parser: argparse.ArgumentParser) -> None:
+def add_model_options(
+    parser: argparse.ArgumentParser, *, default_checkpoint: str = "small"
+) -> None:
     """Adds --checkpoint, --strength, --device, --backend, --precision, --threads, as in `serve`."""
+    auto = "auto, " if default_checkpoint == "auto" else ""
     group = parser.add_argument_group("student")
     group.add_argument(
         "--checkpoint",
-        default="small",
+        default=default_checkpoint,
         metavar="NAME",
-        help="nano, small, base, or a checkpoint's path (default small)",
+        help=f"student: {auto}nano, small, base, or a checkpoint's path "
+        f"(default {default_checkpoint})",
     )
     group.add_argument(
         "--strength",
@@ -29,19 +35,24 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
         help="of the correction: 0 = off, 1 = as trained, to 2 = stronger (default: the student's)",
     )
     group.add_argument(
-        "--device", default="auto", help="auto, cpu, mps, cuda or cuda:N (default auto)"
+        "--device",
+        default="auto",
+        metavar="DEVICE",
+        help="where the network runs: auto, cpu, mps, cuda or cuda:N (default auto)",
     )
     group.add_argument(
         "--backend",
         default="auto",
         choices=("auto", "torch", "openvino"),
-        help="what runs the network (default auto)",
+        metavar="BACKEND",
+        help="what runs the network: auto, torch or openvino (default auto)",
     )
     group.add_argument(
         "--precision",
         default="auto",
         choices=("auto", "fp32", "bf16"),
-        help="what the network calculates in (default auto)",
+        metavar="PRECISION",
+        help="what the network calculates in: auto, fp32 or bf16 (default auto)",
     )
     group.add_argument(
         "--threads",
@@ -75,4 +86,30 @@ def strength(text: str) -> float:
     value = float(text)
     if not 0 <= value <= _MOST_STRENGTH:
         raise argparse.ArgumentTypeError(f"{text} is not between 0 and 2")
+    return value
+
+
+def quality(text: str) -> int:
+    """Parses a quality for argparse: 1 to 100."""
+    if not text.isdecimal() or not 1 <= int(text) <= 100:
+        raise argparse.ArgumentTypeError(f"{text} is not between 1 and 100")
+    return int(text)
+
+
+def resize(text: str) -> Resize:
+    """Parses a size for argparse: 512, 1920x1080 or 1920x1080!"""
+    from service.errors import RequestInvalid
+    from service.scaling import Resize
+
+    try:
+        return Resize.parse(text)
+    except RequestInvalid as exc:
+        raise argparse.ArgumentTypeError(str(exc)) from exc
+
+
+def upscale(text: str) -> float:
+    """Parses a factor for argparse: 1 to 8."""
+    value = float(text)
+    if not 1 <= value <= _MOST_UPSCALE:
+        raise argparse.ArgumentTypeError(f"{text} is not between 1 and {_MOST_UPSCALE:g}")
     return value

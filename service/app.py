@@ -10,22 +10,37 @@ from asyncio import Semaphore
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from http import HTTPStatus
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
+from fastapi.openapi.docs import get_swagger_ui_html
 from starlette.exceptions import HTTPException
+from starlette.middleware.cors import CORSMiddleware
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.browser import SecurityHeaders
+from service.access import Access
+from service.access import router as access_router
+from service.browser import (
+    CORS_EXPOSED,
+    CORS_SENT,
+    OriginGuard,
+    SecurityHeaders,
+    docs_policy,
+)
 from service.codec import use_one_thread_per_call
 from service.codec_pool import CodecPool
 from service.engine import Engine
 from service.errors import ClearcallError, RequestInvalid
+from service.flood import FloodBrake
 from service.metrics import Metrics
 from service.model.cpus import available_cpus
+from service.models_routes import router as models_router
 from service.problems import problem_for, problem_response
+from service.request_log import RequestLog
+from service.rollout.watch import load_first, watched
 from service.routes import CLIENT_CLOSED_REQUEST, WEB_FOLDER, Parts, router
 from service.settings import Settings
 from service.upload import UploadReader
@@ -33,7 +48,7 @@ from service.upload import UploadReader
 if TYPE_CHECKING:
     from service.model.sharpener import Sharpener
 
-__all__ = ["create_app", "drain", "load_sharpener", "version"]
+__all__ = ["create_app", "drain", "load_served", "load_sharpener", "version"]
 
 _LOGGER = logging.getLogger(__name__)
 _FEWEST_CODEC_THREADS = 2  # a frame is decoded while another one is encoded
@@ -49,6 +64,7 @@ def create_app(settings: Settings, sharpener: Sharpener | None = None) -> FastAP
             Either way it is warmed up before the first request is taken.
     """
     metrics = Metrics()
+    closing = contextlib.ExitStack()  # what takes a while to end
     engine = Engine(
         max_waiting_images=settings.max_waiting_images,
         max_pixels_per_s=settings.max_pixels_per_s,
@@ -71,12 +87,15 @@ def create_app(settings: Settings, sharpener: Sharpener | None = None) -> FastAP
         stream_places=Semaphore(settings.max_streams),
     )
 
+    given = [] if sharpener is None else [sharpener]
+    del sharpener  # held here, it could not be freed when another one is served
+
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         use_one_thread_per_call()
         try:
             await engine.start(
-                lambda: sharpener or load_sharpener(settings),
+                lambda: given.pop() if given else load_served(settings),
                 ladder=settings.ladder,
                 load_smaller=lambda size: load_sharpener(settings, size),
             )
@@ -84,9 +103,13 @@ def create_app(settings: Settings, sharpener: Sharpener | None = None) -> FastAP
             metrics.describe_model(
                 model=model.checkpoint.model_id, device=model.device, backend=model.backend
             )
-            yield
+            async with watched(
+                settings, engine, metrics, lambda named: load_sharpener(settings, named)
+            ) as app.state.rollout:
+                yield
         finally:
             await engine.stop()
+            await asyncio.to_thread(closing.close)
             parts.frame_pool.close()
             parts.image_pool.close()
 
@@ -96,13 +119,41 @@ def create_app(settings: Settings, sharpener: Sharpener | None = None) -> FastAP
         description="Streams go through the WebSocket `/stream`; see docs/protocol.md.",
         version=version(),
         lifespan=lifespan,
+        docs_url=None,
         redoc_url=None,
     )
+    if settings.trace_share:
+        from service.traces import Traces, otlp_provider  # an extra
+
+        traces = Traces(settings.trace_share, otlp_provider())
+        metrics.on_sharpened = traces.note
+        closing.callback(traces.close)
     app.state.parts = parts
-    app.include_router(router)
+    app.state.rollout = None
+    app.state.access = Access(settings, on_refused=metrics.note_refused)
+    for each in (router, models_router, access_router):
+        app.include_router(each)
     app.mount("/static", StaticFiles(directory=WEB_FOLDER, check_dir=False), name="static")
+    _add_docs(app)
+    # The last one added is the outermost.
+    app.add_middleware(OriginGuard, allowed=settings.allowed_origins)
+    if settings.allowed_origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=settings.allowed_origins,
+            allow_methods=("GET", "POST"),
+            allow_headers=CORS_SENT,
+            expose_headers=CORS_EXPOSED,
+        )
     app.add_middleware(SecurityHeaders)
     app.add_middleware(_ImageCounter, metrics=metrics)
+    app.add_middleware(RequestLog, is_logging=settings.access_log)
+    app.add_middleware(
+        FloodBrake,
+        per_minute=settings.max_bad_requests_per_minute,
+        access=app.state.access,
+        on_refused=metrics.note_refused,
+    )
     for kind in (ClearcallError, RequestValidationError, HTTPException, Exception):
         app.add_exception_handler(kind, _answer_error)
     return app
@@ -122,7 +173,17 @@ async def drain(app: FastAPI) -> None:
             await parts.engine.drained()
 
 
-def load_sharpener(settings: Settings, named: str | None = None) -> Sharpener:
+def load_served(settings: Settings) -> Sharpener:
+    """Loads what is served first: of the watched folder, or what the settings name.
+
+    Raises:
+        CheckpointError: Nothing can be served.
+        BackendUnavailable: See `load_sharpener`.
+    """
+    return load_first(settings, lambda named: load_sharpener(settings, named))
+
+
+def load_sharpener(settings: Settings, named: str | Path | None = None) -> Sharpener:
     """Loads the model that the settings name, or another one to run beside it.
 
     Raises:
@@ -141,6 +202,15 @@ def load_sharpener(settings: Settings, named: str | None = None) -> Sharpener:
         threads=settings.threads,
         precision=settings.precision,
     )
+
+
+def _add_docs(app: FastAPI) -> None:
+    page = get_swagger_ui_html(openapi_url="/openapi.json", title=app.title)
+    headers = {"Content-Security-Policy": docs_policy(bytes(page.body).decode())}
+
+    @app.get("/docs", include_in_schema=False)
+    async def docs() -> Response:
+        return Response(page.body, headers=headers, media_type="text/html")
 
 
 def _codec_threads(settings: Settings) -> int:

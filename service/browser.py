@@ -1,15 +1,39 @@
-"""What browsers are told (security headers) and allowed (which sites' pages may open a stream)."""
+"""What browsers are told (security headers) and allowed (whose pages may use the service)."""
 
 from __future__ import annotations
 
+import base64
+import hashlib
+import re
 from collections.abc import Collection
 from urllib.parse import urlsplit
 
-from starlette.datastructures import MutableHeaders
+from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-__all__ = ["SecurityHeaders", "is_origin_allowed"]
+from service.errors import OriginRefused
+from service.problems import problem_for
 
+__all__ = [
+    "CORS_EXPOSED",
+    "CORS_SENT",
+    "OriginGuard",
+    "SecurityHeaders",
+    "docs_policy",
+    "is_origin_allowed",
+]
+
+# What pages of allowed sites may send and read beyond what every page may.
+CORS_SENT = ("Authorization", "X-API-Key", "X-Request-ID", "Content-Type")
+CORS_EXPOSED = (
+    "X-Request-ID",
+    "X-Clearcall-Model",
+    "X-Clearcall-Device",
+    "Server-Timing",
+    "Retry-After",
+)
+
+_SAFE_METHODS = {"GET", "HEAD", "OPTIONS"}
 _DOCS_PREFIX = "/docs"
 _EVERYWHERE = {
     "X-Content-Type-Options": "nosniff",
@@ -17,6 +41,7 @@ _EVERYWHERE = {
     "X-Frame-Options": "DENY",
     "Permissions-Policy": "camera=(self), display-capture=(self), microphone=()",
     "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
 }
 # Pictures and video frames are blobs; 'self' covers the WebSocket, the named schemes are for
 # browsers older than that.
@@ -25,16 +50,29 @@ _PAGE_POLICY = (
     "connect-src 'self' blob: data:; worker-src 'self' blob:; object-src 'none'; "
     "base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
 )
-# FastAPI's page at /docs is one inline script around files of a content delivery network.
-_DOCS_POLICY = (
-    "default-src 'self'; script-src 'self' 'unsafe-inline' https://cdn.jsdelivr.net; "
-    "style-src 'self' 'unsafe-inline' https://cdn.jsdelivr.net; "
-    "img-src 'self' data: https://fastapi.tiangolo.com; frame-ancestors 'none'"
-)
+_INLINE_SCRIPT = re.compile(r"<script>(.*?)</script>", re.DOTALL)
+
+
+def docs_policy(html: str) -> str:
+    """The policy of FastAPI's page at /docs: its one inline script, by its hash, around files of a
+    content delivery network.
+    """
+    hashes = [
+        base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+        for script in _INLINE_SCRIPT.findall(html)
+    ]
+    scripts = " ".join(f"'sha256-{digest}'" for digest in hashes)
+    return (
+        "default-src 'none'; connect-src 'self'; "
+        f"script-src https://cdn.jsdelivr.net/npm/ {scripts}; "
+        "style-src 'unsafe-inline' https://cdn.jsdelivr.net/npm/; "
+        "img-src 'self' data: https://fastapi.tiangolo.com; "
+        "base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
+    )
 
 
 def is_origin_allowed(origin: str | None, *, host: str | None, allowed: Collection[str]) -> bool:
-    """Tells whether a WebSocket may be opened.
+    """Tells whether a page may open a WebSocket, or send what costs work.
 
     Browsers let any page connect to any server, localhost included, but say in `Origin` whose page
     it is. Programs send no Origin and are allowed.
@@ -73,8 +111,29 @@ class SecurityHeaders:
 
 
 def _headers_for(path: str) -> dict[str, str]:
-    if path.startswith(_DOCS_PREFIX):
-        return _EVERYWHERE | {"Content-Security-Policy": _DOCS_POLICY}
+    if path == _DOCS_PREFIX:  # its route says what it needs
+        return _EVERYWHERE
     # The page's files have no version in their names: a browser must ask whether they are still the
     # same.
     return _EVERYWHERE | {"Content-Security-Policy": _PAGE_POLICY, "Cache-Control": "no-cache"}
+
+
+class OriginGuard:
+    """ASGI middleware: other sites' pages may not POST unless they are allowed.
+
+    A browser would keep the answer from them, but send the picture first.
+    """
+
+    def __init__(self, app: ASGIApp, *, allowed: Collection[str]) -> None:
+        self._app = app
+        self._allowed = allowed
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answers 403 to a foreign page's POST."""
+        if scope["type"] == "http" and scope["method"] not in _SAFE_METHODS:
+            headers = Headers(scope=scope)
+            origin = headers.get("origin")
+            if not is_origin_allowed(origin, host=headers.get("host"), allowed=self._allowed):
+                await problem_for(OriginRefused(str(origin)))(scope, receive, send)
+                return
+        await self._app(scope, receive, send)

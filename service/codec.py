@@ -1,9 +1,9 @@
 """Encoded bytes <-> images. The limits are checked on the header, before anything is decoded.
 
 Uploads (Pillow): JPEG, PNG, WebP, BMP and TIFF, told by their bytes. They come out upright, as RGB
-of 8 bits, with the alpha channel beside them; an RGB colour profile is carried over to the output,
-all other metadata (EXIF with its orientation and place, XMP, text) is left behind. Of an animation
-the first picture is taken.
+of 8 bits, with the alpha channel beside them; an RGB colour profile and what `metadata` keeps are
+carried over to the output, and gray pictures are written as gray ones. What is converted on the
+way (CMYK, palettes, 16 bits) is said in `Picture.warnings`. Animations are refused.
 
 Stream frames (libjpeg-turbo through simplejpeg, straight to and from RGB; OpenCV for the rare
 kinds that it refuses, for WebP and PNG, and where it is not installed): JPEG only. They come out
@@ -39,6 +39,7 @@ from PIL import (
 
 from service.errors import ImageBroken, ImageTooManyPixels, ImageUnsupported, RequestInvalid
 from service.frames import FrameFormat
+from service.metadata import NO_METADATA, Metadata, metadata_of
 from service.orientation import jpeg_orientation, turned_upright
 
 try:
@@ -56,6 +57,7 @@ __all__ = [
     "encode_frame",
     "encode_image",
     "jpeg_size",
+    "picture_size",
     "sniff",
     "use_one_thread_per_call",
 ]
@@ -80,6 +82,9 @@ _MAX_SIDE_PX: dict[ImageFormat, int] = {"jpeg": 65_535, "webp": 16_383}
 _MAX_JPEG_SCANS = 100
 _DAMAGE = ("Corrupt JPEG data", "Premature end of JPEG file")  # how libjpeg's warnings begin
 _TIFF_TILE_WIDTH, _TIFF_TILE_LENGTH = 322, 323
+_TIFF_BITS = 258
+_PNG_BITS_AT = 24
+_GRAY_MODES = ("1", "L", "LA", "La", "I", "I;16", "I;16B", "I;16L")
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,13 +93,16 @@ class Picture:
 
     `image` is (H, W, 3) uint8 RGB, upright; `alpha` (H, W) uint8, not premultiplied, or None;
     `colour_profile` the ICC bytes that `image` is in, or None for sRGB; `format` is what it came
-    in.
+    in; `is_gray` whether its file has no colours; `warnings` what was not kept, to be shown.
     """
 
     image: ImageArray
     alpha: npt.NDArray[np.uint8] | None
     colour_profile: bytes | None
     format: ImageFormat
+    metadata: Metadata = NO_METADATA
+    is_gray: bool = False
+    warnings: tuple[str, ...] = ()
 
 
 def use_one_thread_per_call() -> None:
@@ -123,13 +131,36 @@ def sniff(encoded: bytes) -> ImageFormat:
     )
 
 
-def decode_image(encoded: bytes, *, max_pixels: int, is_alpha_kept: bool = True) -> Picture:
+def picture_size(encoded: bytes) -> tuple[int, int]:
+    """Reads (height, width) in px from an upload's header, as stored: not turned, not decoded.
+
+    Raises:
+        ImageUnsupported: Not one of the five formats.
+        ImageBroken: The header is damaged.
+    """
+    file_format = sniff(encoded)
+    if file_format == "webp":
+        width, height = _webp_size(encoded)
+        return height, width
+    with _translated_errors():
+        opened = _OPENERS[file_format](io.BytesIO(encoded))
+    return opened.height, opened.width
+
+
+def decode_image(
+    encoded: bytes,
+    *,
+    max_pixels: int,
+    is_alpha_kept: bool = True,
+    is_place_kept: bool = True,
+) -> Picture:
     """Decodes an upload.
 
     Args:
         encoded: The whole file.
         max_pixels: Most pixels that are decoded, in px.
         is_alpha_kept: Transparency comes out as `alpha`; otherwise it is flattened onto white.
+        is_place_kept: Whether the metadata may say where the picture was taken.
 
     Raises:
         ImageUnsupported: Not one of the five formats, or of a sample type that is not served.
@@ -145,9 +176,12 @@ def decode_image(encoded: bytes, *, max_pixels: int, is_alpha_kept: bool = True)
         opened = _OPENERS[file_format](io.BytesIO(encoded))
     _check_announced_size(opened, max_pixels)
     with _translated_errors():
+        _refuse_animation(opened)
         opened.load()
         upright = _upright(opened)
         profile = _icc_profile(upright)
+        metadata = metadata_of(upright)
+        warnings = _conversions(opened, encoded)
         rgb, alpha = _split(upright, profile)
         if alpha is not None and not is_alpha_kept:
             rgb, alpha = _flatten(rgb, alpha), None
@@ -156,11 +190,14 @@ def decode_image(encoded: bytes, *, max_pixels: int, is_alpha_kept: bool = True)
             alpha=None if alpha is None else np.array(alpha),
             colour_profile=profile if _profile_space(profile) == b"RGB " else None,
             format=file_format,
+            metadata=metadata if is_place_kept else metadata.without_place(),
+            is_gray=opened.mode in _GRAY_MODES,
+            warnings=warnings,
         )
 
 
 def encode_image(picture: Picture, image_format: ImageFormat, *, quality: int) -> bytes:
-    """Encodes a picture, with alpha channel and colour profile where the format has room for them.
+    """Encodes a picture, with alpha channel, profile and metadata where the format has room.
 
     Args:
         picture: What to encode; alpha must have been flattened for a format without.
@@ -176,16 +213,17 @@ def encode_image(picture: Picture, image_format: ImageFormat, *, quality: int) -
     if limit is not None and max(height, width) > limit:
         raise RequestInvalid(
             f"The picture is {width}x{height}, and {image_format} holds at most {limit} pixels a "
-            "side. Ask for another format with ?format=png."
+            "side. Ask for another format, such as png."
         )
-    if picture.alpha is None:
-        image = Image.fromarray(picture.image)
-    else:
-        image = Image.fromarray(np.dstack((picture.image, picture.alpha)))
+    image = Image.fromarray(picture.image)
+    if picture.is_gray and image_format != "webp":  # WebP has colours always
+        image = image.convert("L")
+    if picture.alpha is not None:
+        image.putalpha(Image.fromarray(picture.alpha))
+    options = _save_options(image_format, quality, picture.colour_profile)
+    options |= picture.metadata.save_options(image_format, (height, width))
     out = io.BytesIO()
-    image.save(
-        out, format=image_format, **_save_options(image_format, quality, picture.colour_profile)
-    )
+    image.save(out, format=image_format, **options)
     return out.getvalue()
 
 
@@ -339,12 +377,44 @@ def _webp_size(encoded: bytes) -> tuple[int, int]:
     raise ImageBroken("The WebP file is damaged: it does not start with a picture.")
 
 
+def _refuse_animation(opened: ImageFile.ImageFile) -> None:
+    """Of a TIFF's pages the first is taken, which a warning says."""
+    frames = getattr(opened, "n_frames", 1)
+    if frames > 1 and not isinstance(opened, TiffImagePlugin.TiffImageFile):
+        raise ImageUnsupported(
+            f"This is an animation of {frames} pictures, and only single ones are served. Convert "
+            "it to a video (clearcall video), or send its pictures one by one."
+        )
+
+
+def _conversions(opened: ImageFile.ImageFile, encoded: bytes) -> tuple[str, ...]:
+    """What a picture loses on the way into RGB of 8 bits, one sentence each."""
+    said = []
+    if opened.mode in ("CMYK", "LAB"):
+        said.append(f"Converted from {opened.mode} to RGB.")
+    if opened.mode in ("P", "PA"):
+        said.append("Its palette was converted to full colours.")
+    bits: Any = 8
+    if isinstance(opened, PngImagePlugin.PngImageFile):
+        bits = encoded[_PNG_BITS_AT]
+    elif isinstance(opened, TiffImagePlugin.TiffImageFile):
+        bits = opened.tag_v2.get(_TIFF_BITS, 8)
+    deepest = max(bits) if isinstance(bits, tuple) else bits
+    if deepest > 8:
+        said.append(f"Its {deepest} bits per channel became 8.")
+    pages = getattr(opened, "n_frames", 1)
+    if pages > 1:
+        said.append(f"Only the first of its {pages} pages was taken.")
+    return tuple(said)
+
+
 def _upright(opened: Image.Image) -> Image.Image:
-    """Applies the EXIF orientation. The output carries no EXIF: nothing turns it a second time."""
-    try:
-        return ImageOps.exif_transpose(opened)
-    except Exception:  # a damaged EXIF block must not cost a picture whose pixels are sound
-        return opened
+    """Applies the EXIF orientation and takes it out, so that nothing turns it a second time."""
+    # A damaged EXIF block must not cost a picture whose pixels are sound.
+    with contextlib.suppress(Exception):
+        # Without `in_place` it copies pictures that are upright already.
+        ImageOps.exif_transpose(opened, in_place=True)
+    return opened
 
 
 def _split(image: Image.Image, profile: bytes | None) -> tuple[Image.Image, Image.Image | None]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
+from uvicorn._types import ASGISendEvent
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 __all__ = ["CONNECTION", "Connection"]
@@ -59,6 +60,12 @@ class Connection(WebSocketsSansIOProtocol):
             await super().run_asgi()
         finally:
             self._abort_within(self.close_timeout + _LAST_WORDS_S)
+
+    async def send(self, message: ASGISendEvent) -> None:
+        """Sends, and knows that a refusal is an answer: uvicorn would log an error for each."""
+        await super().send(message)
+        if message["type"] == "websocket.http.response.body" and self.close_sent:
+            self.handshake_complete = True
 
     def end(self, code: int, reason: str) -> None:
         """Closes at once, with whatever is still in the buffer before it, and aborts in 2 s."""

@@ -31,7 +31,7 @@ from service.lanes import Lanes, Sharpened, Work
 from service.model.live import LiveSharpener
 from service.places import ImagePlaces
 from service.queues import MAX_FRAMES_BEFORE_AN_IMAGE, StreamQueue
-from service.students import Students, load_students
+from service.students import Students, load_students, smaller_sizes
 from service.turnstile import Turnstile
 
 if TYPE_CHECKING:  # loading torch takes seconds, and the engine only calls what it is given
@@ -75,6 +75,8 @@ class Engine:
         self._note = note or (lambda _kind, _sharpened: None)
         self._clock = clock
         self._students: Students | None = None
+        self._ladder: tuple[str, ...] = ()
+        self.revision = 0  # goes up whenever another student takes the served one's place
         self._lanes = Lanes(batch_wait_s=batch_wait_ms / 1000, clock=clock)
         self.turnstile = Turnstile(turn=_turn, room=self._room)
         self._load = Load(clock=clock)
@@ -156,10 +158,53 @@ class Engine:
         """
         assert self._students is None, "an engine starts once"
 
+        self._ladder = tuple(ladder)
         students = await load_students(load, ladder=ladder, load_smaller=load_smaller)
         self._hint_at_load(students.sizes)
         self._lanes.start(students.served)
         self._students = students
+
+    def swap(self, sharpener: Sharpener, *, sizes: Sequence[MeasuredSize]) -> None:
+        """Serves another student from the next picture on; what is in work ends with the old one.
+
+        Args:
+            sharpener: Warmed up, and of the old one's device, lanes and batches.
+            sizes: What it takes for usual frame sizes.
+
+        Raises:
+            EngineStopped: The engine is not running.
+            ValueError: It runs in another way than the old one.
+        """
+        students = self._running_students()
+        old = students.served
+        for name in ("device", "lanes", "max_batch"):
+            if (now := getattr(sharpener, name)) != (before := getattr(old, name)):
+                raise ValueError(f"its {name} is {now}, and that of what is served {before}")
+        smaller = smaller_sizes(sharpener, self._ladder)
+        students.replace(sharpener, smaller, sizes=tuple(sizes))
+        self.revision += 1
+
+    async def trial(self, sharpener: Sharpener, image: ImageArray) -> Sharpened:
+        """What a student, served or not, makes of an image at its default strength.
+
+        It waits as an upload does, behind the streams' frames, and is counted nowhere.
+
+        Raises:
+            SharpeningFailed: The network failed on it.
+            EngineStopped: The engine is not running, or stops before its turn.
+        """
+        self.check_ready()
+        return await self._lanes.run(self._image_work(sharpener, image, sharpener.default_strength))
+
+    def _image_work(self, sharpener: Sharpener, image: ImageArray, strength: float) -> Work:
+        return Work(
+            cost_px=_pixels(image),
+            image=image,
+            strength=strength,
+            sharpener=sharpener,
+            submitted_s=self._clock(),
+            answer=asyncio.get_running_loop().create_future(),
+        )
 
     def _room(self, stream: EngineStream) -> int:
         """Frames to prepare at a time, see `turnstile`.
@@ -290,14 +335,7 @@ class Engine:
             SharpeningFailed: The network failed on this image.
             EngineStopped: The engine is not running, or stops before the image's turn.
         """
-        work = Work(
-            cost_px=_pixels(image),
-            image=image,
-            strength=strength,
-            sharpener=self.sharpener,
-            submitted_s=self._clock(),
-            answer=asyncio.get_running_loop().create_future(),
-        )
+        work = self._image_work(self.sharpener, image, strength)
         sharpened = await self._lanes.run(work)
         self._places.note_took(sharpened.inference_ms / 1000)
         self._note("image", sharpened)
@@ -351,6 +389,11 @@ class EngineStream:
         self.queue = queue
         self.frame_px = 0
         self.live = LiveSharpener()
+
+    @property
+    def revision(self) -> int:
+        """See `Engine.revision`."""
+        return self._engine.revision
 
     async def sharpen(
         self,

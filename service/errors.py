@@ -12,8 +12,19 @@ ClearcallError
 │   ├── CheckpointArchitectureUnknown   names a network that this build does not have
 │   ├── CheckpointWeightsMismatch   tensors are missing, unexpected, of another shape or type
 │   └── CheckpointNotFinite     a weight is NaN or infinite
+├── ModelUnknown                no checkpoint of this id is in the watched folder
+├── ModelRefused                a checkpoint that the roll-out's checks do not let through
 ├── RequestInvalid              a query parameter, form field or message that cannot be understood
-├── OriginRefused               a page of another site tried to open a stream
+├── OriginRefused               a page of another site tried to use the service
+├── AccessRefused               whoever asks may not
+│   ├── KeyMissing              an API key is needed, and none came
+│   ├── KeyWrong                the key that came is not one of those in use
+│   ├── TokenWrong              the stream's token is expired, forged or of a key that is gone
+│   ├── AdminOff                admin calls are off, because no admin key is set
+│   ├── AdminOnly               a key that is right, but no admin key
+│   ├── WrongKeysBraked         too many wrong keys came from this address
+│   ├── RateExceeded            more requests in a minute than one key may make
+│   └── KeyStreamsFull          more streams are open than one key may have
 ├── ImageError                  bytes that should be a picture and cannot be served
 │   ├── ImageUnsupported        not a picture, or of a format that is not accepted
 │   ├── ImageBroken             a picture that is damaged
@@ -37,6 +48,9 @@ from __future__ import annotations
 from pathlib import Path
 
 __all__ = [
+    "AccessRefused",
+    "AdminOff",
+    "AdminOnly",
     "BackendUnavailable",
     "CheckpointArchitectureUnknown",
     "CheckpointCorrupt",
@@ -55,14 +69,22 @@ __all__ = [
     "ImageError",
     "ImageTooManyPixels",
     "ImageUnsupported",
+    "KeyMissing",
+    "KeyStreamsFull",
+    "KeyWrong",
+    "ModelRefused",
+    "ModelUnknown",
     "OriginRefused",
     "QueueFull",
+    "RateExceeded",
     "RequestInvalid",
     "SettingsInvalid",
     "SharpeningFailed",
     "StreamsFull",
+    "TokenWrong",
     "UploadTooLarge",
     "UploadTooSlow",
+    "WrongKeysBraked",
 ]
 
 
@@ -129,6 +151,31 @@ class CheckpointNotFinite(CheckpointError):
     code = "checkpoint-not-finite"
 
 
+class ModelUnknown(ClearcallError):
+    """No checkpoint of this id can be chosen."""
+
+    code = "model-unknown"
+    title = "No such model"
+    http_status = 404
+    close_code = 1008
+
+    def __init__(self, model_id: str) -> None:
+        super().__init__(
+            f"There is no model {model_id!r} here. GET /models (clearcall models list) names those "
+            "that can be activated."
+        )
+        self.model_id = model_id
+
+
+class ModelRefused(ClearcallError):
+    """A checkpoint that cannot be loaded, or that the gate refuses; the reason is in the text."""
+
+    code = "model-refused"
+    title = "The model is not taken into service"
+    http_status = 409
+    close_code = 1008
+
+
 class RequestInvalid(ClearcallError):
     code = "request-invalid"
     title = "The request cannot be understood"
@@ -140,16 +187,129 @@ class OriginRefused(ClearcallError):
     """A browser page of another site; `origin` is what the browser says it is."""
 
     code = "origin-refused"
-    title = "Pages of this site may not open streams"
+    title = "Pages of this site may not use the service"
     http_status = 403
     close_code = 1008
 
     def __init__(self, origin: str) -> None:
         super().__init__(
-            "A page of another site may not open streams here unless its origin is listed in "
+            "A page of another site may not use this service unless its origin is listed in "
             "CLEARCALL_ALLOWED_ORIGINS."
         )
         self.origin = origin
+
+
+class AccessRefused(ClearcallError):
+    """Whoever asks may not. Nothing of the key that came is in the message."""
+
+    code = "access-refused"
+    title = "Not allowed"
+    http_status = 403
+    close_code = 1008
+
+
+class KeyMissing(AccessRefused):
+    code = "key-missing"
+    title = "An API key is needed"
+    http_status = 401
+
+    def __init__(self) -> None:
+        super().__init__(
+            "This service needs an API key. Send it as 'Authorization: Bearer KEY' or as "
+            "'X-API-Key: KEY'; a browser's stream takes a token of POST /token instead."
+        )
+
+
+class KeyWrong(AccessRefused):
+    code = "key-wrong"
+    title = "The API key is wrong"
+    http_status = 401
+
+    def __init__(self) -> None:
+        super().__init__(
+            "The API key is not one of those in use. Ask the operator for a new one, or remove "
+            "what your program sends as a key."
+        )
+
+
+class TokenWrong(AccessRefused):
+    code = "token-wrong"
+    title = "The token is not valid"
+    http_status = 401
+
+    def __init__(self) -> None:
+        super().__init__(
+            "The token is expired, or not of this service, or its key is no longer in use. Get a "
+            "new one by POST /token right before each connection."
+        )
+
+
+class AdminOff(AccessRefused):
+    code = "admin-off"
+    title = "Admin calls are off"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "Admin calls are off, because no admin key is set. Make one with 'clearcall key "
+            "--admin' and set CLEARCALL_ADMIN_KEYS to its hash."
+        )
+
+
+class AdminOnly(AccessRefused):
+    code = "admin-only"
+    title = "An admin key is needed"
+
+    def __init__(self) -> None:
+        super().__init__("This call takes an admin key; the API key that came is not one.")
+
+
+class _WaitFirst(AccessRefused):
+    """Refused until `retry_after_s` have passed."""
+
+    http_status = 429
+    close_code = 1013
+
+    def __init__(self, message: str, *, retry_after_s: int) -> None:
+        super().__init__(f"{message} Try again in {retry_after_s} s.")
+        self.retry_after_s = retry_after_s
+
+
+class WrongKeysBraked(_WaitFirst):
+    code = "too-many-wrong-keys"
+    title = "Too many wrong keys"
+
+    def __init__(self, *, retry_after_s: int) -> None:
+        super().__init__(
+            "Too many wrong keys came from your address. A right key is taken at any time.",
+            retry_after_s=retry_after_s,
+        )
+
+
+class RateExceeded(_WaitFirst):
+    code = "rate-exceeded"
+    title = "Too many requests"
+
+    def __init__(self, *, limit_per_minute: int, retry_after_s: int) -> None:
+        super().__init__(
+            f"At most {limit_per_minute} requests a minute are taken from one key, or from one "
+            "address where no key is needed.",
+            retry_after_s=retry_after_s,
+        )
+        self.limit_per_minute = limit_per_minute
+
+
+class KeyStreamsFull(AccessRefused):
+    code = "key-streams-full"
+    title = "Too many streams of one key"
+    http_status = 429
+    close_code = 1013
+
+    def __init__(self, *, limit: int) -> None:
+        super().__init__(
+            f"{limit} streams are open with this key, or from this address where no key is "
+            "needed, which is the limit. Close one, or try again later."
+        )
+        self.limit = limit
 
 
 class ImageError(ClearcallError):

@@ -128,6 +128,21 @@ class Ladder:
         """What is held."""
         return self._target
 
+    def change_rungs(self, rungs: Sequence[Rung]) -> None:
+        """Goes on with other rungs, of which nothing is known yet, from the same height.
+
+        Args:
+            rungs: Best first, at least one.
+        """
+        assert rungs, "a ladder has a rung"
+        rung, height = self.rung, min(self._at, len(rungs) - 1)
+        self._rungs = tuple(rungs)
+        self._start = 0
+        self._at = self._rungs.index(rung) if rung in self._rungs else height
+        self._known = [_Known() for _ in self._rungs]
+        self._absent_since_s = self._room_since_s = self._before = None
+        self._begin_window()
+
     def aim(self, target: Target) -> None:
         """Sets what is to be held. Without a target the ladder is back where it began."""
         if target == self._target:

@@ -160,19 +160,25 @@ class Lanes:
     # From here on, the lanes' threads.
 
     def _work(self, lane: int, loop: asyncio.AbstractEventLoop) -> None:
-        while started := self._next():
-            # Only a picture that begins alone gets the whole machine, so that no two ever do.
-            outcomes = self._run(started, None if started[0].is_alone else lane)
-            with self._changed:
-                for work in started:
-                    if work.pieces is None or work.answer.cancelled():
-                        self._queues.finish(work)
-                    else:
-                        self._queues.put_back(work)
-                self._changed.notify_all()
-            # Last, so that whoever sends his next frame upon an answer finds the machine free.
-            for work, outcome in outcomes:
-                loop.call_soon_threadsafe(_settle, work.answer, outcome)
+        while self._work_once(lane, loop):  # between two, no picture and no student is held
+            pass
+
+    def _work_once(self, lane: int, loop: asyncio.AbstractEventLoop) -> bool:
+        if not (started := self._next()):
+            return False
+        # Only a picture that begins alone gets the whole machine, so that no two ever do.
+        outcomes = self._run(started, None if started[0].is_alone else lane)
+        with self._changed:
+            for work in started:
+                if work.pieces is None or work.answer.cancelled():
+                    self._queues.finish(work)
+                else:
+                    self._queues.put_back(work)
+            self._changed.notify_all()
+        # Last, so that whoever sends his next frame upon an answer finds the machine free.
+        for work, outcome in outcomes:
+            loop.call_soon_threadsafe(_settle, work.answer, outcome)
+        return True
 
     def _next(self) -> list[Work]:
         """What to run now, one image or frame, or several frames together; none = stop."""

@@ -22,6 +22,7 @@ __all__ = [
     "ErrorMessage",
     "Hello",
     "Limits",
+    "ModelNow",
     "Pause",
     "Paused",
     "Ping",
@@ -158,6 +159,18 @@ class Hello(_Message):
     limits: Limits
 
 
+class ModelNow(_Message):
+    """Another model is served; results after this message tell the index into its students."""
+
+    type: Literal["model"] = "model"
+    model: str
+    device: str
+    backend: str
+    default_strength: float
+    students: tuple[str, ...] = Field(description="best first; results tell the index")
+    sizes: tuple[Size, ...]
+
+
 class SettingsNow(_Message):
     """All the settings that hold; the answer to settings."""
 
@@ -239,7 +252,7 @@ class ErrorMessage(_Message):
 
 
 ClientMessage = Settings | Pause | Resume | Ping | StatsRequest | Displayed
-ServerMessage = Hello | SettingsNow | Paused | Resumed | Pong | Stats | ErrorMessage
+ServerMessage = Hello | ModelNow | SettingsNow | Paused | Resumed | Pong | Stats | ErrorMessage
 
 _CLIENT_KINDS: tuple[type[_Message], ...] = (
     Settings,
@@ -251,6 +264,7 @@ _CLIENT_KINDS: tuple[type[_Message], ...] = (
 )
 _SERVER_KINDS: tuple[type[_Message], ...] = (
     Hello,
+    ModelNow,
     SettingsNow,
     Paused,
     Resumed,

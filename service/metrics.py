@@ -31,13 +31,17 @@ from service.ledger import DropReason
 if TYPE_CHECKING:
     from service.lanes import Sharpened
 
-__all__ = ["EndCause", "Metrics", "RateWindow", "Route", "StageTimes"]
+__all__ = ["EndCause", "Metrics", "RateWindow", "ReloadResult", "Route", "StageTimes"]
 
 # Why a stream ended: the client left; 30 bad frames; the network failed on 30; nothing came;
 # nothing was read; the service stops; a bug.
 EndCause = Literal["client", "bad-frames", "failing", "idle", "stalled", "stopping", "error"]
 Route = Literal["/sharpen", "/stream"]
+# What became of a checkpoint of the watched folder: served; not loadable; worse or slower than it
+# may be; taken by hand past the gate; a bug.
+ReloadResult = Literal["activated", "invalid", "refused", "forced", "error"]
 
+_BUNDLED = ("nano", "small", "base")
 _RATE_WINDOW_S = 5.0
 _BATCH_BUCKETS = (1, 2, 3, 4, 6, 8, 12, 16)
 _SHARE_BUCKETS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
@@ -95,6 +99,7 @@ class Metrics:
     """All that Prometheus can scrape of one app."""
 
     def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self.on_sharpened: Callable[[Route, StageTimes], None] | None = None  # traces
         self.registry = CollectorRegistry()
         registry = self.registry
         self.frames_received = Counter(
@@ -138,6 +143,12 @@ class Metrics:
             ["status"],
             registry=registry,
         )
+        self._refused = Counter(
+            "clearcall_access_refused",
+            "Requests and streams that were not allowed, by the code of the answer.",
+            ["code"],
+            registry=registry,
+        )
         self._stage_seconds = Histogram(
             "clearcall_stage_seconds",
             "Time per picture in each stage.",
@@ -177,6 +188,15 @@ class Metrics:
             registry=registry,
         )
         self._model = Info("clearcall_model", "The model that is served.", registry=registry)
+        self._reloads = Counter(
+            "clearcall_checkpoint_reloads",
+            "Checkpoints of the watched folder by what became of them: activated, invalid (cannot "
+            "be loaded), refused (by the gate), forced (past it, by hand), error.",
+            ["result"],
+            registry=registry,
+        )
+        for result in get_args(ReloadResult):
+            self._reloads.labels(result)
         self._rates = {route: RateWindow(clock=clock) for route in get_args(Route)}
         registry.register(_RateCollector(self._rates, self._received_rate))
         # A series that exists from the start lets rate() see its first increase.
@@ -206,6 +226,10 @@ class Metrics:
         """Says what is served, once it is loaded."""
         self._model.info({"model": model, "device": device, "backend": backend})
 
+    def note_reload(self, result: ReloadResult) -> None:
+        """Counts a checkpoint of the watched folder that was tried."""
+        self._reloads.labels(result).inc()
+
     def watch_queue(self, kind: str, depth: Callable[[], int]) -> None:
         """Reads a queue's depth at every scrape."""
         self._queue_depth.labels(kind).set_function(depth)
@@ -231,6 +255,10 @@ class Metrics:
         """Counts one POST /sharpen by the status of its answer."""
         self._images.labels(str(status)).inc()
 
+    def note_refused(self, code: str) -> None:
+        """Counts what was not allowed, by an error's code."""
+        self._refused.labels(code).inc()
+
     def note_engine(self, kind: WorkKind, sharpened: Sharpened) -> None:
         """Records what the engine did with one picture.
 
@@ -240,10 +268,12 @@ class Metrics:
         if kind == "frame":
             self._batch_size.observe(sharpened.batch)
             self._still_share.observe(sharpened.still_share)
-            rung = sharpened.student, sharpened.scale
+            # Checkpoints come and go, and a label stays: only the bundled ones have their own.
+            student = sharpened.student if sharpened.student in _BUNDLED else "own"
+            rung = student, sharpened.scale
             if rung not in self._rung_counters:
                 scale_percent = f"{sharpened.scale:.0%}"[:-1]
-                self._rung_counters[rung] = self._rungs.labels(sharpened.student, scale_percent)
+                self._rung_counters[rung] = self._rungs.labels(student, scale_percent)
             self._rung_counters[rung].inc()
 
     def note_sharpened(self, route: Route, times: StageTimes) -> None:
@@ -252,6 +282,8 @@ class Metrics:
         histograms = self._stage_histograms[route]
         for stage, time_ms in times.items_ms():
             histograms[stage].observe(time_ms / 1000)
+        if self.on_sharpened is not None:
+            self.on_sharpened(route, times)
 
     def text(self) -> bytes:
         """The exposition in Prometheus' text format."""

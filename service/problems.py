@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from http import HTTPStatus
 from typing import Any
 
 from pydantic import BaseModel, Field
 from starlette.responses import JSONResponse
 
-from service.errors import ClearcallError, EngineBusy, QueueFull
+from service.errors import ClearcallError, WrongKeysBraked
 
 __all__ = ["Problem", "describe_problems", "problem_for", "problem_response"]
 
@@ -41,9 +42,13 @@ def problem_response(
 
 def problem_for(error: ClearcallError) -> JSONResponse:
     """Builds the answer for one of our own errors."""
-    headers = None
-    if isinstance(error, QueueFull | EngineBusy):
-        headers = {"Retry-After": str(error.retry_after_s)}
+    headers = {}
+    if (retry_after_s := getattr(error, "retry_after_s", None)) is not None:
+        headers["Retry-After"] = str(retry_after_s)
+    if error.http_status == HTTPStatus.UNAUTHORIZED:
+        headers["WWW-Authenticate"] = 'Bearer realm="clearcall"'
+    if isinstance(error, WrongKeysBraked):
+        headers["Connection"] = "close"  # the next guess costs a connection
     return problem_response(
         error.http_status, code=error.code, title=error.title, detail=str(error), headers=headers
     )

@@ -28,8 +28,15 @@ from service.answers import Answer, answer_frame, drop_reason, pack_answer
 from service.codec_pool import CodecPool
 from service.connection import CONNECTION, Connection
 from service.engine import EngineStream
-from service.errors import ClearcallError, FrameInvalid, RequestInvalid, SharpeningFailed
-from service.messages import ServerMessage, error_message
+from service.errors import (
+    ClearcallError,
+    EngineStopped,
+    FrameInvalid,
+    RequestInvalid,
+    SharpeningFailed,
+)
+from service.ladder import rungs_of
+from service.messages import ModelNow, ServerMessage, error_message
 from service.metrics import EndCause, Metrics
 from service.stream import Answered, Session
 
@@ -59,7 +66,9 @@ class StreamPump:
         draining: asyncio.Event,
         pool: CodecPool,
         metrics: Metrics,
+        model_now: Callable[[], ModelNow],
         students: Sequence[str],
+        revision: int,
         max_pixels: int,
         stalled_reader_s: float,
         clock: Callable[[], float] = time.perf_counter,
@@ -73,7 +82,9 @@ class StreamPump:
             draining: Set when the service is about to stop.
             pool: What decodes and encodes.
             metrics: Where everything is counted.
+            model_now: What is served now, in the client's words.
             students: As in the hello: a result's code is an index into it.
+            revision: Of what is served, when the hello was made.
             max_pixels: Of a frame.
             stalled_reader_s: How long an answer may wait for a client that reads nothing; 0 = for
                 ever.
@@ -85,7 +96,9 @@ class StreamPump:
         self._draining = draining
         self._pool = pool
         self._metrics = metrics
-        self._codes = {student: code for code, student in enumerate(students)}
+        self._codes = _codes_of(students)
+        self._model_now = model_now
+        self._revision_told = self._revision_used = revision
         self._max_pixels = max_pixels
         self._stalled_reader_s = stalled_reader_s
         self._clock = clock
@@ -178,6 +191,7 @@ class StreamPump:
             return False
         if not self._place.enter(self._start_work):
             return False
+        self._follow_model()
         taken = self._session.take(now_s, room=1 if self._is_reader_slow else None)
         self._tell_stalls()
         if taken is None:
@@ -200,6 +214,13 @@ class StreamPump:
         task.add_done_callback(lambda _: self._has_news.set())
         return True
 
+    def _follow_model(self) -> None:
+        """Another student may be served since the last frame: the ladder is made of its rungs."""
+        if self._revision_used != self._place.revision:
+            self._revision_used = self._place.revision
+            with contextlib.suppress(EngineStopped):
+                self._session.use_rungs(rungs_of(self._model_now().students))
+
     def _is_held_up(self, now_s: float) -> bool:
         """Whether the last answer is not even in the kernel yet, for some time."""
         if self._connection is None or self._connection.is_writable:
@@ -221,12 +242,14 @@ class StreamPump:
         while True:
             await self._has_news.wait()
             self._has_news.clear()
+            await self._tell_model()
             while self._notices:
                 await self._hand_over(self._notices.popleft())
             while self._in_flight and self._in_flight[0].done():
                 answer = self._in_flight[0].result()
                 if answer.error is None and not self._session.may_send(self._clock()):
                     break
+                await self._tell_model()
                 await self._answer(answer)
                 self._in_flight.popleft()
                 self._start_work()
@@ -234,6 +257,16 @@ class StreamPump:
                 await self._close("bad-frames", 1007, "too many bad frames in a row")
             if self._draining.is_set() and not self._in_flight:
                 await self._close("stopping", 1012, "the service is stopping")
+
+    async def _tell_model(self) -> None:
+        """Says that another model is served; results after that have its students' codes."""
+        if self._revision_told == self._place.revision:
+            return
+        self._revision_told = self._place.revision
+        with contextlib.suppress(EngineStopped):
+            told = self._model_now()
+            await self._hand_over(told.model_dump_json())
+            self._codes = _codes_of(told.students)
 
     async def _answer(self, answer: Answer) -> None:
         if answer.error is not None:
@@ -341,3 +374,7 @@ class StreamPump:
     def _over(self) -> _StreamOver:
         self._is_over = True
         return _StreamOver()
+
+
+def _codes_of(students: Sequence[str]) -> dict[str, int]:
+    return {student: code for code, student in enumerate(students)}

@@ -7,7 +7,7 @@ import contextlib
 import logging
 import time
 from collections.abc import Coroutine
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -16,24 +16,27 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.requests import ClientDisconnect, HTTPConnection
 from starlette.responses import FileResponse
 
-from service.browser import is_origin_allowed
-from service.codec import (
-    ALPHA_FORMATS,
-    ImageFormat,
-    Picture,
-    decode_image,
-    encode_image,
-    sniff,
+from service.access import (
+    ACCESS_ERRORS,
+    SCHEMES,
+    access_of,
+    require_key,
+    require_key_for_metrics,
 )
+from service.browser import is_origin_allowed
+from service.codec import ImageFormat
 from service.codec_pool import CodecPool
 from service.engine import Engine, EngineStream
 from service.errors import (
+    AccessRefused,
     ClearcallError,
     EngineBusy,
     EngineStopped,
     ImageBroken,
     ImageTooManyPixels,
     ImageUnsupported,
+    KeyMissing,
+    KeyWrong,
     OriginRefused,
     QueueFull,
     RequestInvalid,
@@ -41,12 +44,16 @@ from service.errors import (
     StreamsFull,
     UploadTooLarge,
     UploadTooSlow,
+    WrongKeysBraked,
 )
 from service.ladder import Ladder, rungs_of
-from service.messages import Hello, Limits, Size, error_message
+from service.messages import Hello, Limits, ModelNow, Size, error_message
 from service.metrics import Metrics, StageTimes
+from service.picture_options import PictureOptions, decode_for, encode_for
 from service.problems import describe_problems, problem_for
 from service.pump import StreamPump
+from service.rollout.rollout import Rollout
+from service.scaling import MAX_UPSCALE, Resize
 from service.settings import Settings
 from service.stream import Session, StreamLimits
 from service.upload import UploadReader
@@ -88,7 +95,7 @@ class Parts:
     stream_places: asyncio.Semaphore
 
 
-def _parts(connection: HTTPConnection) -> Parts:
+async def _parts(connection: HTTPConnection) -> Parts:  # async: no thread is asked for it
     parts = connection.app.state.parts
     assert isinstance(parts, Parts)
     return parts
@@ -103,10 +110,13 @@ _PartsOf = Annotated[Parts, Depends(_parts)]
     response_class=Response,
     responses={
         200: {
-            "description": "The sharpened picture, upright and of the same size",
+            "description": "The sharpened picture, upright; X-Clearcall-Warning says what was "
+            "converted on the way",
             "content": {f"image/{name}": {} for name in ("jpeg", "png", "webp", "bmp", "tiff")},
         },
         **describe_problems(
+            *ACCESS_ERRORS,
+            OriginRefused,
             UploadTooSlow,
             UploadTooLarge,
             ImageUnsupported,
@@ -120,10 +130,12 @@ _PartsOf = Annotated[Parts, Depends(_parts)]
         ),
     },
     openapi_extra={"requestBody": _BODY},
+    dependencies=[*SCHEMES, Depends(require_key)],
 )
 async def sharpen(
     request: Request,
     parts: _PartsOf,
+    *,
     strength: Annotated[
         float | None,
         Query(
@@ -138,44 +150,58 @@ async def sharpen(
         ImageFormat | None, Query(description="output format; default: the input's")
     ] = None,
     quality: Annotated[int, Query(ge=1, le=100, description="of JPEG and WebP, 1 to 100")] = 90,
+    resize: Annotated[
+        str | None,
+        Query(
+            pattern=r"^[0-9]{1,5}(x[0-9]{1,5}!?)?$",
+            description="scaled before the network to fit into 512 (512x512), 1920x1080 ..., its "
+            "proportions kept; 1920x1080! is exactly that size",
+        ),
+    ] = None,
+    upscale: Annotated[
+        float,
+        Query(
+            ge=1,
+            le=MAX_UPSCALE,
+            allow_inf_nan=False,
+            description=f"enlarged so many times after the network, 1 to {MAX_UPSCALE:g}",
+        ),
+    ] = 1.0,
+    keep_location: Annotated[
+        bool, Query(description="false leaves out where the picture was taken")
+    ] = True,
 ) -> Response:
     """Send a JPEG, PNG, WebP, BMP or TIFF as the form field `file`, or as the body itself."""
     parts.engine.check_admission()
     try:
+        options = PictureOptions(
+            format=format,
+            quality=quality,
+            resize=None if resize is None else Resize.parse(resize),
+            upscale=upscale,
+            keep_location=keep_location,
+        )
         encoded = await parts.uploads.read(request)
-        work = _sharpen_upload(parts, encoded, strength, format, quality)
+        work = _sharpen_upload(parts, encoded, strength, options)
         return await _unless_disconnected(request, work)
     except ClientDisconnect:
         return Response(status_code=CLIENT_CLOSED_REQUEST)
 
 
 async def _sharpen_upload(
-    parts: Parts,
-    encoded: bytes,
-    strength: float | None,
-    wanted_format: ImageFormat | None,
-    quality: int,
+    parts: Parts, encoded: bytes, strength: float | None, options: PictureOptions
 ) -> Response:
     started_s = time.perf_counter()
-    output_format = wanted_format or sniff(encoded)
     async with parts.engine.image_place() as waited_ms:
         decoded = await parts.image_pool.run(
-            decode_image,
-            encoded,
-            max_pixels=parts.settings.max_pixels,
-            is_alpha_kept=output_format in ALPHA_FORMATS,
+            decode_for, encoded, options, max_pixels=parts.settings.max_pixels
         )
         picture = decoded.value
         model = parts.engine.sharpener
         sharpened = await parts.engine.sharpen(
             picture.image, model.default_strength if strength is None else strength
         )
-        answer = await parts.image_pool.run(
-            encode_image,
-            Picture(sharpened.image, picture.alpha, picture.colour_profile, picture.format),
-            output_format,
-            quality=quality,
-        )
+        answer = await parts.image_pool.run(encode_for, picture, sharpened.image, options)
     times = StageTimes(
         decode_ms=decoded.took_ms,
         queue_ms=waited_ms + sharpened.queue_ms,
@@ -189,7 +215,11 @@ async def _sharpen_upload(
         "X-Clearcall-Device": model.device,
         "Server-Timing": ", ".join(f"{stage};dur={ms:.2f}" for stage, ms in times.items_ms()),
     }
-    return Response(answer.value, headers=headers, media_type=f"image/{output_format}")
+    if picture.warnings:
+        headers["X-Clearcall-Warning"] = " ".join(picture.warnings)
+    return Response(
+        answer.value, headers=headers, media_type=f"image/{options.format or picture.format}"
+    )
 
 
 async def _unless_disconnected(request: Request, work: Coroutine[Any, Any, T]) -> T:
@@ -231,28 +261,35 @@ async def stream(websocket: WebSocket, parts: _PartsOf) -> None:
         )
         await websocket.send_denial_response(problem_for(OriginRefused(str(origin))))
         return
-    await websocket.accept()
+    access = access_of(websocket)
     try:
-        if parts.stream_places.locked():
-            raise StreamsFull(limit=parts.settings.max_streams)
-        place = parts.engine.open_stream()
-    except (
-        ClearcallError
-    ) as exc:  # a browser shows a page no HTTP status, so the refusal is a message and a close code
-        with contextlib.suppress(WebSocketDisconnect):
-            await websocket.send_text(error_message(exc, None).model_dump_json())
-            await websocket.close(exc.close_code, exc.title)
+        caller = access.admit(websocket, takes_token=True)
+    except AccessRefused as exc:
+        await websocket.send_denial_response(problem_for(exc))
         return
-    try:
+    await websocket.accept()
+    with contextlib.ExitStack() as stack:
+        try:
+            if parts.stream_places.locked():
+                raise StreamsFull(limit=parts.settings.max_streams)
+            stack.enter_context(access.stream_place(caller))
+            place = parts.engine.open_stream()
+        except (
+            ClearcallError
+        ) as exc:  # a browser shows a page no HTTP status: so a message, and a close code
+            with contextlib.suppress(WebSocketDisconnect):
+                await websocket.send_text(error_message(exc, None).model_dump_json())
+                await websocket.close(exc.close_code, exc.title)
+            return
+        stack.callback(place.close)
         async with parts.stream_places:
             with contextlib.suppress(WebSocketDisconnect):  # it left before its hello
                 await _run_stream(websocket, parts, place)
-    finally:
-        place.close()
 
 
 async def _run_stream(websocket: WebSocket, parts: Parts, place: EngineStream) -> None:
     settings, model, students = parts.settings, parts.engine.sharpener, parts.engine.students
+    revision = parts.engine.revision
     limits = StreamLimits(
         max_fps=settings.max_stream_fps,
         max_bytes_per_s=settings.max_stream_bytes_per_s,
@@ -278,10 +315,7 @@ async def _run_stream(websocket: WebSocket, parts: Parts, place: EngineStream) -
         in_flight=settings.frames_in_flight,
         students=students,
         window=session.settings.window,
-        sizes=tuple(
-            Size(width=size.width, height=size.height, ms=round(size.ms, 2))
-            for size in parts.engine.sizes
-        ),
+        sizes=_sizes(parts.engine),
         limits=Limits(
             max_frame_bytes=settings.max_frame_bytes,
             max_frame_px=settings.max_frame_pixels,
@@ -298,15 +332,44 @@ async def _run_stream(websocket: WebSocket, parts: Parts, place: EngineStream) -
         draining=parts.engine.draining,
         pool=parts.frame_pool,
         metrics=parts.metrics,
+        model_now=lambda: _model_now(parts.engine),
         students=students,
+        revision=revision,
         max_pixels=settings.max_frame_pixels,
         stalled_reader_s=settings.stalled_reader_s,
     ).run()
 
 
-@router.get("/model", summary="What is served", responses=describe_problems(EngineStopped))
-async def model(parts: _PartsOf) -> dict[str, Any]:
-    """The model's id, what it runs on, its default strength, and the facts of its checkpoint."""
+def _model_now(engine: Engine) -> ModelNow:
+    model = engine.sharpener
+    return ModelNow(
+        model=model.checkpoint.model_id,
+        device=model.device,
+        backend=model.backend,
+        default_strength=model.default_strength,
+        students=engine.students,
+        sizes=_sizes(engine),
+    )
+
+
+def _sizes(engine: Engine) -> tuple[Size, ...]:
+    return tuple(
+        Size(width=size.width, height=size.height, ms=round(size.ms, 2)) for size in engine.sizes
+    )
+
+
+@router.get(
+    "/model",
+    summary="What is served",
+    responses=describe_problems(*ACCESS_ERRORS, EngineStopped),
+    dependencies=[*SCHEMES, Depends(require_key)],
+)
+async def model(request: Request, parts: _PartsOf) -> dict[str, Any]:
+    """The model's id, what it runs on, its default strength, and the facts of its checkpoint.
+
+    `last_reload` is what became of the last checkpoint of the watched folder that was tried.
+    """
+    rollout: Rollout | None = request.app.state.rollout
     sharpener = parts.engine.sharpener
     return {
         **sharpener.facts_json(),
@@ -315,6 +378,7 @@ async def model(parts: _PartsOf) -> dict[str, Any]:
         "backend": sharpener.backend,
         "precision": sharpener.precision,
         "default_strength": sharpener.default_strength,
+        "last_reload": asdict(rollout.last) if rollout and rollout.last else None,
     }
 
 
@@ -331,7 +395,16 @@ async def ready(parts: _PartsOf) -> dict[str, str]:
     return {"status": "ready", "model": parts.engine.sharpener.checkpoint.model_id}
 
 
-@router.get("/metrics", summary="Prometheus metrics", response_class=Response)
+@router.get(
+    "/metrics",
+    summary="Prometheus metrics",
+    response_class=Response,
+    responses={
+        200: {"content": {"text/plain": {"schema": {"type": "string"}}}},
+        **describe_problems(KeyMissing, KeyWrong, WrongKeysBraked),
+    },
+    dependencies=[*SCHEMES, Depends(require_key_for_metrics)],
+)
 def metrics(parts: _PartsOf) -> Response:  # not async: building the text is work for a thread
     """Everything that is counted, in Prometheus' text format."""
     return Response(parts.metrics.text(), media_type=CONTENT_TYPE_LATEST)

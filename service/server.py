@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import copy
 import socket
 from collections.abc import Callable
 from typing import Any
 
 import uvicorn
-import uvicorn.config
 from fastapi import FastAPI
 
 from service.app import drain
 from service.connection import Connection
 from service.errors import SettingsInvalid
 from service.frames import FRAME_HEADER_BYTES
+from service.http_guard import guarded_http
+from service.logs import log_config
 from service.settings import PREFIX, Settings
 
 __all__ = ["Server", "bind", "server_config", "url_of"]
@@ -23,7 +23,7 @@ __all__ = ["Server", "bind", "server_config", "url_of"]
 _GRACE_S = 2  # for what is left of requests and close handshakes after the drain
 _LOOK_S = 0.1  # how often a second Ctrl+C is looked for while the service drains
 _PING_S = 20.0
-_EVERY_ADDRESS = ("0.0.0.0", "::")
+_EVERY_ADDRESS = ("0.0.0.0", "::")  # nosec B104 - compared with, not bound to
 # How much of the results may wait unsent in the kernel: more would be old frames, piling up for a
 # client that reads slowly.
 _MAX_UNSENT_BYTES = 32 * 1024
@@ -64,7 +64,14 @@ def server_config(app: FastAPI, settings: Settings) -> uvicorn.Config:
     return uvicorn.Config(
         app,
         log_level=settings.log_level,
-        log_config=_log_config(settings.log_level),
+        log_config=log_config(settings),
+        access_log=False,
+        server_header=False,
+        forwarded_allow_ips=list(settings.trusted_proxies),
+        http=guarded_http(
+            max_connections=settings.max_connections,
+            header_timeout_s=settings.header_timeout_s,
+        ),
         ws=Connection,
         ws_max_size=settings.max_frame_bytes + FRAME_HEADER_BYTES,  # beyond it: close code 1009
         ws_per_message_deflate=False,  # JPEG does not deflate
@@ -122,14 +129,3 @@ def _bound_socket(family: int, address: Any) -> socket.socket:
             "Choose another port with --port."
         ) from exc
     return listener
-
-
-def _log_config(level: str) -> dict[str, Any]:
-    """Uvicorn's logging, with our own loggers beside its own."""
-    config = copy.deepcopy(uvicorn.config.LOGGING_CONFIG)
-    config["loggers"]["service"] = {
-        "handlers": ["default"],
-        "level": level.upper(),
-        "propagate": False,
-    }
-    return config

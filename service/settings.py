@@ -6,20 +6,24 @@ Not here: what a client sets for its own stream (`stream.StreamSettings`).
 from __future__ import annotations
 
 import difflib
+import ipaddress
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from service.errors import SettingsInvalid
+from service.keys import KeyHash, parse_hashes
 
 __all__ = ["PREFIX", "Settings", "load_settings", "unknown_variables"]
 
 PREFIX = "CLEARCALL_"
+
+_SECRETS = {"api_keys", "admin_keys", "token_secret"}  # what is wrong with one may be one
 
 LadderSize = Literal["nano", "small", "base"]
 
@@ -42,6 +46,34 @@ class Settings(BaseSettings):
     checkpoint: Path = Field(
         default=Path("small"),
         description="student: nano, small, base, or a checkpoint's path (.safetensors)",
+    )
+    checkpoints: Path | None = Field(
+        default=None,
+        description="folder that is watched for checkpoints: a new one that passes the checks is "
+        "served without a break; none = none is watched",
+    )
+    checkpoint_poll_s: float = Field(
+        default=2.0,
+        ge=0.05,
+        le=3_600,
+        allow_inf_nan=False,
+        description="how often that folder is looked at, seconds; 0.05 to 3600",
+    )
+    checkpoint_tolerance_db: float = Field(
+        default=0.2,
+        ge=0,
+        le=60,
+        allow_inf_nan=False,
+        description="by how much a new checkpoint may be worse than what is served on each kind of "
+        "degraded picture, dB; 0 to 60",
+    )
+    checkpoint_max_slowdown: float = Field(
+        default=1.3,
+        ge=0,
+        le=100,
+        allow_inf_nan=False,
+        description="a new checkpoint's time for a picture over that of what is served, at most; "
+        "0 to 100, 0 = any",
     )
     device: str = Field(
         default="auto",
@@ -187,19 +219,107 @@ class Settings(BaseSettings):
     )
     allowed_origins: Annotated[tuple[str, ...], NoDecode] = Field(
         default=(),
-        description="other sites whose pages may open streams, like https://meet.example.org, "
+        description="other sites whose pages may use the service, like https://meet.example.org, "
         "comma-separated; * = any",
+    )
+    api_keys: Annotated[tuple[KeyHash, ...], NoDecode] = Field(
+        default=(),
+        description="hashes of the API keys, comma-separated, as 'clearcall key' prints them; "
+        "none here and in the file = no key is needed",
+    )
+    api_keys_file: Path | None = Field(
+        default=None,
+        description="a file of such hashes, one a line; read again when it changes",
+    )
+    admin_keys: Annotated[tuple[KeyHash, ...], NoDecode] = Field(
+        default=(),
+        description="hashes of the admin keys; none here and in the file = admin calls are off",
+    )
+    admin_keys_file: Path | None = Field(
+        default=None, description="a file of such hashes; read again when it changes"
+    )
+    token_secret: SecretStr | None = Field(
+        default=None,
+        min_length=32,
+        description="what replicas sign the tokens of browsers with, 32 characters or more, the "
+        "same for all; random for each process if not set",
+    )
+    metrics_key: bool = Field(
+        default=False, description="whether GET /metrics needs a key too; true or false"
+    )
+    max_requests_per_minute: int = Field(
+        default=0,
+        ge=0,
+        le=1_000_000,
+        description="requests and opened streams of one key (of one address where no key is "
+        "needed) in a minute; 0 to 1e6, 0 = no limit",
+    )
+    max_bad_requests_per_minute: int = Field(
+        default=600,
+        ge=0,
+        le=1_000_000,
+        description="requests of one address that may be answered with 400 to 499 in a minute, "
+        "before it gets 429 for all that come without a right key; 0 to 1e6, 0 = no limit",
+    )
+    max_streams_per_key: int = Field(
+        default=0,
+        ge=0,
+        le=1_000,
+        description="open streams of one key (of one address where no key is needed); 0 to 1000, "
+        "0 = no limit",
+    )
+    max_connections: int = Field(
+        default=512,
+        ge=8,
+        le=100_000,
+        description="TCP connections at a time; at the limit those that have sent no request yet "
+        "make room, the oldest first; 8 to 100000",
+    )
+    header_timeout_s: float = Field(
+        default=10.0,
+        gt=0,
+        le=3_600,
+        description="time for a request's headers to arrive, seconds; up to 3600",
+    )
+    trusted_proxies: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=("127.0.0.1", "::1"),
+        description="addresses or networks of proxies whose X-Forwarded-For and -Proto are "
+        "believed, comma-separated",
+    )
+    access_log: bool = Field(
+        default=True, description="whether each request is logged; true or false"
+    )
+    log_format: Literal["text", "json"] = Field(default="text", description="text or json")
+    trace_share: float = Field(
+        default=0.0,
+        ge=0,
+        le=1,
+        allow_inf_nan=False,
+        description="share of uploads and frames that are traced with OpenTelemetry (extra otel); "
+        "0 to 1, 0 = off",
     )
     log_level: Literal["critical", "error", "warning", "info", "debug"] = Field(
         default="info", description="critical, error, warning, info or debug"
     )
 
-    @field_validator("allowed_origins", "ladder", mode="before")
+    @field_validator("allowed_origins", "ladder", "trusted_proxies", mode="before")
     @classmethod
     def _split_at_commas(cls, value: object) -> object:
         if isinstance(value, str):
             return tuple(part.strip() for part in value.split(",") if part.strip())
         return value
+
+    @field_validator("api_keys", "admin_keys", mode="before")
+    @classmethod
+    def _parse_keys(cls, value: object) -> object:
+        return parse_hashes(value) if isinstance(value, str) else value
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _check_networks(cls, networks: tuple[str, ...]) -> tuple[str, ...]:
+        for network in networks:
+            ipaddress.ip_network(network, strict=False)
+        return networks
 
     @field_validator("ladder", mode="after")
     @classmethod
@@ -221,7 +341,7 @@ class Settings(BaseSettings):
                 raise ValueError(f"{origin!r} is not an origin like https://meet.example.org")
         return tuple(origin.lower() for origin in origins)
 
-    @field_validator("device", "backend", "precision", "log_level", mode="before")
+    @field_validator("device", "backend", "precision", "log_level", "log_format", mode="before")
     @classmethod
     def _lower(cls, value: object) -> object:
         return value.lower() if isinstance(value, str) else value
@@ -264,4 +384,5 @@ def _explain(error: ErrorDetails) -> str:
     if field is None:
         return f"{name} is not a setting"
     where = f"{PREFIX}{name.upper()} (--{name.replace('_', '-')})"
-    return f"{where} is {error['input']!r}, but should be: {field.description}. {error['msg']}."
+    held = "what was set (not shown)" if name in _SECRETS else repr(error["input"])
+    return f"{where} is {held}, but should be: {field.description}. {error['msg']}."

@@ -14,7 +14,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from service.bitrate import BitRate
@@ -178,6 +178,10 @@ class Session:
         return bool(timeout_s) and now_s - self._heard_s >= timeout_s
 
     # Text
+
+    def use_rungs(self, rungs: Sequence[Rung]) -> None:
+        """Goes on with other students, best first; the settings stay."""
+        self._ladder.change_rungs(rungs)
 
     def hear(self, text: str, now_s: float) -> ServerMessage | None:
         """Does what a text message asks for.

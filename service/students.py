@@ -1,5 +1,8 @@
 """The students side by side: the one that is served, and smaller ones for the quality ladder.
 
+Another one can take the served one's place at any time; whoever works with the old one keeps it
+until it is done, and then it is freed.
+
 A smaller one is loaded and warmed up in a thread when it is first asked for; until it is there, the
 next better one that is loaded does its work. One that cannot be loaded is told in the log once and
 left out from then on. `unload` frees the smaller ones; the next that asks loads them again.
@@ -8,6 +11,7 @@ left out from then on. `unload` frees the smaller ones; the next that asks loads
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import threading
 from collections.abc import Callable, Sequence
@@ -16,7 +20,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 if TYPE_CHECKING:  # loading torch takes seconds
     from service.model.sharpener import MeasuredSize, Sharpener
 
-__all__ = ["Students", "load_students", "smaller_sizes"]
+__all__ = ["Students", "in_thread", "load_students", "smaller_sizes"]
 
 T = TypeVar("T")
 
@@ -46,7 +50,7 @@ async def load_students(
         smaller = smaller_sizes(served, ladder)
         return Students(served, smaller, load_smaller, sizes=served.measure())
 
-    return await _in_thread(load_and_measure)
+    return await in_thread(load_and_measure)
 
 
 def smaller_sizes(served: Sharpener, listed: Sequence[str]) -> tuple[str, ...]:
@@ -91,6 +95,18 @@ class Students:
         with self._lock:
             return self._names
 
+    def replace(
+        self, served: Sharpener, smaller: Sequence[str], *, sizes: tuple[MeasuredSize, ...]
+    ) -> None:
+        """Serves another one, warmed up and of as many lanes; what is loaded below it stays."""
+        assert served.lanes == self.served.lanes, "the threads are started once"
+        with self._lock:
+            smaller = tuple(smaller) if self._load else ()
+            kept = {name: self._loaded[name] for name in smaller if name in self._loaded}
+            self.served, self.sizes = served, sizes
+            self._names = (served.name, *smaller)
+            self._loaded = {served.name: served} | kept
+
     def pick(self, name: str) -> Sharpener:
         """The student of this name, or while it is not loaded the next better one that is."""
         with self._lock:
@@ -129,24 +145,25 @@ class Students:
                 del self._loading[name]
             return
         with self._lock:
-            self._loaded[name] = student
+            if name in self._names[1:]:
+                self._loaded[name] = student
             del self._loading[name]
 
 
-async def _in_thread(call: Callable[[], T]) -> T:
+async def in_thread(call: Callable[[], T], *, name: str = "clearcall-engine-load") -> T:
     """Calls in a thread that ends with the call: OpenVINO leaves a mark on the one it loads in."""
     loop = asyncio.get_running_loop()
     answer: asyncio.Future[T] = loop.create_future()
 
     def run() -> None:
         try:
-            value = call()
+            outcome: tuple[T | None, Exception | None] = call(), None
         except Exception as exc:
-            loop.call_soon_threadsafe(_settle, answer, None, exc)
-        else:
-            loop.call_soon_threadsafe(_settle, answer, value, None)
+            outcome = None, exc
+        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
+            loop.call_soon_threadsafe(_settle, answer, *outcome)
 
-    threading.Thread(target=run, name="clearcall-engine-load", daemon=True).start()
+    threading.Thread(target=run, name=name, daemon=True).start()
     return await answer
 
 

@@ -14,7 +14,9 @@ from __future__ import annotations
 import copy
 import functools
 import importlib.util
+import threading
 import warnings
+from collections.abc import Hashable, Sequence
 from typing import Any, Literal, Protocol
 
 import cv2
@@ -39,6 +41,7 @@ __all__ = [
     "Precision",
     "TorchBackend",
     "create_backend",
+    "openvino_abilities",
     "read_graph",
     "request_for",
 ]
@@ -46,6 +49,11 @@ __all__ = [
 _TRACED_POSITIONS = 32
 _LANES = 2
 _STRONGER = (False, True)
+_MAX_TEMPLATES = 16
+
+# The only state of this module, see `read_graph`.
+_kept_templates: dict[Hashable, Any] = {}
+_tracing = threading.Lock()
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
@@ -278,6 +286,7 @@ class OpenVinoBackend:
             DescriptionGraph(network),
             [torch.zeros(1, SQUARE_PX, SQUARE_PX, 3, dtype=torch.uint8)],
             [[1, -1, -1, 3]],
+            kind=("description", network.config),
         )
         self._whole_description = request_for(description, options=self._options)
         models = {
@@ -316,7 +325,8 @@ class OpenVinoBackend:
             images = torch.zeros(1, side_px, side_px, 3, dtype=torch.uint8)
             shape = [1, -1, -1, 3]
         shapes = [shape, [], [1, DESCRIPTION_LENGTH]]
-        return read_graph(graph, [images, strength, description], shapes)
+        kind = (type(graph), self._config, is_stronger)
+        return read_graph(graph, [images, strength, description], shapes, kind=kind)
 
     def _at(self, lane: int | None, whole: Any, shared: list[Any]) -> Any:
         """The request for one lane, or for the whole machine."""
@@ -351,19 +361,83 @@ class OpenVinoBackend:
         return each[0][None] if len(each) == 1 else np.stack(each)
 
 
-def read_graph(graph: nn.Module, example: list[Tensor], shapes: list[list[int]]) -> Any:
-    """A traced module as an OpenVINO model, -1 in the inputs' shapes for what varies."""
+def read_graph(
+    graph: nn.Module, example: list[Tensor], shapes: list[list[int]], *, kind: Hashable
+) -> Any:
+    """A module as an OpenVINO model, -1 in the inputs' shapes for what varies.
+
+    A module is traced once for each kind, its weights as inputs, and gets them as constants
+    afterwards: a trace takes long, and PyTorch never frees all of it.
+
+    Args:
+        graph: All its weights are used.
+        example: Inputs to trace it with.
+        shapes: Of its inputs.
+        kind: Modules of an equal kind differ in nothing but their weights.
+    """
+    from openvino import op
+
+    weights = dict(graph.state_dict())
+    kind = (kind, *((name, tensor.shape) for name, tensor in weights.items()))
+    with _tracing:
+        template = _kept_templates.get(kind)
+        if template is None:
+            template = _template(graph, weights, example, shapes)
+            _kept_templates[kind] = template
+            if len(_kept_templates) > _MAX_TEMPLATES:
+                _kept_templates.pop(next(iter(_kept_templates)))
+    model = template.clone()
+    parameters = model.get_parameters()[len(example) :]
+    for parameter, tensor in zip(parameters, weights.values(), strict=True):
+        constant = op.Constant(tensor.detach().contiguous().numpy(), shared_memory=False)
+        parameter.output(0).replace(constant.output(0))
+        model.remove_parameter(parameter)
+    model.validate_nodes_and_infer_types()
+    return model
+
+
+class _Weightless(nn.Module):
+    """A copy of a module whose weights are its last inputs."""
+
+    def __init__(self, graph: nn.Module, names: Sequence[str]) -> None:
+        super().__init__()
+        graph = copy.deepcopy(graph).eval()
+        self._graph = (graph,)  # in a tuple it is no part of this module
+        places = (name.rpartition(".") for name in names)
+        self._places = [(graph.get_submodule(owner), name) for owner, _, name in places]
+        for owner, name in self._places:
+            delattr(owner, name)
+
+    def forward(self, *inputs: Tensor) -> Any:
+        first = len(inputs) - len(self._places)
+        for (owner, name), weight in zip(self._places, inputs[first:], strict=True):
+            setattr(owner, name, weight)
+        return self._graph[0](*inputs[:first])
+
+
+def _template(
+    graph: nn.Module, weights: dict[str, Tensor], example: list[Tensor], shapes: list[list[int]]
+) -> Any:
     from openvino import PartialShape
     from openvino.frontend import FrontEndManager
     from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
 
+    inputs = (*example, *weights.values())
     with warnings.catch_warnings(), torch.no_grad():
         # Tracing warns about Python branches on the config, which are constant.
         warnings.simplefilter("ignore")
-        decoder = TorchScriptPythonDecoder(graph.eval(), example_input=tuple(example))
+        # Its check would trace once more. Tests hold the graphs against PyTorch.
+        traced = torch.jit.trace(  # type: ignore[no-untyped-call]
+            _Weightless(graph, list(weights)).eval(), inputs, check_trace=False
+        )
+        decoder = TorchScriptPythonDecoder(traced)
     frontend = FrontEndManager().load_by_framework("pytorch")
     model = frontend.convert(frontend.load(decoder))
-    partial = [PartialShape(shape) for shape in shapes]
+    assert len(model.inputs) == len(inputs), "all weights are used"
+    partial = [
+        *(PartialShape(shape) for shape in shapes),
+        *(PartialShape(list(tensor.shape)) for tensor in weights.values()),
+    ]
     model.reshape(dict(zip(model.inputs, partial, strict=True)))
     return model
 
@@ -409,8 +483,17 @@ def _precision_hint(precision: str) -> dict[str, str]:
 def _cpu_precision(asked: Precision) -> str:
     if asked != "auto":
         return asked
-    abilities = _openvino_core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
-    return "bf16" if "BF16" in abilities else "fp32"
+    return "bf16" if "BF16" in openvino_abilities() else "fp32"
+
+
+def openvino_abilities() -> tuple[str, ...]:
+    """What OpenVINO calculates in on this CPU, such as FP32, INT8 and BF16.
+
+    Raises:
+        ImportError: It is not installed.
+        RuntimeError: It does not work here.
+    """
+    return tuple(_openvino_core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"))
 
 
 @functools.cache

@@ -19,8 +19,8 @@ from typing import Annotated, Any, Literal
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
+from safetensors import SafetensorError
+from safetensors.torch import load, save
 from torch import Tensor
 
 from service.errors import (
@@ -95,12 +95,13 @@ class Facts(BaseModel):
 class Checkpoint:
     """A network on the CPU in evaluation mode, its facts.
 
-    And an id that changes with the file's content.
+    And an id that changes with the file's content, whose SHA-256 is the digest, in hex.
     """
 
     network: StudentNetEnhanced
     facts: Facts
     model_id: str
+    digest: str = ""
 
 
 def save_checkpoint(path: Path, network: StudentNetEnhanced, facts: Facts) -> None:
@@ -151,14 +152,36 @@ def load_checkpoint(path: Path) -> Checkpoint:
         raise CheckpointFactsInvalid(
             path, "its facts contradict its network config. Export the checkpoint again."
         )
-    with torch.device("meta"):
-        network = build_student(config)
+    network = _empty_student(path, config, tensors)
     require_matching(path, network.state_dict(), tensors, stored_type=_stored_type)
     require_finite(path, tensors)
     precise = {name: tensor.float() for name, tensor in tensors.items()}
     network.load_state_dict(precise, strict=True, assign=True)
     network.requires_grad_(requires_grad=False)
-    return Checkpoint(network=network.eval(), facts=facts, model_id=f"{facts.name}-{digest[:8]}")
+    return Checkpoint(
+        network=network.eval(),
+        facts=facts,
+        model_id=f"{facts.name}-{digest[:8]}",
+        digest=digest,
+    )
+
+
+def _empty_student(
+    path: Path, config: StudentConfig, tensors: Mapping[str, Tensor]
+) -> StudentNetEnhanced:
+    """A student to be filled; made only if the file has about as many weights as the config needs.
+
+    Not on PyTorch's meta device, whose first use in a process takes more than a second.
+    """
+    least = 2 * config.blocks * config.experts * 9 * config.channels**2
+    if (found := sum(tensor.numel() for tensor in tensors.values())) < least:
+        raise CheckpointWeightsMismatch(
+            path,
+            f"it has {found} weights, and its config needs more than {least}. Weights and config "
+            "do not belong together.",
+        )
+    with torch.random.fork_rng(devices=()):  # the first weights are drawn, and thrown away
+        return build_student(config)
 
 
 def _stored_type(tensor: Tensor) -> torch.dtype:
@@ -175,10 +198,12 @@ def _read(path: Path) -> tuple[dict[str, str], dict[str, Tensor], str]:
             raise CheckpointForeign(
                 path, f"{size_bytes / 1e6:.0f} MB is far larger than any student. Not loaded."
             )
-        digest = hashlib.sha256(path.read_bytes()).hexdigest()
-        with safe_open(path, framework="pt") as file:
-            header = file.metadata() or {}
-            tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118
+        # Read once: the hash is that of these weights, and a file that is cut short meanwhile is no
+        # memory map whose end is gone, which would end the process.
+        encoded = path.read_bytes()
+        digest = hashlib.sha256(encoded).hexdigest()
+        tensors = {name: tensor.clone() for name, tensor in load(encoded).items()}
+        header = _metadata(encoded)
     except FileNotFoundError as exc:
         raise CheckpointNotFound(
             path, "no such file. Train one with clearcall-train distill, or correct the path."
@@ -193,6 +218,13 @@ def _read(path: Path) -> tuple[dict[str, str], dict[str, Tensor], str]:
             f"truncated, or not a safetensors file ({exc}). Copy it again or export it again.",
         ) from exc
     return header, tensors, digest
+
+
+def _metadata(encoded: bytes) -> dict[str, str]:
+    """The header's own entries, of a file whose header is known to be right."""
+    length = int.from_bytes(encoded[:8], "little")
+    metadata: dict[str, str] = json.loads(encoded[8 : 8 + length]).get("__metadata__") or {}
+    return metadata
 
 
 def _parse_facts(path: Path, header: Mapping[str, str]) -> Facts:

@@ -10,6 +10,7 @@ The network may work on the picture scaled down; its correction is added to the 
 from __future__ import annotations
 
 import threading
+import weakref
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -132,7 +133,8 @@ class LiveSharpener:
         self, sharpener: Sharpener, seen: ImageArray, *, strength: float, scale: float
     ) -> None:
         """Forgets everything if this is another stream than before, or another scene."""
-        asked = (sharpener, strength, scale, seen.shape)
+        # Only a reference: a stream that pauses does not keep a student that is served no more.
+        asked = (weakref.ref(sharpener), strength, scale, seen.shape)
         samples = _samples_of(seen)
         if self._samples is None or asked != self._asked or _is_cut(self._samples, samples):
             self._descriptions = _Descriptions()

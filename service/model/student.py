@@ -186,6 +186,7 @@ class _NormalisedConvolution(nn.Module):
         self.register_buffer("running_mean", torch.zeros(channels))
         self.register_buffer("running_variance", torch.ones(channels))
         self.is_frozen = is_frozen
+        self.channels = channels
 
     def forward(self, x: Tensor, mixture: Tensor) -> Tensor:
         if self.is_frozen:
@@ -195,7 +196,7 @@ class _NormalisedConvolution(nn.Module):
         # InstanceNorm is a GroupNorm of one channel a group, whose kernels are the faster ones.
         scale, shift = self.scale.to(y.dtype), self.shift.to(y.dtype)
         if not self.training:
-            return torch.group_norm(y, y.shape[1], scale, shift, _NORM_EPSILON)
+            return torch.group_norm(y, self.channels, scale, shift, _NORM_EPSILON)
         y = y.contiguous()
         count, channels, height, width = y.shape
         normalised, mean, reciprocal = torch.native_group_norm(

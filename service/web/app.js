@@ -2,6 +2,7 @@
  * The page: which view is shown, and what the controls do. The parts do the work.
  */
 
+import { setUpKeyForm } from "./access.js";
 import { byId } from "./elements.js";
 import { Live } from "./live.js";
 import { setUpIntake } from "./intake.js";
@@ -291,6 +292,17 @@ const intake = setUpIntake((file) => {
 byId("another").addEventListener("click", () => intake.ask());
 byId("close").addEventListener("click", leave);
 
+setUpKeyForm(/** @type {HTMLFormElement} */ (byId("key-form")), {
+  onLocked: () => {
+    live.stop();
+    still.close();
+    notice.hide();
+    show("welcome");
+    byId("server").dataset.state = "gone";
+    byId("server-text").textContent = "A key is needed";
+  },
+  onKey: () => void server.check(),
+});
 setUpTheme(byId("themes"));
 byId("host").textContent = window.location.host;
 show("welcome");

@@ -10,15 +10,20 @@
  *     client.addEventListener("room", () => client.send(jpeg));
  *     client.connect();
  *
+ * A server that wants an API key gets it as `apiKey`: with it a token is fetched for each connection
+ * (POST /token), since a browser's WebSocket sends no header. A page that is not to hold a key gives
+ * `token`, a function that asks its own server for one.
+ *
  * Events, each a CustomEvent:
  *
  * | type | detail | when |
  * |---|---|---|
- * | `state` | StreamState | connecting, live, waiting (for the next attempt), mismatch, closed |
+ * | `state` | StreamState | connecting, live, waiting (for the next attempt), mismatch, forbidden, closed |
  * | `result` | {result, tag} | a sharpened frame, in order; `tag` is what `send` was given |
  * | `room` | null | another frame may be sent: after the hello, after answers |
  * | `settings` | StreamSettings | the server confirms what holds from the next frame on |
  * | `refusal` | {code, message, sequence} | the server could not use a message; the stream goes on |
+ * | `model` | Hello | another model is served; the hello with what is now true of it |
  * | `paused`, `resumed` | null | the server confirms it |
  */
 
@@ -65,7 +70,8 @@ const WATCH_MS = 1000;
 /**
  * @typedef {{name: "connecting"} | {name: "live", hello: Hello} | {name: "closed"} |
  *   {name: "waiting", cause: Cause, detail: string, delayMs: number} |
- *   {name: "mismatch", protocol: number}} StreamState
+ *   {name: "mismatch", protocol: number} | {name: "forbidden", detail: string}} StreamState forbidden:
+ *   the key or token is not accepted; only `connect` tries again
  */
 
 /** The connection ended before the answer came. */
@@ -80,6 +86,33 @@ function causeOf(code) {
   if (code === 1012) return "restarting";
   if ([1003, 1007, 1008, 1009].includes(code)) return "refused";
   return "gone";
+}
+
+/** The server does not accept the key. */
+class Forbidden extends Error {}
+
+/** The server gives no token now. */
+class Refused extends Error {}
+
+/**
+ * @param {string} streamUrl
+ * @param {string} apiKey
+ * @param {typeof globalThis.fetch} fetch
+ * @returns {Promise<string>}
+ */
+async function fetchToken(streamUrl, apiKey, fetch) {
+  const url = new URL("token", streamUrl);
+  url.protocol = url.protocol === "wss:" ? "https:" : "http:";
+  url.search = "";
+  const response = await fetch(url, {
+    method: "POST",
+    headers: { Authorization: `Bearer ${apiKey}` },
+    signal: AbortSignal.timeout(SILENCE_MS),
+  });
+  const answer = await response.json().catch(() => ({}));
+  if (response.ok) return answer.token;
+  const isForbidden = response.status === 401 || response.status === 403;
+  throw new (isForbidden ? Forbidden : Refused)(answer.detail ?? `HTTP ${response.status}`);
 }
 
 export class ClearcallClient extends EventTarget {
@@ -104,6 +137,10 @@ export class ClearcallClient extends EventTarget {
   #lastSentAtMs = 0;
   #dueAtMs = 0;
   #refusal = "";
+  /** Counts attempts: what an earlier one still waits for is void. */
+  #era = 0;
+  /** @type {(() => string | Promise<string>) | null} */
+  #getToken = null;
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   #retryTimer;
   /** @type {ReturnType<typeof setTimeout> | undefined} */
@@ -115,14 +152,31 @@ export class ClearcallClient extends EventTarget {
    * @param {string} url ws: or wss:
    * @param {object} [options]
    * @param {StreamSettings} [options.settings] from the first frame on
+   * @param {string} [options.apiKey] that tokens are fetched with
+   * @param {string | (() => string | Promise<string>)} [options.token] instead of a key; a string is
+   *   good for a minute, a function is asked before each connection
+   * @param {typeof fetch} [options.fetch] where there is none by that name
    * @param {typeof WebSocket} [options.WebSocket] where there is none by that name
    * @param {() => number} [options.random] 0 to 1, spreads the reconnections
    */
-  constructor(url, { settings = {}, WebSocket = globalThis.WebSocket, random = Math.random } = {}) {
+  constructor(
+    url,
+    {
+      settings = {},
+      apiKey = "",
+      token = "",
+      fetch = globalThis.fetch,
+      WebSocket = globalThis.WebSocket,
+      random = Math.random,
+    } = {},
+  ) {
     super();
     this.url = url;
     this.#settings = { ...settings };
     this.WebSocket = WebSocket;
+    if (typeof token === "function") this.#getToken = token;
+    else if (token) this.#getToken = () => token;
+    else if (apiKey) this.#getToken = () => fetchToken(url, apiKey, fetch);
     this.random = random;
   }
 
@@ -258,7 +312,29 @@ export class ClearcallClient extends EventTarget {
     this.#openedAtMs = performance.now();
     this.#refusal = "";
     this.#tell("state", { name: "connecting" });
-    const socket = new this.WebSocket(this.url);
+    if (this.#getToken === null) this.#openSocket(this.url);
+    else void this.#openWithToken(this.#getToken, this.#era);
+  }
+
+  /** @param {() => string | Promise<string>} getToken @param {number} era */
+  async #openWithToken(getToken, era) {
+    try {
+      const url = new URL(this.url);
+      url.searchParams.set("token", await getToken());
+      if (era === this.#era) this.#openSocket(url.href);
+    } catch (error) {
+      if (era !== this.#era) return;
+      if (error instanceof Forbidden) {
+        this.#abandon();
+        this.#tell("state", { name: "forbidden", detail: error.message });
+      } else if (error instanceof Refused) this.#wait("busy", error.message);
+      else this.#wait("gone", "");
+    }
+  }
+
+  /** @param {string} url */
+  #openSocket(url) {
+    const socket = new this.WebSocket(url);
     socket.binaryType = "arraybuffer";
     socket.onmessage = ({ data }) => this.#receive(data);
     socket.onerror = () => {}; // a close follows, and says more
@@ -276,6 +352,9 @@ export class ClearcallClient extends EventTarget {
     switch (message.type) {
       case "hello":
         this.#greet(message);
+        break;
+      case "model":
+        this.#followModel(message);
         break;
       case "error":
         this.#receiveError(message);
@@ -320,6 +399,17 @@ export class ClearcallClient extends EventTarget {
     if (this.#isPaused) this.#say({ type: "pause" });
     this.#tell("state", { name: "live", hello });
     this.#tellRoom();
+  }
+
+  /**
+   * Another model is served: the hello now has its facts, and results its students' codes.
+   *
+   * @param {{type: string}} message
+   */
+  #followModel({ type: _, ...facts }) {
+    if (this.#hello === null) return;
+    this.#hello = { ...this.#hello, ...facts };
+    this.#tell("model", this.#hello);
   }
 
   /** @param {ArrayBuffer} data */
@@ -407,6 +497,7 @@ export class ClearcallClient extends EventTarget {
 
   /** Let go of the socket at once; a dead one may take minutes to report its own end. */
   #abandon() {
+    this.#era++;
     clearTimeout(this.#retryTimer);
     clearTimeout(this.#rateTimer);
     this.#dueAtMs = 0;

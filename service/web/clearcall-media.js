@@ -20,6 +20,8 @@ const PASSED_ON = ["state", "refusal", "reading", "shape"];
  * @typedef {object} MediaOptions
  * @property {string} url of WS /stream
  * @property {import("./clearcall-client.js").StreamSettings} [settings]
+ * @property {string} [apiKey] where the server wants one
+ * @property {string} [token] instead of it, good for the first connection
  * @property {{height: number, width: number}} [box] that frames are scaled into; 1280x720 if not given
  * @property {number | null} [fps] at most
  * @property {HTMLCanvasElement} [canvas] to draw on; one that nobody sees if not given
@@ -34,7 +36,18 @@ export class ClearcallMedia extends EventTarget {
    * @param {MediaStream} source stays the caller's
    * @param {MediaOptions} options
    */
-  constructor(source, { url, settings, box = { height: 720, width: 1280 }, fps = null, canvas }) {
+  constructor(
+    source,
+    {
+      url,
+      settings,
+      apiKey = "",
+      token = "",
+      box = { height: 720, width: 1280 },
+      fps = null,
+      canvas,
+    },
+  ) {
     super();
     const output = canvas ?? document.createElement("canvas");
     /** Until the first answer it shows the source as it is. @type {MediaStream} */
@@ -44,7 +57,7 @@ export class ClearcallMedia extends EventTarget {
     this.host = openHost({ input: null, output, lens: null }, (message) => this.#receive(message));
     this.#post({ type: "capturing", capturing: { box, fps } });
     this.#post({ type: "shown", isInputShown: false });
-    this.#post({ type: "open", url, settings });
+    this.#post({ type: "open", url, settings, apiKey, token });
     void this.host.then((host) => this.#begin(source, host));
   }
 

@@ -3,6 +3,7 @@
  * It pauses where the tab is hidden. Who may see what of it is the listener's affair.
  */
 
+import { storedKey, tellLocked } from "./access.js";
 import { feed } from "./feeder.js";
 import { PROTOCOL_PROBLEM, SOURCE_PROBLEMS } from "./problems.js";
 import { SourceError, openCamera, openScreen, openVideo } from "./sources.js";
@@ -144,7 +145,12 @@ export class Live {
     this.#isPaused = false;
     this.#isConnected = false;
     this.stage.setWaiting(true);
-    this.stage.post({ type: "open", url: streamUrl(), settings: this.#settings });
+    this.stage.post({
+      type: "open",
+      url: streamUrl(),
+      settings: this.#settings,
+      apiKey: storedKey(),
+    });
     const host = await this.stage.host;
     if (source !== this.#source) return; // stopped, or another one meanwhile
     this.#feed = feed(source.media, this.video, host);
@@ -239,6 +245,9 @@ export class Live {
       case "state":
         this.#onState(detail);
         break;
+      case "model":
+        this.listener.onHello(detail);
+        break;
       case "settings":
         this.listener.onSettings(detail);
         break;
@@ -264,6 +273,10 @@ export class Live {
     if (state.name === "mismatch") {
       this.stop();
       this.listener.onEnded(PROTOCOL_PROBLEM);
+    } else if (state.name === "forbidden") {
+      this.stop();
+      this.listener.onEnded(null);
+      tellLocked(state.detail);
     } else if (state.name === "waiting") {
       this.#setStatus("waiting");
       this.listener.onBroken(state.cause, state.detail, performance.now() + state.delayMs);

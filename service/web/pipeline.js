@@ -72,7 +72,7 @@ export class Pipeline {
         this.#painter.surfaces = message.surfaces;
         break;
       case "open":
-        this.#open(message.url, message.settings);
+        this.#open(message.url, message.settings, message.apiKey, message.token);
         break;
       case "close":
         this.#close();
@@ -115,14 +115,19 @@ export class Pipeline {
     }
   }
 
-  /** @param {string} url @param {import("./clearcall-client.js").StreamSettings} settings */
-  #open(url, settings) {
+  /**
+   * @param {string} url
+   * @param {import("./clearcall-client.js").StreamSettings} settings
+   * @param {string} [apiKey]
+   * @param {string} [token]
+   */
+  #open(url, settings, apiKey = "", token = "") {
     this.#close();
-    const client = new ClearcallClient(url, { settings });
+    const client = new ClearcallClient(url, { settings, apiKey, token });
     this.#client = client;
     const tell = (/** @type {string} */ type) => (/** @type {any} */ { detail }) =>
       this.post({ type, detail });
-    for (const type of ["settings", "refusal", "paused", "resumed"]) {
+    for (const type of ["settings", "refusal", "model", "paused", "resumed"]) {
       client.addEventListener(type, tell(type));
     }
     client.addEventListener("state", (/** @type {any} */ { detail }) => this.#onState(detail));

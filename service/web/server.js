@@ -2,6 +2,7 @@
  * Plain HTTP to the server: which model it serves, and one picture through POST /sharpen.
  */
 
+import { keyHeaders, tellLocked } from "./access.js";
 import { retryDelayMs } from "./retry.js";
 
 /** @typedef {{id: string, device: string, backend: string, precision: string, default_strength: number}} Model */
@@ -62,6 +63,7 @@ export class ServerWatch {
     } catch (error) {
       if (!(error instanceof RequestFailed)) throw error;
       window.clearTimeout(this.#timer);
+      if (error.status === 401) return; // without a key the answer stays the same
       const delayMs = retryDelayMs(this.#attempt++);
       this.#timer = window.setTimeout(() => void this.check(), delayMs);
       this.listener.onGone(error, performance.now() + delayMs);
@@ -115,12 +117,13 @@ export function parseServerTiming(header) {
 async function request(path, init) {
   let response;
   try {
-    response = await fetch(path, init);
+    response = await fetch(path, { ...init, headers: keyHeaders() });
   } catch {
     throw new RequestFailed(0, "No answer", "The server did not answer.");
   }
   if (response.ok) return response;
   const problem = await response.json().catch(() => ({}));
+  if (response.status === 401) tellLocked(problem.detail ?? "");
   throw new RequestFailed(
     response.status,
     problem.title ?? `The server answered ${response.status}`,

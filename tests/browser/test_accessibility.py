@@ -5,13 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, expect
 
+from tests.browser.accessibility import check_accessibility
 from tests.browser.launching import OTHER_HOST
 from tests.browser.pages import CANVAS_CAMERA, choose_file, open_page, start_camera
-
-_AXE = Axe()
 
 
 @pytest.mark.parametrize(("scheme", "width"), [("light", 1100), ("dark", 390)])
@@ -23,28 +21,28 @@ def test_no_state_has_what_axe_finds_serious(
     ) as page:
         page.goto(url)
         expect(page.locator("#server")).to_have_attribute("data-state", "ready")
-        _check(page, "welcome")
+        check_accessibility(page, "welcome")
         start_camera(page, url)
         page.locator("summary").press("Enter")
         page.locator("#magnify").press("Enter")
-        _check(page, "live, settings open, magnifier")
+        check_accessibility(page, "live, settings open, magnifier")
         page.locator("#record").press("Enter")
         page.get_by_label("Side by side").check()
         page.locator("#pause").press("Enter")
         expect(page.locator("#pill")).to_have_text("Paused")
-        _check(page, "paused, recording, side by side")
+        check_accessibility(page, "paused, recording, side by side")
         choose_file(page, url, "desk.jpg", picture_file)
         expect(page.locator("#pill")).to_have_text("Sharpened")
-        _check(page, "picture")
+        check_accessibility(page, "picture")
         page.goto(f"{url}/static/example-call.html")
         page.locator("#call").press("Enter")
         expect(page.locator("#facts")).to_contain_text("FPS")
-        _check(page, "example of a call")
+        check_accessibility(page, "example of a call")
     with open_page(browser, color_scheme=scheme, may_log="Cross-Origin-Opener-Policy") as page:
         page.goto(url.replace("127.0.0.1", OTHER_HOST))
         page.locator("#start").press("Enter")
         expect(page.locator("#notice")).to_be_visible()
-        _check(page, "notice")
+        check_accessibility(page, "notice")
 
 
 def test_focus_goes_through_the_studio_in_the_order_of_sight(browser: Browser, url: str) -> None:
@@ -76,13 +74,3 @@ def test_focus_goes_through_the_studio_in_the_order_of_sight(browser: Browser, u
         "size",
         "rate",
     ]
-
-
-def _check(page: Page, state: str) -> None:
-    found = _AXE.run(page).response["violations"]
-    bad = {
-        violation["id"]: [node["html"] for node in violation["nodes"]]
-        for violation in found
-        if violation["impact"] in ("serious", "critical")
-    }
-    assert bad == {}, state

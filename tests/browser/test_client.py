@@ -420,3 +420,68 @@ def test_frames_fit_into_the_box_whichever_way_they_are_turned() -> None:
         """
     )
     assert sizes == [[720, 1280], [1280, 720], [720, 960], [720, 1280], [548, 1280], [2, 1280]]
+
+
+def test_client_fetches_a_token_for_each_connection_with_its_key() -> None:
+    said = run_node(
+        _DOUBLE
+        + """
+        const asked = [];
+        const fetch = async (url, { method, headers }) => {
+          asked.push([String(url), method, headers.Authorization]);
+          return { ok: true, status: 200, json: async () => ({ token: `t${asked.length}` }) };
+        };
+        const settle = async () => { for (let turn = 0; turn < 10; turn++) await null; };
+        const { states } = open({ apiKey: "k", fetch });
+        await settle();
+        sockets[0].end(1006);
+        mock.timers.tick(1000);
+        await settle();
+        say({ asked, urls: sockets.map((socket) => socket.url),
+              states: states().map((state) => state.name) });
+        process.exit(0);
+        """
+    )
+    assert said["asked"] == [["http://x/token", "POST", "Bearer k"]] * 2
+    assert said["urls"] == ["ws://x/stream?token=t1", "ws://x/stream?token=t2"]
+    assert said["states"] == ["connecting", "waiting", "connecting"]
+
+
+@pytest.mark.parametrize(
+    ("status", "state"), [(401, "forbidden"), (403, "forbidden"), (429, "waiting")]
+)
+def test_client_stops_where_its_key_is_not_accepted(status: int, state: str) -> None:
+    said = run_node(
+        _DOUBLE
+        + """
+        const status = Number(process.argv.at(-1));
+        const fetch = async () => ({ ok: false, status, json: async () => ({ detail: "no" }) });
+        const { states } = open({ apiKey: "k", fetch });
+        for (let turn = 0; turn < 10; turn++) await null;
+        say({ sockets: sockets.length, state: states().at(-1) });
+        process.exit(0);
+        """,
+        str(status),
+    )
+    assert said["sockets"] == 0
+    assert said["state"]["name"] == state
+    assert said["state"]["detail"] == "no"
+
+
+def test_client_takes_a_token_of_the_pages_own_server_and_drops_it_when_closed_meanwhile() -> None:
+    said = run_node(
+        _DOUBLE
+        + """
+        const settle = async () => { for (let turn = 0; turn < 10; turn++) await null; };
+        open({ token: async () => "mine" });
+        await settle();
+        let give;
+        const late = open({ token: () => new Promise((resolve) => { give = resolve; }) });
+        late.client.close();
+        give("late");
+        await settle();
+        say(sockets.map((socket) => socket.url));
+        process.exit(0);
+        """
+    )
+    assert said == ["ws://x/stream?token=mine"]

@@ -22,6 +22,7 @@ from clearcall.client import Client, Result
 from clearcall.errors import BadMessage, Closed, Refused, Unreachable
 from clearcall.messages import FrameError
 from service.app import create_app
+from service.keys import hash_of, make_key
 from service.server import Server, server_config
 from service.settings import Settings
 from tests.service.doubles import FakeSharpener
@@ -292,3 +293,17 @@ def test_the_client_loads_neither_torch_nor_the_web_stack() -> None:
         [sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=ROOT
     )
     assert ran.stdout.strip() == ""
+
+
+async def test_a_key_opens_the_stream_and_a_wrong_one_is_final() -> None:
+    key = make_key()
+    with serve(api_keys=hash_of(key)) as live:
+        async with Client(live.stream_url, api_key=key) as client:
+            assert await collect(client, 2)
+        for wrong in (None, key + "x"):
+            with pytest.raises(Refused) as refused:
+                async with Client(live.stream_url, api_key=wrong, backoff=impatient()):
+                    pass
+            assert refused.value.code == 401
+        with BlockingClient(live.stream_url, api_key=key) as blocking:
+            assert blocking.hello is not None

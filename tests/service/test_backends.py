@@ -352,3 +352,25 @@ def test_loading_openvino_does_not_use_the_conversion_that_reports_to_its_vendor
 
     monkeypatch.setattr(openvino_telemetry.Telemetry, "init", refuse)
     OpenVinoBackend(network())
+
+
+@each_colour
+def test_students_of_one_kind_are_traced_once_and_each_has_its_own_weights(
+    colour: Colour, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = in_openvino(colour)  # traces
+
+    def refuse(*_: object, **__: object) -> None:
+        raise AssertionError("traced again")
+
+    monkeypatch.setattr(torch.jit, "trace", refuse)
+    other = network(colour)
+    with torch.no_grad():
+        for parameter in other.parameters():
+            parameter.mul_(0.9)
+    image = cut(64, 96)
+    description = described(image, colour)
+    expected = TorchBackend(other, device="cpu", precision="fp32").run(image, 1.5, description)
+    made = OpenVinoBackend(other, precision="fp32").run(image, 1.5, description)
+    assert largest_difference(made, expected) <= 1
+    assert largest_difference(made, first.run(image, 1.5, description)) > 1

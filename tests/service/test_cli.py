@@ -15,6 +15,7 @@ import pytest
 
 from service.__main__ import _with_command
 from service.cli import main
+from service.keys import hash_of
 from service.model.checkpoint import Facts, save_checkpoint
 from service.model.student import SIZES, build_student
 from service.settings import Settings
@@ -31,6 +32,9 @@ def test_help_names_every_setting_with_its_default(capsys: pytest.CaptureFixture
     assert main(["serve", "--help"]) == 0
     said = " ".join(capsys.readouterr().out.split())
     for name, field in Settings.model_fields.items():
+        if name == "token_secret":  # a secret is no flag: others see those
+            assert "secret" not in said.replace(str(field.description), "")
+            continue
         assert f"--{name.replace('_', '-')}" in said
         assert str(field.description) in said
     assert "(default 8000)" in said
@@ -101,6 +105,31 @@ def test_a_variable_that_nothing_reads_is_named_with_what_was_meant(
     assert main(["serve", "--port", "0", "--checkpoint", str(tmp_path / "none")]) == 2
     assert "CLEARCALL_PROT is not a setting" in (said := capsys.readouterr().err)
     assert "did you mean CLEARCALL_PORT?" in said
+
+
+@pytest.mark.parametrize(
+    ("host", "key", "is_warned"),
+    [
+        ("0.0.0.0", "", True),
+        ("::", "", True),
+        ("0.0.0.0", hash_of("k"), False),
+        ("127.0.0.2", "", False),
+        ("localhost", "", False),
+    ],
+)
+def test_a_public_address_without_a_key_is_warned_of(
+    *,
+    host: str,
+    key: str,
+    is_warned: bool,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("CLEARCALL_API_KEYS", key)
+    none = str(tmp_path / "none")
+    assert main(["serve", "--host", host, "--port", "0", "--checkpoint", none]) == 2
+    assert ("without an API key" in capsys.readouterr().err) is is_warned
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import threading
+import weakref
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
@@ -564,3 +566,47 @@ async def test_a_limit_beyond_the_machine_is_hinted_at(caplog: pytest.LogCapture
         async with running(FakeSharpener(), max_pixels_per_s=23_040_001):
             pass
     assert "measured to do about 23040000" in caplog.text
+
+
+async def test_another_student_is_served_from_the_next_picture_on_and_the_old_one_is_freed() -> (
+    None
+):
+    old, new = FakeSharpener(), FakeSharpener()
+    new.name = "new"
+    held = weakref.ref(old)
+    async with running(FakeSharpener()) as engine:
+        engine.swap(old.as_sharpener(), sizes=engine.sizes)
+        stream = engine.open_stream()
+        old.hold()
+        in_work = asyncio.create_task(stream.sharpen(landscape(), 0.5))
+        await entered(old)
+        engine.swap(new.as_sharpener(), sizes=engine.sizes)
+        assert (engine.revision, engine.students) == (2, ("new",))
+        old.release()
+        assert (await in_work).student == "fake"
+        assert (await engine.sharpen(landscape(), 0.5)).student == "new"
+        del old, in_work
+        gc.collect()
+        # The stream sends nothing, and no thread is at work: neither holds it.
+        assert held() is None
+        assert (await stream.sharpen(landscape(), 0.5)).student == "new"
+        stream.close()
+
+
+async def test_a_student_that_runs_in_another_way_is_not_taken() -> None:
+    async with running(FakeSharpener(lanes=2)) as engine:
+        with pytest.raises(ValueError, match="its lanes is 1, and that of what is served 2"):
+            engine.swap(FakeSharpener().as_sharpener(), sizes=())
+        assert engine.revision == 0
+
+
+async def test_a_trial_runs_any_student_and_is_counted_nowhere() -> None:
+    noted: list[WorkKind] = []
+    other = FakeSharpener()
+    other.name = "other"
+    async with running(FakeSharpener(), note=lambda kind, _: noted.append(kind)) as engine:
+        assert (await engine.trial(other.as_sharpener(), landscape())).student == "other"
+        assert engine.sharpener.name == "fake"
+    assert noted == []
+    with pytest.raises(EngineStopped):
+        await engine.trial(other.as_sharpener(), landscape())

@@ -245,3 +245,18 @@ def test_whatever_is_noted_steps_are_rare_and_the_rung_is_one_of_them(
             steps_s.append(now_s)
         assert ladder.rung in RUNGS
     assert all(one <= other for one, other in pairwise(steps_s))
+
+
+def test_other_rungs_take_their_place_at_the_same_height_and_the_target_stays() -> None:
+    ladder = Ladder(RUNGS)
+    ladder.aim(Target(fps=30))
+    machine = Machine(ladder)
+    machine.run(20)
+    held = ladder.rung
+    assert held in rungs_of(("small", "nano"))
+    ladder.change_rungs(rungs_of(("mine-1234abcd", "small", "nano")))
+    assert (ladder.rung, ladder.target) == (held, Target(fps=30))
+    ladder.change_rungs(rungs_of(("mine-1234abcd",)))
+    assert ladder.rung in ladder.rungs == rungs_of(("mine-1234abcd",))
+    ladder.aim(Target())
+    assert ladder.rung == Rung("mine-1234abcd", 1.0)

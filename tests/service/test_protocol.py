@@ -106,11 +106,11 @@ def test_every_printed_message_is_one() -> None:
     for message in printed_messages():
         kinds.add(message["type"])
         text = json.dumps(message)
-        if message["type"] in ("hello", "error") or "received" in message:
+        if message["type"] in ("hello", "model", "error") or "received" in message:
             server.validate_json(text)
         else:
             parse_message(text)
-    assert kinds == {"settings", "pause", "ping", "stats", "displayed", "hello", "error"}
+    assert kinds == {"settings", "pause", "ping", "stats", "displayed", "hello", "model", "error"}
 
 
 def test_the_settings_are_printed_with_their_first_values_and_each_has_a_row() -> None:

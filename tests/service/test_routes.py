@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 import socket
@@ -12,6 +13,7 @@ from typing import Any, get_args
 
 import httpx
 import pytest
+from PIL import Image
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect as connect_stream
 
@@ -282,6 +284,7 @@ def test_the_model_is_described(client: httpx.Client) -> None:
         "precision": "fp32",
         "default_strength": 1.0,
         "architecture": "fake",
+        "last_reload": None,
     }
 
 
@@ -331,3 +334,55 @@ def test_the_description_has_every_route_and_both_kinds_of_body(client: httpx.Cl
     for status, response in sharpen["responses"].items():
         assert status == "200" or "application/problem+json" in response["content"]
     assert client.get("/docs").status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("query", "size"),
+    [
+        ({"resize": "32"}, (32, 24)),
+        ({"resize": "32x32!"}, (32, 32)),
+        ({"upscale": 2}, (128, 96)),
+        ({"resize": "32", "upscale": 1.5}, (48, 36)),
+    ],
+)
+def test_a_picture_is_scaled_as_asked(
+    client: httpx.Client, query: dict[str, str | float], size: tuple[int, int]
+) -> None:
+    answer = client.post("/sharpen", params=query, content=as_file(landscape(), "png"))
+    assert Image.open(io.BytesIO(answer.content)).size == size
+
+
+@pytest.mark.parametrize(
+    ("query", "status"),
+    [
+        ({"resize": "0"}, 422),
+        ({"resize": "large"}, 422),
+        ({"upscale": 9}, 422),
+        ({"resize": "65535x65535"}, 422),
+    ],
+)
+def test_a_size_that_cannot_be_made_is_refused(
+    client: httpx.Client, query: dict[str, str | float], status: int
+) -> None:
+    answer = client.post("/sharpen", params=query, content=as_file(landscape(), "png"))
+    assert answer.status_code == status
+    assert answer.headers["content-type"] == "application/problem+json"
+
+
+def test_what_was_converted_is_said(client: httpx.Client) -> None:
+    palette = as_file(Image.fromarray(landscape()).convert("P"), "png")
+    answer = client.post("/sharpen", content=palette).raise_for_status()
+    assert answer.headers["x-clearcall-warning"] == "Its palette was converted to full colours."
+    plain = client.post("/sharpen", content=as_file(landscape(), "png"))
+    assert "x-clearcall-warning" not in plain.headers
+
+
+def test_the_camera_stays_in_the_metadata_and_the_place_goes_if_asked(client: httpx.Client) -> None:
+    exif = Image.Exif()
+    exif[272] = "Phone 1"
+    exif.get_ifd(0x8825)[1] = "N"
+    encoded = as_file(landscape(), "jpeg", exif=exif)
+    for keep, places in (("true", {1: "N"}), ("false", {})):
+        answer = client.post("/sharpen", params={"keep_location": keep}, content=encoded)
+        kept = Image.open(io.BytesIO(answer.content)).getexif()
+        assert (kept[272], dict(kept.get_ifd(0x8825))) == ("Phone 1", places)

@@ -121,3 +121,27 @@ def test_the_listed_sizes_that_take_less_work_are_the_rungs_below(
     served = named(name, work=work).as_sharpener()
     assert smaller_sizes(served, ("nano", "base", "small")) == expected
     assert smaller_sizes(served, ()) == ()
+
+
+def test_another_one_takes_the_served_ones_place_and_what_is_loaded_below_it_stays() -> None:
+    students, gates = with_smaller("small", "nano")
+    for name in ("small", "nano"):
+        gates[name].set()
+        eventually(lambda name=name: has_loaded(students, name))  # type: ignore[misc]
+    nano, old = students.pick("nano"), weakref.ref(students.served)
+    mine = named("mine-1234abcd").as_sharpener()
+    students.replace(mine, ("nano",), sizes=())
+    assert students.names == ("mine-1234abcd", "nano")
+    assert students.pick("nano") is nano
+    assert students.pick("base") is students.pick("small") is mine
+    gc.collect()
+    assert old() is None
+
+
+def test_one_that_is_loaded_when_nobody_can_ask_for_it_any_more_is_let_go() -> None:
+    students, gates = with_smaller("nano")
+    assert students.pick("nano").name == "base"
+    students.replace(named("mine-1234abcd").as_sharpener(), (), sizes=())
+    gates["nano"].set()
+    students.close()
+    assert students.pick("nano").name == "mine-1234abcd"

@@ -1,0 +1,295 @@
+"""Checkpoints replaced again and again under load: `python -m benchmarks.rollout --swaps 1000`.
+
+A service watches a folder; streams and uploads keep it busy while one checkpoint after the other
+takes its place through the whole gate. No stream may be cut, no frame or upload fail, every frame
+be accounted for, and memory, threads and descriptors stay what they were after the first tenth.
+Students are tiny unless a bundled size is named. The exit status says whether all held.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import json
+import struct
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import httpx
+import torch
+from websockets.asyncio.client import connect
+
+from benchmarks.footage import panned_frames, played
+from benchmarks.service import Scrape, Service, running_service, scrape
+from service.model.checkpoint import Facts, load_checkpoint, save_checkpoint
+from service.model.sharpener import bundled_checkpoint
+from service.model.student import StudentConfig, StudentNetEnhanced, build_student
+
+__all__ = ["RolloutReport", "harmless_student", "main", "swap_under_load"]
+
+_FRAME_PX = (180, 320)
+_NAMES = ("a", "b", "c", "d")  # replaced in turn
+_SWAP_LIMIT_S = 120.0
+_MAX_GROWTH = 0.02
+_HEADER = struct.Struct(">2sBBId")
+
+
+@dataclass(frozen=True, slots=True)
+class Footprint:
+    """What the service's process holds, after so many swaps."""
+
+    swaps: int
+    memory_mb: float
+    threads: int
+    descriptors: int
+
+
+@dataclass(slots=True)
+class RolloutReport:
+    """What was done and what came of it."""
+
+    swaps: int = 0
+    seconds: float = 0.0
+    swap_s: list[float] = field(default_factory=list)
+    frames: int = 0
+    uploads: int = 0
+    told: int = 0
+    failures: list[str] = field(default_factory=list)
+    footprints: list[Footprint] = field(default_factory=list)
+    is_balanced: bool = False
+
+    def faults(self) -> list[str]:
+        """What should not be, in words; nothing if all is well."""
+        found = list(self.failures)
+        settled, last = self.footprints[0], self.footprints[-1]
+        if last.memory_mb > settled.memory_mb * (1 + _MAX_GROWTH):
+            found.append(f"memory: {settled.memory_mb:.0f} MB, then {last.memory_mb:.0f} MB")
+        for name in ("threads", "descriptors"):
+            # Loading has a thread for a moment, and looking one with a file.
+            if getattr(last, name) > getattr(settled, name) + 3:
+                found.append(f"{name}: {getattr(settled, name)}, then {getattr(last, name)}")
+        if not self.is_balanced:
+            found.append("not every frame is accounted for")
+        return found
+
+
+def harmless_student() -> tuple[StudentNetEnhanced, Facts]:
+    """A tiny student that corrects nothing, so that each passes the gate after the other."""
+    config = StudentConfig(
+        channels=4,
+        unshuffle=4,
+        blocks=1,
+        colour="luma",
+        attention="channel",
+        reduction=1,
+        normalisation="frozen",
+    )
+    network = build_student(config).eval()
+    with torch.no_grad():
+        network.tail.kernel.zero_()
+        network.tail.bias.zero_()
+    facts = Facts(
+        config=config.to_json(),
+        name="tiny",
+        size_multiple=config.size_multiple,
+        normalisation=config.normalisation,
+        default_strength=1.0,
+        training_steps=1,
+    )
+    return network, facts
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.rollout",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--swaps", type=int, default=1000, help="of them (default: 1000)")
+    parser.add_argument("--streams", type=int, default=2, help="at a time (default: 2)")
+    parser.add_argument("--fps", type=float, default=10.0, help="of each (default: 10)")
+    parser.add_argument(
+        "--seconds", type=float, default=7200.0, help="after which no more are made (default: 7200)"
+    )
+    parser.add_argument("--student", choices=("nano", "small", "base"), help="instead of tiny ones")
+    arguments = parser.parse_args(argv)
+    if arguments.student:
+        loaded = load_checkpoint(bundled_checkpoint(arguments.student))
+        network, facts = loaded.network, loaded.facts
+    else:
+        network, facts = harmless_student()
+    with tempfile.TemporaryDirectory() as folder:
+        maker = _Maker(Path(folder), network, facts)
+        maker.make(0)
+        settings = {"checkpoints": folder, "checkpoint_poll_s": 0.1, "checkpoint_max_slowdown": 5}
+        with running_service("nano", **settings) as service:
+            report = asyncio.run(
+                swap_under_load(
+                    service,
+                    maker.make,
+                    arguments.swaps,
+                    streams=arguments.streams,
+                    fps=arguments.fps,
+                    seconds=arguments.seconds,
+                )
+            )
+    faults = report.faults()
+    swap_s = sorted(report.swap_s)
+    print(
+        json.dumps(
+            asdict(report)
+            | {
+                "swap_s": {
+                    "p50": round(swap_s[len(swap_s) // 2], 2),
+                    "most": round(swap_s[-1], 2),
+                },
+                "footprints": [asdict(each) for each in report.footprints],
+            },
+            indent=2,
+        )
+    )
+    print("\n".join(faults) or "Nothing failed, nothing grew.")
+    return 1 if faults else 0
+
+
+class _Maker:
+    """Writes checkpoints that differ in their facts only."""
+
+    def __init__(self, folder: Path, network: StudentNetEnhanced, facts: Facts) -> None:
+        self._folder = folder
+        self._network = network
+        self._facts = facts
+
+    def make(self, number: int) -> None:
+        """Replaces one of the files."""
+        path = self._folder / f"{_NAMES[number % len(_NAMES)]}.safetensors"
+        facts = self._facts.model_copy(update={"created": str(number)})
+        save_checkpoint(path, self._network, facts)
+
+
+async def swap_under_load(
+    service: Service,
+    make: Callable[[int], None],
+    swaps: int,
+    *,
+    streams: int,
+    fps: float,
+    seconds: float,
+) -> RolloutReport:
+    """Replaces the served checkpoint `swaps` times, for `seconds` at most, while it is used."""
+    report = RolloutReport()
+    stop = asyncio.Event()
+    begun_s = time.monotonic()
+    async with httpx.AsyncClient(base_url=service.url, timeout=60) as client:
+        async with asyncio.TaskGroup() as group:
+            for _ in range(streams):
+                group.create_task(_stream(service.url, report, stop, fps))
+            group.create_task(_upload(client, report, stop))
+            group.create_task(_swap(client, service, report, make=make, swaps=swaps, stop=stop))
+            group.create_task(_stop_after(stop, seconds))
+        report.seconds = round(time.monotonic() - begun_s, 1)
+    scraped = _settled(service.url)
+    report.is_balanced = scraped.is_balanced and not any(scraped.dropped.values())
+    return report
+
+
+async def _swap(
+    client: httpx.AsyncClient,
+    service: Service,
+    report: RolloutReport,
+    *,
+    make: Callable[[int], None],
+    swaps: int,
+    stop: asyncio.Event,
+) -> None:
+    every = min(100, max(1, swaps // 10))
+    try:
+        for number in range(1, swaps + 1):
+            if stop.is_set():
+                return
+            before = await _model_id(client)
+            begun_s = time.monotonic()
+            make(number)
+            while await _model_id(client) == before:
+                if time.monotonic() - begun_s > _SWAP_LIMIT_S:
+                    model = (await client.get("/model")).json()
+                    report.failures.append(f"swap {number} did not come: {model['last_reload']}")
+                    return
+                await asyncio.sleep(0.05)
+            report.swap_s.append(time.monotonic() - begun_s)
+            report.swaps = number
+            if number % every == 0:
+                process = service.process
+                memory_mb = process.memory_info().rss / 1e6
+                report.footprints.append(
+                    Footprint(number, memory_mb, process.num_threads(), process.num_fds())
+                )
+                print(report.footprints[-1], file=sys.stderr, flush=True)
+    finally:
+        stop.set()
+
+
+async def _stop_after(stop: asyncio.Event, seconds: float) -> None:
+    with contextlib.suppress(TimeoutError):
+        await asyncio.wait_for(stop.wait(), seconds)
+    stop.set()
+
+
+async def _model_id(client: httpx.AsyncClient) -> str:
+    answer = await client.get("/health/ready")
+    return str(answer.raise_for_status().json()["model"])
+
+
+async def _stream(url: str, report: RolloutReport, stop: asyncio.Event, fps: float) -> None:
+    """One frame at a time, each of which must be answered."""
+    frames = panned_frames(*_FRAME_PX)
+    address = f"ws{url.removeprefix('http')}/stream"
+    async with connect(address, max_size=None, compression=None) as socket:
+        hello = json.loads(await socket.recv())
+        number = 0
+        while not stop.is_set():
+            await socket.send(_HEADER.pack(b"CC", 1, 1, number, 0.0) + played(frames, number))
+            while isinstance(answer := await socket.recv(), str):
+                message = json.loads(answer)
+                if message["type"] == "model":
+                    report.told += 1
+                    hello |= message
+                else:
+                    report.failures.append(answer)
+                    if message.get("sequence") == number:
+                        break
+            if isinstance(answer, bytes):
+                report.frames += 1
+            number += 1
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(stop.wait(), 1 / fps)
+
+
+async def _upload(client: httpx.AsyncClient, report: RolloutReport, stop: asyncio.Event) -> None:
+    encoded = panned_frames(*_FRAME_PX)[0]
+    while not stop.is_set():
+        answer = await client.post("/sharpen", content=encoded)
+        if answer.status_code == 200:
+            report.uploads += 1
+        else:
+            report.failures.append(f"upload: {answer.status_code} {answer.text[:200]}")
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(stop.wait(), 0.2)
+
+
+def _settled(url: str) -> Scrape:
+    for _ in range(50):
+        scraped = scrape(url)
+        if not scraped.streams:
+            break
+        time.sleep(0.1)
+    return scraped
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,120 @@
+"""Picture files: read with an eye on what they are, written whole or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import stat
+import sys
+from pathlib import Path
+
+from desktop.images.errors import PictureFailed, reason_of
+from desktop.images.names import printable
+from service.codec import sniff
+
+__all__ = ["check_picture_file", "read_picture", "write_whole"]
+
+_MAX_BYTES = 2 << 30
+_HEAD_BYTES = 64
+
+
+def check_picture_file(path: Path) -> None:
+    """Says what is wrong with a file as far as its first bytes tell; pipes are not touched.
+
+    Raises:
+        PictureFailed: It is missing, not to be read, empty, no file, or far too large.
+        ImageUnsupported: It does not begin as a picture does.
+    """
+    try:
+        status = path.stat()
+        if stat.S_ISFIFO(status.st_mode):
+            return
+        if not stat.S_ISREG(status.st_mode):
+            raise PictureFailed("is not a file")
+        if status.st_size > _MAX_BYTES:
+            raise PictureFailed(f"is larger than {_MAX_BYTES >> 30} GiB")
+        with path.open("rb") as file:
+            head = file.read(_HEAD_BYTES)
+    except OSError as exc:
+        raise PictureFailed(_unreadable(path, exc)) from exc
+    _check_head(head)
+
+
+def read_picture(path: Path | None) -> bytes:
+    """The whole file, or all of stdin.
+
+    Raises:
+        PictureFailed, ImageUnsupported: As `check_picture_file`.
+    """
+    try:
+        if path is None:
+            encoded = sys.stdin.buffer.read(_MAX_BYTES + 1)
+        else:
+            with path.open("rb") as file:
+                encoded = file.read(_MAX_BYTES + 1)
+    except OSError as exc:
+        raise PictureFailed("stdin" if path is None else _unreadable(path, exc)) from exc
+    if len(encoded) > _MAX_BYTES:
+        raise PictureFailed(f"is larger than {_MAX_BYTES >> 30} GiB")
+    _check_head(encoded[:_HEAD_BYTES])
+    return encoded
+
+
+def write_whole(path: Path, encoded: bytes, *, is_forced: bool) -> None:
+    """Writes a file that appears at `path` when it is on the disk; missing folders are made.
+
+    Args:
+        path: Where.
+        encoded: Its bytes.
+        is_forced: Whether what is there is replaced.
+
+    Raises:
+        PictureFailed: The folder cannot be written, the disk is full, or something is there. What
+            was there stays, and nothing half-written does.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # Not named after the picture: its name may be as long as names can be.
+        temporary = path.with_name(f".clearcall-{secrets.token_hex(8)}.part")
+        # Made by `os.open` and not `tempfile`, so that the user's umask says who may read it.
+        flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | getattr(os, "O_BINARY", 0)
+        descriptor = os.open(temporary, flags, 0o666)
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(encoded)
+                file.flush()
+                os.fsync(file.fileno())
+            _put(temporary, path, is_forced=is_forced)
+        finally:
+            with contextlib.suppress(OSError):  # mostly it is gone to its place
+                temporary.unlink()
+    except OSError as exc:
+        raise PictureFailed(f"{printable(path)} cannot be written: {reason_of(exc)}") from exc
+
+
+def _put(temporary: Path, path: Path, *, is_forced: bool) -> None:
+    if not is_forced:
+        try:
+            os.link(temporary, path)
+            return
+        except FileExistsError:
+            pass
+        except OSError:  # a file system without hard links: a moment is left in which one may come
+            if not os.path.lexists(path):
+                os.replace(temporary, path)
+                return
+        raise PictureFailed(f"{printable(path)} is there already; --force replaces it")
+    os.replace(temporary, path)
+
+
+def _check_head(head: bytes) -> None:
+    if not head:
+        raise PictureFailed("is empty")
+    sniff(head)
+
+
+def _unreadable(path: Path, exc: OSError) -> str:
+    if isinstance(exc, FileNotFoundError):
+        return "is a link to nothing" if path.is_symlink() else "there is no such file"
+    return f"cannot be read: {reason_of(exc)}"

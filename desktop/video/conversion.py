@@ -1,0 +1,327 @@
+"""One video file from its options to its summary."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass, field
+from itertools import chain
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from av import VideoFrame
+
+from desktop.video.encoders import Encoder, choose_encoder
+from desktop.video.errors import VideoError
+from desktop.video.frames import FrameFitter
+from desktop.video.pipeline import Decoding, Encoding, Sharpening, Tally, run_stages
+from desktop.video.progress import progress_bar
+from desktop.video.sink import Sink
+from desktop.video.source import MAX_PIXELS, Item, Source, Span, open_source
+from service.model.cpus import available_cpus
+from service.model.live import LiveSharpener
+
+if TYPE_CHECKING:
+    from service.model.sharpener import Sharpener
+    from service.scaling import Resize
+
+__all__ = ["Stages", "Summary", "VideoOptions", "convert", "prepare_stages"]
+
+_PQ, _HLG = 16, 18  # transfer functions, ITU-T H.273, table 3
+_MOST_MISSING_S = 0.5  # durations in headers may be off by a few frames
+
+
+@dataclass(frozen=True, slots=True)
+class VideoOptions:
+    """What to do with a video; the flags of `clearcall video` have the same names.
+
+    Attributes:
+        strength: of the correction, 0 to 2; None = the student's default.
+        span: the part that is taken.
+        encoder: an encoder's name; None = what the container is for.
+        crf: quality, lower is better; None = the encoder's default here.
+        preset: the encoder's speed; None = its default here.
+        resize: scaled to fit, before the network.
+        upscale: enlarged by this factor, after the network.
+        is_split: the left half stays what it was.
+        has_overlay: the speed is drawn.
+        deinterlaces: makes whole frames of fields first.
+        drops_unsupported: leaves out streams that the container cannot hold.
+    """
+
+    strength: float | None = None
+    span: Span = field(default_factory=Span)
+    encoder: str | None = None
+    crf: int | None = None
+    preset: str | None = None
+    resize: Resize | None = None
+    upscale: float = 1.0
+    is_split: bool = False
+    has_overlay: bool = False
+    deinterlaces: bool = False
+    drops_unsupported: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """What became of a video, for `--json` and the last line.
+
+    Attributes:
+        frames: that were encoded.
+        skipped: damaged frames that were left out.
+        seconds: that it took, without loading the student.
+        still_share: how much of the pictures stood still, and was not computed anew, 0 to 1.
+        inference_ms: in the network, mean of a frame.
+        copied: streams that were copied, such as `audio aac`.
+        left_out: streams that the container cannot hold.
+        warnings: sentences about what could not be kept or done.
+    """
+
+    input: str
+    output: str
+    frames: int
+    skipped: int
+    width: int
+    height: int
+    duration_s: float
+    seconds: float
+    fps: float
+    inference_ms: float
+    still_share: float
+    student: str
+    strength: float
+    encoder: str
+    pixels: str
+    bytes: int
+    copied: list[str]
+    left_out: list[str]
+    warnings: list[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Stages:
+    """What `pipeline.run_stages` takes, and what is known of it."""
+
+    decoding: Decoding
+    sharpening: Sharpening
+    encoding: Encoding
+    encoder: Encoder
+    fitter: FrameFitter
+    size_px: tuple[int, int]
+    warnings: list[str]
+
+
+def convert(
+    sharpener: Sharpener,
+    path: Path,
+    output: Path,
+    options: VideoOptions,
+    *,
+    shows_progress: bool = True,
+) -> Summary:
+    """Sharpens a video file into another one.
+
+    What is at `output` is replaced when the new file is whole, and stays if anything fails.
+
+    Raises:
+        VideoError: the file cannot be read, or the other one not be written as asked.
+    """
+    tally = Tally()
+    begun_s = time.perf_counter()
+    with (
+        open_source(path, options.span, deinterlaces=options.deinterlaces) as source,
+        closing(source.items()) as items,
+        Sink(output, source, drops_unsupported=options.drops_unsupported) as sink,
+    ):
+        if not sink.is_like_source:
+            source.begin_at_zero()
+        stages = prepare_stages(sharpener, source, items, sink, options=options, tally=tally)
+        with progress_bar(
+            path.name, tally, source.duration_s, is_shown=shows_progress
+        ) as on_progress:
+            run_stages(stages.decoding, stages.sharpening, stages.encoding, on_progress=on_progress)
+        sink.finish()
+        seconds = time.perf_counter() - begun_s
+        height, width = stages.size_px
+        return Summary(
+            input=str(path),
+            output=str(output),
+            frames=tally.frames,
+            skipped=source.skipped,
+            width=width,
+            height=height,
+            duration_s=round(tally.time_s, 3),
+            seconds=round(seconds, 3),
+            fps=round(tally.frames / seconds, 2),
+            inference_ms=round(1000 * tally.inference_s / tally.frames, 2),
+            still_share=round(tally.still_share / tally.frames, 3),
+            student=sharpener.checkpoint.model_id,
+            strength=_strength(sharpener, options),
+            encoder=stages.encoder.name,
+            pixels=stages.encoder.encoded_pixels,
+            bytes=output.stat().st_size,
+            copied=sink.copied_kinds(),
+            left_out=sink.left_out,
+            warnings=[
+                *stages.warnings,
+                *sink.warnings,
+                *_afterwards(source, stages.fitter, sink),
+            ],
+        )
+
+
+def prepare_stages(
+    sharpener: Sharpener,
+    source: Source,
+    items: Iterator[Item],
+    sink: Sink,
+    *,
+    options: VideoOptions,
+    tally: Tally,
+) -> Stages:
+    """Reads to the first frame, and sets everything up for it.
+
+    Raises:
+        VideoError: there is no frame, or see `Sink.begin`.
+    """
+    before: list[Item] = []
+    first = _first_frame(source, items, before)
+    encoder = choose_encoder(
+        sink.path,
+        first.format,
+        asked=options.encoder,
+        crf=options.crf,
+        preset=options.preset,
+        # Where the network has the cores, more threads would only push each other aside.
+        threads=max(1, available_cpus() // 2) if sharpener.device == "cpu" else 0,
+    )
+    worked_px = _worked_size(sink.path, first, encoder, options)
+    fitter = FrameFitter(
+        first, pixels=encoder.pixels, size_px=worked_px, needs_even_sides=encoder.needs_even_sides
+    )
+    size_px, scaled_px = (fitter.height, fitter.width), None
+    if options.upscale != 1:
+        multiple = 2 if encoder.needs_even_sides else 1
+        height, width = (
+            max(multiple, round(side * options.upscale / multiple) * multiple) for side in size_px
+        )
+        size_px = scaled_px = height, width
+    _require_few_pixels(sink.path, size_px)
+    warnings = _at_first(first, encoder, fitter, worked_px, options)
+    example = fitter.fit(first)
+    sink.begin(example, encoder, size_px=size_px)
+    return Stages(
+        Decoding(chain(before, items), fitter),
+        Sharpening(sharpener, LiveSharpener(), strength=_strength(sharpener, options), tally=tally),
+        Encoding(
+            sink,
+            quarter_turns=round(first.rotation / 90) % 4,
+            has_overlay=options.has_overlay,
+            is_split=options.is_split,
+            size_px=scaled_px,
+            tally=tally,
+        ),
+        encoder,
+        fitter,
+        size_px,
+        warnings,
+    )
+
+
+def _strength(sharpener: Sharpener, options: VideoOptions) -> float:
+    return sharpener.default_strength if options.strength is None else options.strength
+
+
+def _first_frame(source: Source, items: Iterator[Item], before: list[Item]) -> VideoFrame:
+    """The first frame; it and the packets before it go into `before`."""
+    for item in items:
+        before.append(item)
+        if isinstance(item, VideoFrame):
+            return item
+    if source.skipped:
+        raise VideoError(
+            source.path, f"has no frame that can be decoded ({source.skipped} are damaged)"
+        )
+    if not source.span.is_whole:
+        raise VideoError(source.path, f"has no frame from {source.span.start_s:g} s on")
+    raise VideoError(source.path, "has a video stream, but no frame in it")
+
+
+def _worked_size(
+    output: Path, first: VideoFrame, encoder: Encoder, options: VideoOptions
+) -> tuple[int, int]:
+    """(height, width) that the network works on, in px."""
+    if options.resize is None:
+        return first.height, first.width
+    is_turned = round(first.rotation / 90) % 2 == 1
+    shown_px = (first.width, first.height) if is_turned else (first.height, first.width)
+    size_px = options.resize.size_for(*shown_px)
+    _require_few_pixels(output, size_px)
+    multiple = 2 if encoder.needs_even_sides else 1
+    height, width = (max(multiple, round(side / multiple) * multiple) for side in size_px)
+    return (width, height) if is_turned else (height, width)
+
+
+def _require_few_pixels(output: Path, size_px: tuple[int, int]) -> None:
+    height, width = size_px
+    if height * width > MAX_PIXELS:
+        raise VideoError(
+            output,
+            f"would be {width}x{height} = {height * width / 1e6:.0f} megapixels a frame; at most "
+            f"{MAX_PIXELS / 1e6:.0f} are made. Choose a smaller --resize or --upscale",
+        )
+
+
+def _at_first(
+    first: VideoFrame,
+    encoder: Encoder,
+    fitter: FrameFitter,
+    worked_px: tuple[int, int],
+    options: VideoOptions,
+) -> list[str]:
+    warnings = []
+    pixels = first.format
+    if first.color_trc in (_PQ, _HLG):
+        curve = "PQ" if first.color_trc == _PQ else "HLG"
+        warnings.append(
+            f"it is HDR ({curve}): its tags are kept and the correction is made on its coded "
+            "values, but the student has learned from SDR; look at a --preview first"
+        )
+    if pixels.name.startswith("yuva") or pixels.name in ("rgba", "bgra", "argb", "abgr", "gbrap"):
+        warnings.append("its transparency is left out")
+    depth = min(pixels.components[0].bits, 16)
+    kept = 10 if "10" in encoder.pixels else 12 if "12" in encoder.pixels else 8
+    if depth > kept:
+        warnings.append(
+            f"{encoder.name} takes {kept} bits: the {depth} bits of the video are rounded"
+        )
+    if (fitter.height, fitter.width) != worked_px:
+        height, width = worked_px
+        warnings.append(
+            f"{width}x{height} is odd, and {encoder.name} needs even sides: the border is "
+            f"repeated to {fitter.width}x{fitter.height}"
+        )
+    if first.interlaced_frame and not options.deinterlaces:
+        warnings.append(
+            "it is interlaced: fields are sharpened together, and stay interlaced; "
+            "--deinterlace makes whole frames first"
+        )
+    return warnings
+
+
+def _afterwards(source: Source, fitter: FrameFitter, sink: Sink) -> list[str]:
+    warnings = []
+    if source.ends_early is not None:
+        warnings.append(f"reading stopped before its end ({source.ends_early})")
+    elif source.missing_s > _MOST_MISSING_S:
+        warnings.append(f"it is {source.missing_s:.1f} s shorter than it says: was it cut off?")
+    if source.skipped:
+        warnings.append(f"{source.skipped} damaged frames were left out; the sound is in time")
+    if fitter.changed_sizes:
+        warnings.append(
+            f"its size changes: {fitter.changed_sizes} frames were scaled to that of the first"
+        )
+    if sink.left_out:
+        warnings.append(f"left out: {', '.join(sink.left_out)}")
+    return warnings

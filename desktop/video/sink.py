@@ -1,0 +1,373 @@
+"""The new file: the encoded video where the old one was, all other streams copied.
+
+It is written beside its place under a hidden name, and takes its place when it is whole. Until then
+nothing is there, or what was there before.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+from contextlib import suppress
+from fractions import Fraction
+from pathlib import Path
+from typing import Any, cast
+
+import av
+import numpy as np
+from av import FFmpegError, Packet, VideoFrame
+from av.codec.context import Flags
+from av.codec.hwaccel import HWAccel
+from av.container import OutputContainer
+from av.stream import Stream
+from av.video.stream import VideoStream
+
+from desktop.video.encoders import Encoder
+from desktop.video.errors import VideoError
+from desktop.video.hdr import HdrFacts, hdr_options
+from desktop.video.source import Source
+
+__all__ = ["Sink"]
+
+_FULL_RANGE = 2
+# What muxers write anew, or what would be said of the old stream.
+_STALE = ("_STATISTICS", "BPS", "NUMBER_OF_", "DURATION", "SOURCE_ID")
+_OF_CONTAINER = {"major_brand", "minor_version", "compatible_brands", "encoder"}
+_OF_NO_KIND = {"data", "unknown"}
+_KEEPS_ROTATION = {"mp4", "mov", "matroska", "webm", "ipod", "3gp", "3g2"}
+# Encoders that count time in no finer units than this, or in frames only.
+_COARSE = {"mpeg4": 65_535, "mpeg2video": 0, "mpeg1video": 0}
+_MOST_REORDERED_S = 600  # between decoding and showing a frame; encoders look seconds ahead
+_FRAME_TIMED_FORMATS = {"avi"}
+_KEEPS_FIELDS = {"libx264", "mpeg2video"}
+
+
+class Sink:
+    """A file being written. Use it as a context: what is not `finish`ed leaves nothing behind.
+
+    Attributes:
+        path: where the file will be.
+        left_out: what the container cannot hold, in words.
+        warnings: what could not be kept, as sentences.
+    """
+
+    def __init__(self, path: Path, source: Source, *, drops_unsupported: bool = False) -> None:
+        """Begins a file beside its place.
+
+        Raises:
+            VideoError: it cannot be written there, or FFmpeg knows no such format.
+        """
+        self.path = path
+        self.left_out: list[str] = []
+        self.warnings: list[str] = []
+        self._source = source
+        self._drops_unsupported = drops_unsupported
+        self._temporary = path.with_name(f".{path.stem}.{secrets.token_hex(4)}{path.suffix}")
+        self._outputs: dict[int, Stream] = {}
+        self._last_dts: dict[int, int] = {}
+        self._durations: dict[int, int] = {}
+        self._video: VideoStream | None = None
+        try:
+            self._temporary.open("xb").close()
+        except OSError as exc:
+            raise VideoError(path, f"cannot be written: {exc.strerror}") from exc
+        try:
+            self._container: OutputContainer = av.open(
+                f"file:{self._temporary}", "w", container_options=_container_options(source, path)
+            )
+        except (FFmpegError, ValueError) as exc:
+            self._temporary.unlink()
+            raise VideoError(
+                path,
+                f"FFmpeg has no format for {path.suffix or 'a name without suffix'}; name "
+                "the output .mp4, .mkv, .mov or .webm",
+            ) from exc
+
+    def __enter__(self) -> Sink:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        # Closing writes the end of a file that nobody will see; a full disk is no news then.
+        with suppress(FFmpegError, OSError, ValueError):
+            self._container.close()
+        self._temporary.unlink(missing_ok=True)
+
+    def begin(self, first: VideoFrame, encoder: Encoder, *, size_px: tuple[int, int]) -> None:
+        """Sets all streams up.
+
+        Args:
+            first: a frame as it will be encoded, but for its pixels and its size.
+            encoder: see `choose_encoder`.
+            size_px: (height, width) of the encoded frames.
+
+        Raises:
+            VideoError: the encoder does not work here, or the container cannot hold a stream.
+        """
+        container, source = self._container, self._source
+        for stream in source.container.streams:
+            if stream.index == source.stream.index:
+                self._video = self._add_video(first, encoder, size_px)
+            else:
+                self._add_copied(stream)
+        container.metadata.update(
+            {
+                key: value
+                for key, value in source.container.metadata.items()
+                if key.lower() not in _OF_CONTAINER
+            }
+        )
+        container.set_chapters(source.chapters())
+        try:
+            container.start_encoding()
+        except OSError as exc:
+            raise VideoError(self.path, f"cannot be written: {exc.strerror}") from exc
+        except (FFmpegError, ValueError) as exc:
+            kinds = ", ".join(self.copied_kinds())
+            raise VideoError(
+                self.path,
+                f"{container.format.name} cannot hold these streams together: {encoder.name}, "
+                f"{kinds}; name the output .mkv",
+            ) from exc
+
+    def copy(self, packet: Packet[Any]) -> None:
+        """Writes a packet of another stream.
+
+        Raises:
+            VideoError: the disk is full, or the container refuses it.
+        """
+        output = self._outputs.get(packet.stream_index)
+        if output is None:
+            return
+        self._keep_order(packet)
+        packet.stream = output
+        self._mux(packet)
+
+    def encode(self, frame: VideoFrame | None) -> None:
+        """Encodes and writes the next frame; None: all that the encoder still holds.
+
+        Raises:
+            VideoError: see `copy`.
+        """
+        video = self._video
+        assert video is not None, "begin was called"
+        if frame is not None:
+            assert frame.pts is not None, "the source gave it"
+            assert frame.time_base is not None, "the source gave it"
+            time_base = video.codec_context.time_base
+            if frame.time_base != time_base:
+                frame.duration = max(1, round(frame.duration * frame.time_base / time_base))
+                frame.pts = self._in_order(round(frame.pts * frame.time_base / time_base))
+                frame.time_base = time_base
+            self._durations[frame.pts] = frame.duration
+            frame.pict_type = 0  # as the encoder likes it, not as the old one did
+        try:
+            packets = video.encode(frame)
+        except EOFError:
+            return
+        except FFmpegError as exc:
+            raise VideoError(self.path, f"the encoder failed ({exc.strerror})") from exc
+        for packet in packets:
+            if packet.pts is not None:
+                packet.duration = self._durations.pop(packet.pts, packet.duration or 0)
+                _mend_order(packet, packet.pts)
+            self._mux(packet)
+
+    def finish(self) -> None:
+        """Completes the file and puts it into its place.
+
+        Raises:
+            VideoError: the disk is full.
+        """
+        try:
+            self._container.close()
+            with self._temporary.open("rb+") as file:
+                os.fsync(file.fileno())
+            os.replace(self._temporary, self.path)
+        except (FFmpegError, OSError) as exc:
+            raise VideoError(self.path, f"cannot be written: {exc.strerror}") from exc
+
+    @property
+    def is_like_source(self) -> bool:
+        """Whether both files are of one format, whose clock may begin at any time."""
+        return self._container.format.name in self._source.container.format.name.split(",")
+
+    def copied_kinds(self) -> list[str]:
+        """What was copied, such as `audio aac`, in order."""
+        return [
+            f"{stream.type} {stream.name or ''}".strip()
+            for stream in self._source.copied
+            if stream.index in self._outputs
+        ]
+
+    def _add_video(
+        self, first: VideoFrame, encoder: Encoder, size_px: tuple[int, int]
+    ) -> VideoStream:
+        source = self._source.stream
+        options = dict(encoder.options)
+        for name, value in hdr_options(encoder.name, HdrFacts.of(first)).items():
+            options[name] = f"{options[name]}:{value}" if name in options else value
+        try:
+            video = self._container.add_stream(
+                encoder.name,
+                rate=self._source.rate,
+                options=options,
+                hwaccel=HWAccel(encoder.hardware) if encoder.hardware else None,
+            )
+        except ValueError as exc:
+            raise VideoError(
+                self.path,
+                f"{self._container.format.name} cannot hold what {encoder.name} makes; choose "
+                "another --encoder, such as h264, or name the output .mp4 or .mkv",
+            ) from exc
+        video = cast(VideoStream, video)
+        context = video.codec_context
+        context.height, context.width = size_px
+        context.pix_fmt = encoder.encoded_pixels
+        context.time_base = self._time_base(encoder.name)
+        video.time_base = context.time_base
+        context.colorspace, context.color_range = first.colorspace, first.color_range
+        context.color_primaries, context.color_trc = first.color_primaries, first.color_trc
+        if first.format.name.startswith("yuvj"):
+            context.color_range = _FULL_RANGE
+        context.thread_count = encoder.threads
+        if source.sample_aspect_ratio:
+            context.sample_aspect_ratio = source.sample_aspect_ratio
+        if encoder.quantiser is not None:
+            context.flags |= Flags.qscale
+            context.global_quality = encoder.quantiser * 118  # FF_QP2LAMBDA
+        if first.interlaced_frame and encoder.name in _KEEPS_FIELDS:
+            context.flags |= Flags.interlaced_dct | Flags.interlaced_me
+        if self._container.format.name == "avi":
+            context.max_b_frames = 0  # AVI has no times but the order of its frames
+        if encoder.name in ("libx265", "hevc_nvenc") and self._holds_boxes():
+            context.codec_tag = "hvc1"  # what Apple's players ask for
+        self._describe(video, source)
+        self._turn(video, first)
+        try:
+            context.open()
+        except (FFmpegError, ValueError) as exc:
+            raise VideoError(
+                self.path, f"the encoder {encoder.name} {_why_closed(encoder, exc)}"
+            ) from exc
+        return video
+
+    def _time_base(self, encoder: str) -> Fraction:
+        """The source's, so that times stay what they are, or as fine as encoder and container
+        can count."""
+        ticks = self._source.time_base
+        per_frame = 1 / self._source.rate
+        if self._container.format.name in _FRAME_TIMED_FORMATS:
+            return per_frame
+        finest = _COARSE.get(encoder)
+        if finest is None:
+            return ticks
+        return ticks if 0 < ticks.denominator <= finest else per_frame
+
+    def _turn(self, video: VideoStream, first: VideoFrame) -> None:
+        """Keeps how the picture is to be turned when it is shown."""
+        matrix: Any = first.side_data.get("DISPLAYMATRIX")
+        if matrix is None:
+            return
+        if self._container.format.name.split(",")[0] in _KEEPS_ROTATION:
+            video.set_display_matrix(np.frombuffer(matrix, np.int32).tolist())
+        else:
+            self.warnings.append(
+                f"{self._container.format.name} cannot say that the picture is turned by "
+                f"{-first.rotation} degrees: players will show it lying; name the output .mp4 or "
+                ".mkv"
+            )
+
+    def _add_copied(self, stream: Stream) -> None:
+        what = f"{stream.type} {stream.name or 'of an unknown codec'}"
+        if stream.type in _OF_NO_KIND and self._container.format.name != "mpegts":
+            # Chapters and time codes are tracks of this kind in MP4, and are written anew.
+            if "timecode" in stream.metadata:
+                self._container.metadata["timecode"] = stream.metadata["timecode"]
+            elif not self._source.container.chapters():
+                self.left_out.append(what)
+            return
+        try:
+            copied = self._container.add_stream_from_template(stream, opaque=True)
+        except (ValueError, FFmpegError) as exc:
+            if not self._drops_unsupported and stream.type not in _OF_NO_KIND:
+                raise VideoError(
+                    self.path,
+                    f"{self._container.format.name} cannot hold the stream {stream.index}, {what}; "
+                    f"name the output {self._source.path.suffix or '.mkv'}, or leave such streams "
+                    "out with --drop",
+                ) from exc
+            self.left_out.append(what)
+            return
+        self._describe(copied, stream)
+        self._outputs[stream.index] = copied
+
+    def _describe(self, output: Stream, source: Stream) -> None:
+        output.metadata.update(
+            {
+                key: value
+                for key, value in source.metadata.items()
+                if not key.upper().startswith(_STALE)
+                and (output.type != "video" or key.lower() != "encoder")
+            }
+        )
+        output.disposition = source.disposition
+        if self._holds_boxes() or self._container.format.name == "mpegts":
+            output.id = source.id
+
+    def _holds_boxes(self) -> bool:
+        return self._container.format.name.split(",")[0] in ("mp4", "mov", "ipod", "3gp", "3g2")
+
+    def _in_order(self, pts: int) -> int:
+        """Later than the frame before: coarser time bases may make two of them equal."""
+        last = self._last_dts.get(-1)
+        pts = pts if last is None else max(pts, last + 1)
+        self._last_dts[-1] = pts
+        return pts
+
+    def _keep_order(self, packet: Packet[Any]) -> None:
+        """Muxers refuse packets that go back in time, which some files have."""
+        if packet.dts is None:
+            packet.dts = packet.pts
+        if packet.dts is None:
+            return
+        last = self._last_dts.get(packet.stream_index)
+        if last is not None and packet.dts < last:
+            packet.dts = last
+            packet.pts = max(packet.pts or last, last)
+        self._last_dts[packet.stream_index] = packet.dts
+
+    def _mux(self, packet: Packet[Any]) -> None:
+        try:
+            self._container.mux_one(packet)
+        except OSError as exc:
+            raise VideoError(self.path, f"cannot be written: {exc.strerror}") from exc
+        except (FFmpegError, ValueError) as exc:
+            reason = getattr(exc, "strerror", None) or str(exc)
+            raise VideoError(
+                self.path, f"{self._container.format.name} refuses a packet ({reason})"
+            ) from exc
+
+
+def _mend_order(packet: Packet[Any], pts: int) -> None:
+    """x265 leaves the time of decoding to chance where a video has one or two frames."""
+    dts = packet.dts
+    if dts is None or dts > pts or (pts - dts) * packet.time_base > _MOST_REORDERED_S:
+        packet.dts = pts
+
+
+def _container_options(source: Source, path: Path) -> dict[str, str]:
+    if path.suffix.lower() not in (".mp4", ".m4v", ".mov", ".m4a", ".3gp"):
+        return {}
+    flags = "+faststart"
+    # Phones and cameras write keys of their own, which only this kind of list can hold.
+    if any("." in key for key in source.container.metadata):
+        flags += "+use_metadata_tags"
+    return {"movflags": flags}
+
+
+def _why_closed(encoder: Encoder, exc: Exception) -> str:
+    reason = getattr(exc, "strerror", None) or str(exc)
+    hardware = ("nvenc", "qsv", "vaapi", "videotoolbox", "amf", "v4l2m2m", "mf")
+    if encoder.name.endswith(hardware):
+        return f"does not work on this machine ({reason}); leave --encoder out to encode on the CPU"
+    return f"refuses --crf, --preset or the size of the frames ({reason})"

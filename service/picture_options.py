@@ -1,0 +1,84 @@
+"""What may be asked for a picture, and its way to and from the network: the same for every caller.
+
+decode_for -> the network on `Picture.image` -> encode_for
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from service.codec import (
+    ALPHA_FORMATS,
+    ImageArray,
+    ImageFormat,
+    Picture,
+    decode_image,
+    encode_image,
+    sniff,
+)
+from service.errors import ImageTooManyPixels
+from service.scaling import Resize, scaled_to, upscaled_size
+from service.transparency import with_hidden_colours_filled
+
+__all__ = ["PictureOptions", "decode_for", "encode_for"]
+
+
+@dataclass(frozen=True, slots=True)
+class PictureOptions:
+    """Query parameters and flags have these names.
+
+    Attributes:
+        format: of the output; None = the input's.
+        quality: of lossy formats, 1 to 100.
+        resize: scaled to fit, before the network.
+        upscale: enlarged by this factor after the network, 1 to 8.
+        keep_location: False leaves the place where it was taken behind.
+    """
+
+    format: ImageFormat | None = None
+    quality: int = 90
+    resize: Resize | None = None
+    upscale: float = 1.0
+    keep_location: bool = True
+
+
+def decode_for(encoded: bytes, options: PictureOptions, *, max_pixels: int) -> Picture:
+    """Decodes a picture and scales it as asked.
+
+    Raises:
+        ImageUnsupported, ImageBroken: As `decode_image`.
+        ImageTooManyPixels: It has, or would get, more than `max_pixels`.
+    """
+    picture = decode_image(
+        encoded,
+        max_pixels=max_pixels,
+        is_alpha_kept=(options.format or sniff(encoded)) in ALPHA_FORMATS,
+        is_place_kept=options.keep_location,
+    )
+    if picture.alpha is not None:
+        filled = with_hidden_colours_filled(picture.image, picture.alpha)
+        picture = replace(picture, image=filled)
+    height, width = size_px = picture.image.shape[:2]
+    if options.resize is not None:
+        height, width = size_px = options.resize.size_for(height, width)
+    for high, wide in (size_px, upscaled_size(height, width, options.upscale)):
+        if high * wide > max_pixels:
+            raise ImageTooManyPixels(height=high, width=wide, limit_px=max_pixels)
+    return _scaled(picture, size_px)
+
+
+def encode_for(picture: Picture, sharpened: ImageArray, options: PictureOptions) -> bytes:
+    """Enlarges what the network made of a picture as asked, and encodes it.
+
+    Raises:
+        RequestInvalid: The format cannot hold a picture of this size.
+    """
+    height, width = sharpened.shape[:2]
+    size_px = upscaled_size(height, width, options.upscale)
+    picture = _scaled(replace(picture, image=sharpened), size_px)
+    return encode_image(picture, options.format or picture.format, quality=options.quality)
+
+
+def _scaled(picture: Picture, size_px: tuple[int, int]) -> Picture:
+    alpha = None if picture.alpha is None else scaled_to(picture.alpha, size_px)
+    return replace(picture, image=scaled_to(picture.image, size_px), alpha=alpha)

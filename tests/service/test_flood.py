@@ -1,0 +1,49 @@
+"""service.flood: bad requests in floods, and those behind the same address."""
+
+from __future__ import annotations
+
+import json
+
+import httpx
+import pytest
+from websockets.exceptions import InvalidStatus
+from websockets.sync.client import connect
+
+from service.keys import hash_of, make_key
+from tests.service.live import serve
+
+KEY = make_key()
+
+
+def test_a_flood_is_cut_short_and_a_right_key_passes() -> None:
+    with serve(api_keys=hash_of(KEY), max_bad_requests_per_minute=20) as live:
+        headers = {"Authorization": f"Bearer {KEY}"}
+        token = httpx.post(f"{live.url}/token", headers=headers).json()["token"]
+        with (
+            httpx.Client(base_url=live.url) as client,
+            connect(f"{live.stream_url}?token={token}") as stream,
+        ):
+            stream.recv(10)
+            answers = [client.get(f"/nowhere-{number}") for number in range(30)]
+            assert [answer.status_code for answer in answers] == [404] * 20 + [429] * 10
+            assert answers[-1].json()["code"] == "too-many-bad-requests"
+            assert 1 <= int(answers[-1].headers["retry-after"]) <= 3
+            assert client.get("/").status_code == 429
+            assert client.get("/health/live").status_code == 200
+            with pytest.raises(InvalidStatus), connect(live.stream_url):
+                pass
+
+            assert client.get("/model", headers=headers).status_code == 200
+            with connect(f"{live.stream_url}?token={token}") as another:
+                assert json.loads(another.recv(10))["type"] == "hello"
+            stream.send('{"type":"ping","id":1}')
+            assert json.loads(stream.recv(10))["type"] == "pong"
+            scraped = client.get("/metrics", headers=headers).text
+    assert 'code="too-many-bad-requests"} 12.0' in scraped
+
+
+def test_good_requests_are_never_counted_and_the_limit_can_be_off() -> None:
+    with serve(max_bad_requests_per_minute=5) as live, httpx.Client(base_url=live.url) as client:
+        assert {client.get("/health/live").status_code for _ in range(20)} == {200}
+    with serve(max_bad_requests_per_minute=0) as live, httpx.Client(base_url=live.url) as client:
+        assert {client.get("/nowhere").status_code for _ in range(20)} == {404}
