@@ -3,7 +3,8 @@
 Uploads (Pillow): JPEG, PNG, WebP, BMP and TIFF, told by their bytes. They come out upright, as RGB
 of 8 bits, with the alpha channel beside them; an RGB colour profile and what `metadata` keeps are
 carried over to the output, and gray pictures are written as gray ones. What is converted on the
-way (CMYK, palettes, 16 bits) is said in `Picture.warnings`. Animations are refused.
+way (CMYK, palettes) is said in `Picture.warnings`. PNG and TIFF of 16 bits have them beside the 8
+that the network sees (`deep`). Animations are refused.
 
 Stream frames (libjpeg-turbo through simplejpeg, straight to and from RGB; OpenCV for the rare
 kinds that it refuses, for WebP and PNG, and where it is not installed): JPEG only. They come out
@@ -37,6 +38,7 @@ from PIL import (
     WebPImagePlugin,
 )
 
+from service.deep import DEEP_FORMATS, DeepSamples, read_deep, shallow, write_deep
 from service.errors import ImageBroken, ImageTooManyPixels, ImageUnsupported, RequestInvalid
 from service.frames import FrameFormat
 from service.metadata import NO_METADATA, Metadata, metadata_of
@@ -83,6 +85,8 @@ _MAX_JPEG_SCANS = 100
 _DAMAGE = ("Corrupt JPEG data", "Premature end of JPEG file")  # how libjpeg's warnings begin
 _TIFF_TILE_WIDTH, _TIFF_TILE_LENGTH = 322, 323
 _TIFF_BITS = 258
+_TIFF_EXTRA_SAMPLES = 338
+_ORIENTATION_TAG = 0x0112
 _PNG_BITS_AT = 24
 _GRAY_MODES = ("1", "L", "LA", "La", "I", "I;16", "I;16B", "I;16L")
 
@@ -93,7 +97,8 @@ class Picture:
 
     `image` is (H, W, 3) uint8 RGB, upright; `alpha` (H, W) uint8, not premultiplied, or None;
     `colour_profile` the ICC bytes that `image` is in, or None for sRGB; `format` is what it came
-    in; `is_gray` whether its file has no colours; `warnings` what was not kept, to be shown.
+    in; `is_gray` whether its file has no colours; `warnings` what was not kept, to be shown; `deep`
+    the same picture in 16 bits, where its file has them and they were asked for.
     """
 
     image: ImageArray
@@ -103,6 +108,7 @@ class Picture:
     metadata: Metadata = NO_METADATA
     is_gray: bool = False
     warnings: tuple[str, ...] = ()
+    deep: DeepSamples | None = None
 
 
 def use_one_thread_per_call() -> None:
@@ -153,6 +159,7 @@ def decode_image(
     max_pixels: int,
     is_alpha_kept: bool = True,
     is_place_kept: bool = True,
+    is_depth_kept: bool = False,
 ) -> Picture:
     """Decodes an upload.
 
@@ -161,6 +168,8 @@ def decode_image(
         max_pixels: Most pixels that are decoded, in px.
         is_alpha_kept: Transparency comes out as `alpha`; otherwise it is flattened onto white.
         is_place_kept: Whether the metadata may say where the picture was taken.
+        is_depth_kept: 16 bits per channel come out as `deep` too; otherwise a warning says that
+            they became 8.
 
     Raises:
         ImageUnsupported: Not one of the five formats, or of a sample type that is not served.
@@ -178,21 +187,31 @@ def decode_image(
     with _translated_errors():
         _refuse_animation(opened)
         opened.load()
+        mode = opened.mode
+        deep = _deep(opened, encoded) if is_depth_kept else None
+        warnings = _conversions(opened, encoded, is_depth_kept=deep is not None)
         upright = _upright(opened)
         profile = _icc_profile(upright)
         metadata = metadata_of(upright)
-        warnings = _conversions(opened, encoded)
-        rgb, alpha = _split(upright, profile)
-        if alpha is not None and not is_alpha_kept:
-            rgb, alpha = _flatten(rgb, alpha), None
+        if deep is None:
+            rgb, alpha = _split(upright, profile)
+            if alpha is not None and not is_alpha_kept:
+                rgb, alpha = _flatten(rgb, alpha), None
+            image, opacity = np.array(rgb), None if alpha is None else np.array(alpha)
+        else:
+            if deep.alpha is not None and not is_alpha_kept:
+                deep = _flattened(deep)
+            image = shallow(deep.image)
+            opacity = None if deep.alpha is None else shallow(deep.alpha)
         return Picture(
-            image=np.array(rgb),
-            alpha=None if alpha is None else np.array(alpha),
+            image=image,
+            alpha=opacity,
             colour_profile=profile if _profile_space(profile) == b"RGB " else None,
             format=file_format,
             metadata=metadata if is_place_kept else metadata.without_place(),
-            is_gray=opened.mode in _GRAY_MODES,
+            is_gray=mode in _GRAY_MODES,
             warnings=warnings,
+            deep=deep,
         )
 
 
@@ -200,7 +219,8 @@ def encode_image(picture: Picture, image_format: ImageFormat, *, quality: int) -
     """Encodes a picture, with alpha channel, profile and metadata where the format has room.
 
     Args:
-        picture: What to encode; alpha must have been flattened for a format without.
+        picture: What to encode; alpha must have been flattened for a format without. `deep` is
+            written instead of `image`, where there is one and PNG or TIFF is asked for.
         image_format: The output format.
         quality: Of JPEG and WebP, 1 to 100. PNG, BMP and TIFF are lossless.
 
@@ -215,13 +235,15 @@ def encode_image(picture: Picture, image_format: ImageFormat, *, quality: int) -
             f"The picture is {width}x{height}, and {image_format} holds at most {limit} pixels a "
             "side. Ask for another format, such as png."
         )
+    options = _save_options(image_format, quality, picture.colour_profile)
+    options |= picture.metadata.save_options(image_format, (height, width))
+    if picture.deep is not None and image_format in DEEP_FORMATS:
+        return write_deep(picture.deep, image_format, is_gray=picture.is_gray, **options)
     image = Image.fromarray(picture.image)
     if picture.is_gray and image_format != "webp":  # WebP has colours always
         image = image.convert("L")
     if picture.alpha is not None:
         image.putalpha(Image.fromarray(picture.alpha))
-    options = _save_options(image_format, quality, picture.colour_profile)
-    options |= picture.metadata.save_options(image_format, (height, width))
     out = io.BytesIO()
     image.save(out, format=image_format, **options)
     return out.getvalue()
@@ -387,25 +409,78 @@ def _refuse_animation(opened: ImageFile.ImageFile) -> None:
         )
 
 
-def _conversions(opened: ImageFile.ImageFile, encoded: bytes) -> tuple[str, ...]:
+def _conversions(
+    opened: ImageFile.ImageFile, encoded: bytes, *, is_depth_kept: bool
+) -> tuple[str, ...]:
     """What a picture loses on the way into RGB of 8 bits, one sentence each."""
     said = []
     if opened.mode in ("CMYK", "LAB"):
         said.append(f"Converted from {opened.mode} to RGB.")
     if opened.mode in ("P", "PA"):
         said.append("Its palette was converted to full colours.")
+    bits = _bits(opened, encoded)
+    if bits > 8 and not is_depth_kept:
+        said.append(f"Its {bits} bits per channel became 8.")
+    pages = getattr(opened, "n_frames", 1)
+    if pages > 1:
+        said.append(f"Only the first of its {pages} pages was taken.")
+    return tuple(said)
+
+
+def _bits(opened: ImageFile.ImageFile, encoded: bytes) -> int:
+    """Per channel, in the file."""
     bits: Any = 8
     if isinstance(opened, PngImagePlugin.PngImageFile):
         bits = encoded[_PNG_BITS_AT]
     elif isinstance(opened, TiffImagePlugin.TiffImageFile):
         bits = opened.tag_v2.get(_TIFF_BITS, 8)
-    deepest = max(bits) if isinstance(bits, tuple) else bits
-    if deepest > 8:
-        said.append(f"Its {deepest} bits per channel became 8.")
-    pages = getattr(opened, "n_frames", 1)
-    if pages > 1:
-        said.append(f"Only the first of its {pages} pages was taken.")
-    return tuple(said)
+    return int(max(bits) if isinstance(bits, tuple) else bits)
+
+
+def _deep(loaded: ImageFile.ImageFile, encoded: bytes) -> DeepSamples | None:
+    """The 16 bits of a file that has them, upright; None where they cannot be had."""
+    if _bits(loaded, encoded) != 16:
+        return None
+    orientation = 1  # Pillow and OpenCV both turn a TIFF when they read it
+    if isinstance(loaded, TiffImagePlugin.TiffImageFile):
+        is_premultiplied = 1 in _as_tuple(loaded.tag_v2.get(_TIFF_EXTRA_SAMPLES, ()))
+    else:
+        is_premultiplied = False
+        with contextlib.suppress(Exception):  # a damaged EXIF block
+            orientation = loaded.getexif().get(_ORIENTATION_TAG, 1)
+    if loaded.mode.startswith("I"):
+        gray = np.asarray(loaded)
+        if gray.min() < 0 or gray.max() > 65_535:
+            return None
+        gray = gray.astype(np.uint16)
+        key: Any = loaded.info.get("transparency")
+        hidden = np.where(gray == key, 0, 65_535) if isinstance(key, int) else None
+        deep = DeepSamples(
+            np.repeat(gray[..., None], 3, axis=2),
+            None if hidden is None else hidden.astype(np.uint16),
+        )
+    elif loaded.mode in ("RGB", "RGBA", "LA"):
+        read = read_deep(encoded, loaded, is_premultiplied=is_premultiplied)
+        if read is None:
+            return None
+        deep = read
+    else:
+        return None
+    return DeepSamples(
+        turned_upright(deep.image, orientation),
+        None if deep.alpha is None else turned_upright(deep.alpha, orientation),
+    )
+
+
+def _flattened(deep: DeepSamples) -> DeepSamples:
+    assert deep.alpha is not None
+    opacity = deep.alpha[..., None].astype(np.float32) / 65_535
+    white = deep.image * opacity + 65_535 * (1 - opacity)
+    return DeepSamples(np.round(white).astype(np.uint16), None)
+
+
+def _as_tuple(value: Any) -> tuple[Any, ...]:
+    return value if isinstance(value, tuple) else (value,)
 
 
 def _upright(opened: Image.Image) -> Image.Image:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import struct
+from typing import Any, TypeVar
 
 import cv2
-import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
@@ -16,6 +16,9 @@ _APP0, _APP1, _APP15, _COMMENT = 0xE0, 0xE1, 0xEF, 0xFE
 _EXIF = b"Exif\0\0"
 
 _ROTATIONS = {3: cv2.ROTATE_180, 6: cv2.ROTATE_90_CLOCKWISE, 8: cv2.ROTATE_90_COUNTERCLOCKWISE}
+
+
+Samples = TypeVar("Samples", bound=npt.NDArray[Any])
 
 
 def jpeg_orientation(encoded: bytes) -> int:
@@ -31,20 +34,24 @@ def jpeg_orientation(encoded: bytes) -> int:
     return 1
 
 
-def turned_upright(image: npt.NDArray[np.uint8], orientation: int) -> npt.NDArray[np.uint8]:
-    """(H, W, 3) as stored -> as it is to be seen, C-contiguous; H and W change places from 5 on."""
+def turned_upright(image: Samples, orientation: int) -> Samples:
+    """(H, W) or (H, W, 3), uint8 or uint16, as stored -> as it is to be seen, C-contiguous.
+
+    H and W change places from 5 on.
+    """
+    turned: Any = image
     if orientation in _ROTATIONS:
-        return np.asarray(cv2.rotate(image, _ROTATIONS[orientation]), np.uint8)
+        turned = cv2.rotate(image, _ROTATIONS[orientation])
     match orientation:
         case 2:
-            return np.asarray(cv2.flip(image, 1), np.uint8)
+            turned = cv2.flip(image, 1)
         case 4:
-            return np.asarray(cv2.flip(image, 0), np.uint8)
+            turned = cv2.flip(image, 0)
         case 5:
-            return np.asarray(cv2.transpose(image), np.uint8)
+            turned = cv2.transpose(image)
         case 7:
-            return np.asarray(cv2.flip(cv2.transpose(image), -1), np.uint8)
-    return image
+            turned = cv2.flip(cv2.transpose(image), -1)
+    return turned  # type: ignore[no-any-return]
 
 
 def _orientation_in(block: bytes) -> int:

@@ -16,6 +16,7 @@ from service.codec import (
     encode_image,
     sniff,
 )
+from service.deep import DEEP_FORMATS, DeepSamples, corrected, shallow
 from service.errors import ImageTooManyPixels
 from service.scaling import Resize, scaled_to, upscaled_size
 from service.transparency import with_hidden_colours_filled
@@ -49,13 +50,19 @@ def decode_for(encoded: bytes, options: PictureOptions, *, max_pixels: int) -> P
         ImageUnsupported, ImageBroken: As `decode_image`.
         ImageTooManyPixels: It has, or would get, more than `max_pixels`.
     """
+    output_format = options.format or sniff(encoded)
     picture = decode_image(
         encoded,
         max_pixels=max_pixels,
-        is_alpha_kept=(options.format or sniff(encoded)) in ALPHA_FORMATS,
+        is_alpha_kept=output_format in ALPHA_FORMATS,
         is_place_kept=options.keep_location,
+        is_depth_kept=output_format in DEEP_FORMATS,
     )
-    if picture.alpha is not None:
+    deep = picture.deep
+    if deep is not None and deep.alpha is not None:
+        deep = DeepSamples(with_hidden_colours_filled(deep.image, deep.alpha), deep.alpha)
+        picture = replace(picture, image=shallow(deep.image), deep=deep)
+    elif picture.alpha is not None:
         filled = with_hidden_colours_filled(picture.image, picture.alpha)
         picture = replace(picture, image=filled)
     height, width = size_px = picture.image.shape[:2]
@@ -75,10 +82,21 @@ def encode_for(picture: Picture, sharpened: ImageArray, options: PictureOptions)
     """
     height, width = sharpened.shape[:2]
     size_px = upscaled_size(height, width, options.upscale)
-    picture = _scaled(replace(picture, image=sharpened), size_px)
+    deep = picture.deep
+    if deep is not None:
+        deep = DeepSamples(corrected(deep.image, picture.image, sharpened), deep.alpha)
+    picture = _scaled(replace(picture, image=sharpened, deep=deep), size_px)
     return encode_image(picture, options.format or picture.format, quality=options.quality)
 
 
 def _scaled(picture: Picture, size_px: tuple[int, int]) -> Picture:
-    alpha = None if picture.alpha is None else scaled_to(picture.alpha, size_px)
-    return replace(picture, image=scaled_to(picture.image, size_px), alpha=alpha)
+    if picture.image.shape[:2] == size_px:
+        return picture
+    deep = picture.deep
+    if deep is not None:
+        alpha = None if deep.alpha is None else scaled_to(deep.alpha, size_px)
+        deep = DeepSamples(scaled_to(deep.image, size_px), alpha)
+        opacity = None if alpha is None else shallow(alpha)
+        return replace(picture, image=shallow(deep.image), alpha=opacity, deep=deep)
+    alpha8 = None if picture.alpha is None else scaled_to(picture.alpha, size_px)
+    return replace(picture, image=scaled_to(picture.image, size_px), alpha=alpha8)

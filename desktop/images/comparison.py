@@ -26,7 +26,7 @@ def compared(before: Picture, after: Picture) -> Picture:
         after: With the colour profile that both have.
 
     Returns:
-        A picture without metadata, no side of it longer than 16000 px.
+        A picture of 8 bits without metadata, no side of it longer than 16000 px.
     """
     height, width = after.image.shape[:2]
     is_stacked = width > 2 * height
@@ -40,6 +40,7 @@ def compared(before: Picture, after: Picture) -> Picture:
         image=_joined(pair, is_stacked=is_stacked),
         alpha=_joined(alphas, is_stacked=is_stacked) if len(alphas) == 2 else None,
         metadata=NO_METADATA,
+        deep=None,
     )
 
 
