@@ -88,6 +88,7 @@ _TIFF_BITS = 258
 _TIFF_EXTRA_SAMPLES = 338
 _ORIENTATION_TAG = 0x0112
 _PNG_BITS_AT = 24
+_SPACES = {"CMYK": b"CMYK", "LAB": b"Lab ", "L": b"GRAY", "RGB": b"RGB "}
 _GRAY_MODES = ("1", "L", "LA", "La", "I", "I;16", "I;16B", "I;16L")
 
 
@@ -192,7 +193,8 @@ def decode_image(
         warnings = _conversions(opened, encoded, is_depth_kept=deep is not None)
         upright = _upright(opened)
         profile = _icc_profile(upright)
-        metadata = metadata_of(upright)
+        spaces = (b"RGB ", b"GRAY") if mode in _GRAY_MODES else (b"RGB ",)
+        metadata = metadata_of(upright, encoded)
         if deep is None:
             rgb, alpha = _split(upright, profile)
             if alpha is not None and not is_alpha_kept:
@@ -206,7 +208,7 @@ def decode_image(
         return Picture(
             image=image,
             alpha=opacity,
-            colour_profile=profile if _profile_space(profile) == b"RGB " else None,
+            colour_profile=profile if _profile_space(profile) in spaces else None,
             format=file_format,
             metadata=metadata if is_place_kept else metadata.without_place(),
             is_gray=mode in _GRAY_MODES,
@@ -235,12 +237,22 @@ def encode_image(picture: Picture, image_format: ImageFormat, *, quality: int) -
             f"The picture is {width}x{height}, and {image_format} holds at most {limit} pixels a "
             "side. Ask for another format, such as png."
         )
-    options = _save_options(image_format, quality, picture.colour_profile)
+    is_written_gray = picture.is_gray and image_format != "webp"  # WebP has colours always
+    profile = picture.colour_profile
+    is_profile_kept = image_format != "bmp" and (
+        is_written_gray or _profile_space(profile) == b"RGB "
+    )
+    options = _save_options(image_format, quality, profile if is_profile_kept else None)
     options |= picture.metadata.save_options(image_format, (height, width))
     if picture.deep is not None and image_format in DEEP_FORMATS:
+        if picture.deep.alpha is not None and _profile_space(profile) == b"GRAY":
+            options.pop("icc_profile", None)  # gray with alpha is written as colours there
         return write_deep(picture.deep, image_format, is_gray=picture.is_gray, **options)
     image = Image.fromarray(picture.image)
-    if picture.is_gray and image_format != "webp":  # WebP has colours always
+    if profile is not None and not is_profile_kept:
+        is_of_gray = _profile_space(profile) == b"GRAY"
+        image = _managed_rgb(image.convert("L") if is_of_gray else image, profile) or image
+    if is_written_gray:
         image = image.convert("L")
     if picture.alpha is not None:
         image.putalpha(Image.fromarray(picture.alpha))
@@ -501,7 +513,9 @@ def _split(image: Image.Image, profile: bytes | None) -> tuple[Image.Image, Imag
         return rgba.convert("RGB"), rgba.getchannel("A")
     if image.mode == "RGB":
         return image, None
-    return _managed_rgb(image, profile) or image.convert("RGB"), None
+    if image.mode in ("CMYK", "LAB"):
+        return _managed_rgb(image, profile) or image.convert("RGB"), None
+    return image.convert("RGB"), None
 
 
 def _split_deep_gray(image: Image.Image) -> tuple[Image.Image, Image.Image | None]:
@@ -523,10 +537,8 @@ def _split_deep_gray(image: Image.Image) -> tuple[Image.Image, Image.Image | Non
 
 
 def _managed_rgb(image: Image.Image, profile: bytes | None) -> Image.Image | None:
-    """CMYK, Lab or gray with a profile -> sRGB through it; None where there is no way."""
-    if profile is None or image.mode not in ("CMYK", "LAB", "L"):
-        return None
-    if _profile_space(profile) != {"CMYK": b"CMYK", "LAB": b"Lab ", "L": b"GRAY"}[image.mode]:
+    """A picture in the colours of its profile -> sRGB; None where there is no way."""
+    if profile is None or _profile_space(profile) != _SPACES.get(image.mode):
         return None
     try:
         source = ImageCms.getOpenProfile(io.BytesIO(profile))

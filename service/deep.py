@@ -166,9 +166,10 @@ def _straight(
     premultiplied: npt.NDArray[np.uint16], alpha: npt.NDArray[np.uint16]
 ) -> npt.NDArray[np.uint16]:
     out = np.empty(premultiplied.shape, np.uint16)
-    for start in range(0, out.shape[0], _CHECKED_ROWS):
+    for start in range(0, premultiplied.shape[0], _CHECKED_ROWS):
         rows = slice(start, start + _CHECKED_ROWS)
-        share = np.maximum(np.expand_dims(alpha[rows], 2), 1).astype(np.uint64)
+        share: Any = np.maximum(alpha[rows], 1).astype(np.uint64)
+        share = share[..., None]
         straight = (premultiplied[rows].astype(np.uint64) * 65_535 + share // 2) // share
         out[rows] = np.minimum(straight, 65_535)
     return out

@@ -1,4 +1,4 @@
-"""What a picture carries beside its pixels and its colour profile: EXIF, XMP and resolution.
+"""What a picture carries beside its pixels and its profile: EXIF, XMP, captions, resolution.
 
 The orientation is not kept, since pictures come out upright, nor is a thumbnail, which would show
 the picture before, nor anything that describes how the old file stored its pixels.
@@ -11,12 +11,23 @@ import re
 from dataclasses import dataclass, replace
 from typing import Any
 
-from PIL import ExifTags, Image, PngImagePlugin
+from PIL import ExifTags, Image, PngImagePlugin, TiffImagePlugin
+
+from service.captions import (
+    APP13,
+    APP13_HEAD,
+    captions_of_iptc,
+    iptc_of,
+    kept_captions,
+    without_place,
+)
+from service.jpeg_segments import MOST_PAYLOAD_BYTES, head_segments, packed
 
 __all__ = ["NO_METADATA", "Metadata", "metadata_of"]
 
 _PNG_XMP = "XML:com.adobe.xmp"
-_TIFF_XMP = 700
+_TIFF_XMP, _TIFF_IPTC, _TIFF_PHOTOSHOP = 700, 33723, 34377
+_COMMENT = 0xFE
 _GPS = int(ExifTags.IFD.GPSInfo)
 _EXIF_IFD = int(ExifTags.IFD.Exif)
 _WIDTH, _HEIGHT = 0xA002, 0xA003  # of the picture, in the Exif IFD
@@ -36,22 +47,47 @@ _XMP_PLACE = re.compile(
 )
 # An HDR gain map lies behind a JPEG's picture and is not kept: what is left must not announce one.
 _XMP_GAIN_MAP = re.compile(rb"""\shdrgm:\w+\s*=\s*(?:"[^"]*"|'[^']*')""")
+_MOST_CAPTION_BYTES = MOST_PAYLOAD_BYTES - len(APP13_HEAD)
 _MOST_BYTES = {"jpeg": 65_500}  # a marker segment's
 
 
 @dataclass(frozen=True, slots=True)
 class Metadata:
-    """`exif` is a TIFF block after `Exif\\0\\0`, `xmp` a packet, `dpi` across and down."""
+    """`exif` is a TIFF block after `Exif\\0\\0`, `xmp` a packet, `dpi` across and down.
+
+    `captions` are Photoshop's resource blocks with IPTC, `comment` is a JPEG's.
+    """
 
     exif: bytes | None = None
     xmp: bytes | None = None
     dpi: tuple[float, float] | None = None
+    captions: bytes | None = None
+    comment: bytes | None = None
 
     def without_place(self) -> Metadata:
         """Without what says where the picture was taken."""
         exif = None if self.exif is None else _edited(self.exif, lambda block: block.pop(_GPS, 0))
         xmp = None if self.xmp is None else _XMP_PLACE.sub(b"", self.xmp)
-        return replace(self, exif=exif, xmp=xmp)
+        captions = None if self.captions is None else without_place(self.captions)
+        return replace(self, exif=exif, xmp=xmp, captions=captions)
+
+    def left_behind(self, image_format: str) -> tuple[str, ...]:
+        """What a format has no room for, one sentence each."""
+        limit = _MOST_BYTES.get(image_format)
+        lost = []
+        for name, block in (("EXIF", self.exif), ("XMP", self.xmp)):
+            if block and (image_format == "bmp" or (limit is not None and len(block) > limit)):
+                lost.append(name)
+        if self.captions and not (
+            image_format == "tiff"
+            or (image_format == "jpeg" and len(self.captions) <= _MOST_CAPTION_BYTES)
+        ):
+            lost.append("IPTC captions")
+        if self.comment and image_format != "jpeg":
+            lost.append("comment")
+        if not lost:
+            return ()
+        return (f"{image_format} has no room for its {', '.join(lost)}; not kept.",)
 
     def save_options(self, image_format: str, size_px: tuple[int, int]) -> dict[str, Any]:
         """Arguments of Pillow's `save`, for a picture of this (height, width)."""
@@ -60,35 +96,48 @@ class Metadata:
             options["dpi"] = self.dpi
         if image_format == "bmp":
             return options
-        limit = _MOST_BYTES.get(image_format)
         exif = (
             None if self.exif is None else _edited(self.exif, lambda block: _size(block, size_px))
         )
+        if image_format == "tiff":
+            return options | self._tiff_options(exif)
+        limit = _MOST_BYTES.get(image_format)
         if exif and (limit is None or len(exif) <= limit):
             options["exif"] = exif
-        if image_format == "tiff" and (exif or self.xmp):
-            options["compression"] = "raw"  # libtiff, which compresses, cannot write such blocks
+        if image_format == "jpeg":
+            if self.captions and len(self.captions) <= _MOST_CAPTION_BYTES:
+                options["extra"] = packed(APP13, APP13_HEAD + self.captions)
+            if self.comment:
+                options["comment"] = self.comment
         if not self.xmp or (limit is not None and len(self.xmp) > limit):
             return options
-        match image_format:
-            case "png":
-                texts = PngImagePlugin.PngInfo()
-                texts.add_itxt(_PNG_XMP, self.xmp.decode("utf-8", "replace"))
-                options["pnginfo"] = texts
-            case "tiff":
-                block = _block(exif or b"")
-                block[_TIFF_XMP] = self.xmp
-                options["exif"] = block
-            case _:
-                options["xmp"] = self.xmp
+        if image_format == "png":
+            texts = PngImagePlugin.PngInfo()
+            texts.add_itxt(_PNG_XMP, self.xmp.decode("utf-8", "replace"))
+            options["pnginfo"] = texts
+        else:
+            options["xmp"] = self.xmp
         return options
+
+    def _tiff_options(self, exif: bytes | None) -> dict[str, Any]:
+        block = _block(exif or b"")
+        if self.captions:
+            block[_TIFF_PHOTOSHOP] = self.captions
+            if iptc := iptc_of(self.captions):
+                block[_TIFF_IPTC] = iptc
+        if self.xmp:
+            block[_TIFF_XMP] = self.xmp
+        if not len(block):
+            return {}
+        # libtiff, which compresses, cannot write such blocks.
+        return {"exif": block, "compression": "raw"}
 
 
 NO_METADATA = Metadata()
 
 
-def metadata_of(upright: Image.Image) -> Metadata:
-    """What a decoded picture carries, once Pillow has turned it upright."""
+def metadata_of(upright: Image.Image, encoded: bytes) -> Metadata:
+    """What a decoded picture carries, once Pillow has turned it upright; `encoded` is its file."""
     exif = None
     # A damaged block must not cost a picture whose pixels are sound.
     with contextlib.suppress(Exception):
@@ -98,7 +147,40 @@ def metadata_of(upright: Image.Image) -> Metadata:
         xmp = xmp.encode()
     if isinstance(xmp, bytes):
         xmp = _XMP_GAIN_MAP.sub(b"", xmp)
-    return Metadata(exif, xmp if isinstance(xmp, bytes) else None, _dpi(upright.info.get("dpi")))
+    captions = comment = None
+    with contextlib.suppress(Exception):
+        if isinstance(upright, TiffImagePlugin.TiffImageFile):
+            captions = _tiff_captions(upright)
+        elif encoded.startswith(b"\xff\xd8"):
+            captions, comment = _jpeg_captions(encoded)
+    return Metadata(
+        exif,
+        xmp if isinstance(xmp, bytes) else None,
+        _dpi(upright.info.get("dpi")),
+        captions,
+        comment,
+    )
+
+
+def _jpeg_captions(encoded: bytes) -> tuple[bytes | None, bytes | None]:
+    blocks, comment = b"", None
+    for marker, _, payload in head_segments(encoded):
+        if marker == APP13 and payload.startswith(APP13_HEAD):  # long ones go on in the next
+            blocks += payload.removeprefix(APP13_HEAD)
+        elif marker == _COMMENT:
+            comment = payload
+    return kept_captions(blocks), comment
+
+
+def _tiff_captions(opened: TiffImagePlugin.TiffImageFile) -> bytes | None:
+    blocks, iptc = (opened.tag_v2.get(tag) for tag in (_TIFF_PHOTOSHOP, _TIFF_IPTC))
+    captions = kept_captions(blocks) if isinstance(blocks, bytes) else None
+    if isinstance(iptc, tuple):  # said to be LONGs, as old programs do, in the file's byte order
+        order: Any = "big" if opened.tag_v2.prefix == b"MM" else "little"
+        iptc = b"".join(int(each).to_bytes(4, order) for each in iptc)
+    if isinstance(iptc, bytes) and not (captions and iptc_of(captions)):
+        captions = (captions or b"") + captions_of_iptc(iptc)
+    return captions
 
 
 def _dpi(value: Any) -> tuple[float, float] | None:

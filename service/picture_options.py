@@ -58,6 +58,10 @@ def decode_for(encoded: bytes, options: PictureOptions, *, max_pixels: int) -> P
         is_place_kept=options.keep_location,
         is_depth_kept=output_format in DEEP_FORMATS,
     )
+    lost = picture.metadata.left_behind(output_format)
+    if output_format == "bmp" and picture.colour_profile:
+        lost = (*lost, "bmp has no room for its colour profile; converted to sRGB.")
+    picture = replace(picture, warnings=picture.warnings + lost)
     deep = picture.deep
     if deep is not None and deep.alpha is not None:
         deep = DeepSamples(with_hidden_colours_filled(deep.image, deep.alpha), deep.alpha)

@@ -10,10 +10,14 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
-from PIL import ExifTags, Image, PngImagePlugin
+from PIL import ExifTags, Image, ImageCms, PngImagePlugin
 
+from service.captions import APP13, APP13_HEAD
 from service.codec import ImageFormat, decode_image, encode_image
+from service.jpeg_segments import packed
+from service.picture_options import PictureOptions, decode_for
 from tests.service.pictures import as_file, landscape
 
 XMP = (
@@ -130,3 +134,110 @@ def test_a_gain_map_that_is_gone_is_not_announced() -> None:
 def test_a_damaged_block_is_left_out(junk: bytes) -> None:
     encoded = as_file(landscape(), "jpeg", exif=b"Exif\0\0" + junk)
     assert Image.open(io.BytesIO(through(encoded, "jpeg"))).size == (64, 48)
+
+
+def iptc_field(number: int, text: bytes) -> bytes:
+    return bytes((0x1C, 2, number)) + len(text).to_bytes(2, "big") + text
+
+
+def captioned() -> bytes:
+    """A JPEG as editors leave it: headline, author and city in IPTC, a thumbnail, a comment."""
+    iptc = iptc_field(105, b"A headline") + iptc_field(80, b"Nobody") + iptc_field(90, b"Ulm")
+    blocks = b""
+    for number, content in ((0x040C, b"thumbnail"), (0x0404, iptc)):
+        blocks += b"8BIM" + number.to_bytes(2, "big") + bytes(2) + len(content).to_bytes(4, "big")
+        blocks += content + bytes(len(content) % 2)
+    extra = packed(APP13, APP13_HEAD + blocks)
+    return as_file(landscape(), "jpeg", extra=extra, comment=b"made for a test")
+
+
+@pytest.mark.parametrize("to", ["jpeg", "tiff"])
+def test_captions_are_kept(to: ImageFormat, tmp_path: Path) -> None:
+    told = told_by_exiftool(through(captioned(), to), tmp_path, f"captions.{to}")
+    assert (told["IPTC:Headline"], told["IPTC:By-line"]) == ("A headline", "Nobody")
+    assert told["IPTC:City"] == "Ulm"
+    assert not [tag for tag in told if "Thumbnail" in tag]
+    again = through(through(captioned(), to), "jpeg")
+    assert told_by_exiftool(again, tmp_path, "again.jpg")["IPTC:Headline"] == "A headline"
+
+
+def test_a_comment_is_kept(tmp_path: Path) -> None:
+    told = told_by_exiftool(through(captioned(), "jpeg"), tmp_path, "comment.jpg")
+    assert told["File:Comment"] == "made for a test"
+
+
+def test_captions_lose_the_place_where_that_is_asked_for(tmp_path: Path) -> None:
+    encoded = through(captioned(), "jpeg", keeps_place=False)
+    told = told_by_exiftool(encoded, tmp_path, "placeless.jpg")
+    assert "IPTC:City" not in told
+    assert told["IPTC:Headline"] == "A headline"
+    assert b"Ulm" not in encoded
+
+
+@pytest.mark.parametrize("cut", range(4, 64, 7))
+def test_damaged_captions_do_not_cost_the_picture(cut: int) -> None:
+    encoded = bytearray(captioned())
+    at = encoded.index(b"8BIM")
+    encoded[at + cut : at + cut + 3] = b"\xff\xff\xff"
+    assert Image.open(io.BytesIO(through(bytes(encoded), "jpeg", keeps_place=False)))
+
+
+def warnings_of(encoded: bytes, to: ImageFormat) -> tuple[str, ...]:
+    return decode_for(encoded, PictureOptions(format=to), max_pixels=10**6).warnings
+
+
+def test_what_a_format_has_no_room_for_is_said() -> None:
+    assert warnings_of(captioned(), "jpeg") == ()
+    assert warnings_of(captioned(), "png") == (
+        "png has no room for its IPTC captions, comment; not kept.",
+    )
+    assert warnings_of(phone_picture(), "bmp") == ("bmp has no room for its EXIF, XMP; not kept.",)
+    long_xmp = XMP.replace(b'xmp:Rating="4"', b'xmp:Label="%s"' % (b"x" * 70_000))
+    png = as_file(landscape(), "webp", xmp=long_xmp)
+    assert warnings_of(png, "jpeg") == ("jpeg has no room for its XMP; not kept.",)
+    assert warnings_of(png, "webp") == ()
+
+
+def rgb_profile() -> bytes:
+    return ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+
+
+def gray_profile() -> bytes:
+    """A gray one of gamma 1.0, with the three tags that a display profile of gray needs."""
+    white = b"XYZ " + bytes(4) + bytes.fromhex("0000f6d6000100000000d32d")
+    curve = b"curv" + bytes(4) + bytes(4)  # no entries: the identity
+    text = b"desc" + bytes(4) + (2).to_bytes(4, "big") + b"g\0" + bytes(78)
+    text += bytes(-len(text) % 4)
+    tags, at, body = b"", 128 + 4 + 3 * 12, b""
+    for name, content in ((b"desc", text), (b"wtpt", white), (b"kTRC", curve)):
+        tags += name + (at + len(body)).to_bytes(4, "big") + len(content).to_bytes(4, "big")
+        body += content
+    size = at + len(body)
+    head = size.to_bytes(4, "big") + bytes(4) + bytes.fromhex("02100000") + b"mntrGRAYXYZ "
+    head += bytes(12) + b"acsp" + bytes(28) + bytes.fromhex("0000f6d6000100000000d32d")
+    return head.ljust(128, b"\0") + (3).to_bytes(4, "big") + tags + body
+
+
+@pytest.mark.parametrize("to", ["jpeg", "png", "tiff"])
+def test_gray_keeps_its_profile(to: ImageFormat) -> None:
+    gray = Image.fromarray(landscape()).convert("L")
+    answer = Image.open(io.BytesIO(through(as_file(gray, "png", icc_profile=gray_profile()), to)))
+    assert answer.mode == "L"
+    assert answer.info["icc_profile"] == gray_profile()
+    assert np.abs(np.asarray(answer, int) - np.asarray(gray, int)).mean() < 2
+
+
+@pytest.mark.parametrize("to", ["webp", "bmp"])
+def test_gray_of_a_profile_is_converted_where_there_is_no_room_for_it(to: ImageFormat) -> None:
+    gray = Image.new("L", (16, 16), 55)  # of linear light: 128 in sRGB
+    answer = Image.open(io.BytesIO(through(as_file(gray, "png", icc_profile=gray_profile()), to)))
+    assert np.asarray(answer.convert("L"))[8, 8] == pytest.approx(128, abs=3)
+    assert "icc_profile" not in answer.info
+
+
+def test_a_wide_gamut_is_converted_for_bmp_with_a_word() -> None:
+    encoded = as_file(landscape(), "png", icc_profile=rgb_profile())
+    assert warnings_of(encoded, "bmp") == (
+        "bmp has no room for its colour profile; converted to sRGB.",
+    )
+    assert warnings_of(encoded, "jpeg") == ()
