@@ -20,7 +20,7 @@ import contextlib
 import io
 import struct
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeAlias
 
 import cv2
@@ -41,6 +41,7 @@ from PIL import (
 from service.deep import DEEP_FORMATS, DeepSamples, read_deep, shallow, write_deep
 from service.errors import ImageBroken, ImageTooManyPixels, ImageUnsupported, RequestInvalid
 from service.frames import FrameFormat
+from service.gain_map import GainMap, read_multi_picture, with_gain_map
 from service.metadata import NO_METADATA, Metadata, metadata_of
 from service.orientation import jpeg_orientation, turned_upright
 
@@ -99,7 +100,8 @@ class Picture:
     `image` is (H, W, 3) uint8 RGB, upright; `alpha` (H, W) uint8, not premultiplied, or None;
     `colour_profile` the ICC bytes that `image` is in, or None for sRGB; `format` is what it came
     in; `is_gray` whether its file has no colours; `warnings` what was not kept, to be shown; `deep`
-    the same picture in 16 bits, where its file has them and they were asked for.
+    the same picture in 16 bits, and `gain_map` what makes it HDR, where its file has them and they
+    were asked for.
     """
 
     image: ImageArray
@@ -110,6 +112,7 @@ class Picture:
     is_gray: bool = False
     warnings: tuple[str, ...] = ()
     deep: DeepSamples | None = None
+    gain_map: GainMap | None = None
 
 
 def use_one_thread_per_call() -> None:
@@ -161,6 +164,7 @@ def decode_image(
     is_alpha_kept: bool = True,
     is_place_kept: bool = True,
     is_depth_kept: bool = False,
+    is_gain_map_kept: bool = False,
 ) -> Picture:
     """Decodes an upload.
 
@@ -171,6 +175,7 @@ def decode_image(
         is_place_kept: Whether the metadata may say where the picture was taken.
         is_depth_kept: 16 bits per channel come out as `deep` too; otherwise a warning says that
             they became 8.
+        is_gain_map_kept: Likewise a JPEG's HDR gain map, as `gain_map`.
 
     Raises:
         ImageUnsupported: Not one of the five formats, or of a sample type that is not served.
@@ -191,10 +196,19 @@ def decode_image(
         mode = opened.mode
         deep = _deep(opened, encoded) if is_depth_kept else None
         warnings = _conversions(opened, encoded, is_depth_kept=deep is not None)
+        gain_map: GainMap | None = None
+        said: tuple[str, ...] = ()
+        if file_format == "jpeg":
+            gain_map, said = _gain_map(
+                opened, encoded, is_kept=is_gain_map_kept, max_pixels=max_pixels
+            )
         upright = _upright(opened)
         profile = _icc_profile(upright)
         spaces = (b"RGB ", b"GRAY") if mode in _GRAY_MODES else (b"RGB ",)
         metadata = metadata_of(upright, encoded)
+        metadata = _announcing(metadata, gain_map)
+        if not is_place_kept:
+            metadata = metadata.without_place()
         if deep is None:
             rgb, alpha = _split(upright, profile)
             if alpha is not None and not is_alpha_kept:
@@ -210,10 +224,11 @@ def decode_image(
             alpha=opacity,
             colour_profile=profile if _profile_space(profile) in spaces else None,
             format=file_format,
-            metadata=metadata if is_place_kept else metadata.without_place(),
+            metadata=metadata,
             is_gray=mode in _GRAY_MODES,
-            warnings=warnings,
+            warnings=warnings + said,
             deep=deep,
+            gain_map=gain_map,
         )
 
 
@@ -258,6 +273,8 @@ def encode_image(picture: Picture, image_format: ImageFormat, *, quality: int) -
         image.putalpha(Image.fromarray(picture.alpha))
     out = io.BytesIO()
     image.save(out, format=image_format, **options)
+    if picture.gain_map is not None and image_format == "jpeg":
+        return with_gain_map(out.getvalue(), picture.gain_map)
     return out.getvalue()
 
 
@@ -482,6 +499,34 @@ def _deep(loaded: ImageFile.ImageFile, encoded: bytes) -> DeepSamples | None:
         turned_upright(deep.image, orientation),
         None if deep.alpha is None else turned_upright(deep.alpha, orientation),
     )
+
+
+def _gain_map(
+    opened: ImageFile.ImageFile, encoded: bytes, *, is_kept: bool, max_pixels: int
+) -> tuple[GainMap | None, tuple[str, ...]]:
+    """The HDR gain map of a JPEG, turned as the picture will be; and what is left behind."""
+    found, said = read_multi_picture(encoded), []
+    if found.others:
+        said.append(f"Only the first of its pictures was taken; {found.others} more not kept.")
+    gain_map = found.gain_map
+    if gain_map is not None:
+        orientation = 1
+        with contextlib.suppress(Exception):  # a damaged EXIF block
+            orientation = opened.getexif().get(_ORIENTATION_TAG, 1)
+        gain_map = gain_map.without_exif().turned(orientation, max_pixels=max_pixels)
+        if gain_map is None or not is_kept:
+            said.append("Its HDR gain map was not kept.")
+            gain_map = None
+    return gain_map, tuple(said)
+
+
+def _announcing(metadata: Metadata, gain_map: GainMap | None) -> Metadata:
+    """XMP that announces the gain map that is there, or none."""
+    if gain_map is None:
+        return metadata.without_gain_map()
+    if metadata.xmp is None:
+        return metadata
+    return replace(metadata, xmp=gain_map.announced(metadata.xmp))
 
 
 def _flattened(deep: DeepSamples) -> DeepSamples:

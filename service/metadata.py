@@ -45,8 +45,16 @@ _XMP_PLACE = re.compile(
     rb"""|<(exif:GPS\w+|photoshop:(?:City|State|Country)|Iptc4xmpCore:Location|Iptc4xmpExt:Location\w+)\b[^>]*>.*?</\1>""",
     re.DOTALL,
 )
-# An HDR gain map lies behind a JPEG's picture and is not kept: what is left must not announce one.
+# What must not be announced where it is gone: an HDR gain map, a motion photo's video.
 _XMP_GAIN_MAP = re.compile(rb"""\shdrgm:\w+\s*=\s*(?:"[^"]*"|'[^']*')""")
+_XMP_GAIN_MAP_ITEM = re.compile(
+    rb"""<rdf:li\b[^>]*>\s*<Container:Item\b[^>]*["']GainMap["'][^>]*/>\s*</rdf:li>""", re.DOTALL
+)
+_XMP_MOTION = re.compile(
+    rb"""\s\w+:MotionPhoto\w*\s*=\s*(?:"[^"]*"|'[^']*')"""
+    rb"""|<rdf:li\b[^>]*>\s*<Container:Item\b[^>]*["']MotionPhoto["'][^>]*/>\s*</rdf:li>""",
+    re.DOTALL,
+)
 _MOST_CAPTION_BYTES = MOST_PAYLOAD_BYTES - len(APP13_HEAD)
 _MOST_BYTES = {"jpeg": 65_500}  # a marker segment's
 
@@ -70,6 +78,13 @@ class Metadata:
         xmp = None if self.xmp is None else _XMP_PLACE.sub(b"", self.xmp)
         captions = None if self.captions is None else without_place(self.captions)
         return replace(self, exif=exif, xmp=xmp, captions=captions)
+
+    def without_gain_map(self) -> Metadata:
+        """Without the announcement of an HDR gain map."""
+        if self.xmp is None:
+            return self
+        xmp = _XMP_GAIN_MAP_ITEM.sub(b"", _XMP_GAIN_MAP.sub(b"", self.xmp))
+        return replace(self, xmp=xmp)
 
     def left_behind(self, image_format: str) -> tuple[str, ...]:
         """What a format has no room for, one sentence each."""
@@ -146,7 +161,7 @@ def metadata_of(upright: Image.Image, encoded: bytes) -> Metadata:
     if isinstance(xmp, str):
         xmp = xmp.encode()
     if isinstance(xmp, bytes):
-        xmp = _XMP_GAIN_MAP.sub(b"", xmp)
+        xmp = _XMP_MOTION.sub(b"", xmp)
     captions = comment = None
     with contextlib.suppress(Exception):
         if isinstance(upright, TiffImagePlugin.TiffImageFile):

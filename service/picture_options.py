@@ -57,6 +57,7 @@ def decode_for(encoded: bytes, options: PictureOptions, *, max_pixels: int) -> P
         is_alpha_kept=output_format in ALPHA_FORMATS,
         is_place_kept=options.keep_location,
         is_depth_kept=output_format in DEEP_FORMATS,
+        is_gain_map_kept=output_format == "jpeg",
     )
     lost = picture.metadata.left_behind(output_format)
     if output_format == "bmp" and picture.colour_profile:

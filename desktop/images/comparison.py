@@ -41,6 +41,7 @@ def compared(before: Picture, after: Picture) -> Picture:
         alpha=_joined(alphas, is_stacked=is_stacked) if len(alphas) == 2 else None,
         metadata=NO_METADATA,
         deep=None,
+        gain_map=None,
     )
 
 
