@@ -82,7 +82,7 @@ class Converter:
         begun_s = time.perf_counter()
         options = replace(self._options, format=place.format or self._options.format)
         self._go_on()
-        encoded = read_picture(place.source)
+        encoded = read_picture(place.source) if place.encoded is None else place.encoded
         with self._budget.taken(self._pixels(encoded, options), stop=self._stop):
             self._go_on()
             picture = decode_for(encoded, options, max_pixels=MAX_PIXELS)
@@ -97,7 +97,7 @@ class Converter:
             if beside is not None and place.compare is not None:
                 write_whole(place.compare, beside, is_forced=self._is_forced)
             self._write(place.output, answer)
-            height, width = upscaled_size(*sharpened.shape[:2], options.upscale)
+            height, width = upscaled_size(sharpened.shape[0], sharpened.shape[1], options.upscale)
         return Done(
             place=place,
             height=height,
