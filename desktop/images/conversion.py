@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from desktop.images.comparison import compared
-from desktop.images.errors import Interrupted, PictureFailed
+from desktop.images.errors import Interrupted, PictureFailed, reason_of
 from desktop.images.files import read_picture, write_whole
 from desktop.images.memory import PixelBudget
 from desktop.images.places import Place
@@ -136,7 +136,7 @@ class Converter:
             sys.stdout.buffer.write(encoded)
             sys.stdout.buffer.flush()
         except OSError as exc:
-            raise PictureFailed("stdout was closed before the picture was out") from exc
+            raise PictureFailed(f"cannot be written to stdout: {reason_of(exc)}") from exc
 
     def _go_on(self) -> None:
         if self._stop.is_set():
