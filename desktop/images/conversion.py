@@ -94,9 +94,9 @@ class Converter:
                 both = compared(picture, replace(picture, image=sharpened))
                 beside = encode_image(both, image_format, quality=options.quality)
             self._go_on()
+            self._write(place.output, answer)
             if beside is not None and place.compare is not None:
                 write_whole(place.compare, beside, is_forced=self._is_forced)
-            self._write(place.output, answer)
             height, width = upscaled_size(sharpened.shape[0], sharpened.shape[1], options.upscale)
         return Done(
             place=place,
