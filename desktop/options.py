@@ -19,12 +19,14 @@ def add_model_options(
     parser: argparse.ArgumentParser, *, default_checkpoint: str = "small"
 ) -> None:
     """Adds --checkpoint, --strength, --device, --backend, --precision, --threads, as in `serve`."""
+    auto = "auto, " if default_checkpoint == "auto" else ""
     group = parser.add_argument_group("student")
     group.add_argument(
         "--checkpoint",
         default=default_checkpoint,
         metavar="NAME",
-        help=f"nano, small, base, or a checkpoint's path (default {default_checkpoint})",
+        help=f"student: {auto}nano, small, base, or a checkpoint's path "
+        f"(default {default_checkpoint})",
     )
     group.add_argument(
         "--strength",
@@ -33,19 +35,24 @@ def add_model_options(
         help="of the correction: 0 = off, 1 = as trained, to 2 = stronger (default: the student's)",
     )
     group.add_argument(
-        "--device", default="auto", help="auto, cpu, mps, cuda or cuda:N (default auto)"
+        "--device",
+        default="auto",
+        metavar="DEVICE",
+        help="where the network runs: auto, cpu, mps, cuda or cuda:N (default auto)",
     )
     group.add_argument(
         "--backend",
         default="auto",
         choices=("auto", "torch", "openvino"),
-        help="what runs the network (default auto)",
+        metavar="BACKEND",
+        help="what runs the network: auto, torch or openvino (default auto)",
     )
     group.add_argument(
         "--precision",
         default="auto",
         choices=("auto", "fp32", "bf16"),
-        help="what the network calculates in (default auto)",
+        metavar="PRECISION",
+        help="what the network calculates in: auto, fp32 or bf16 (default auto)",
     )
     group.add_argument(
         "--threads",

@@ -17,13 +17,32 @@ from service.errors import ClearcallError
 from service.key_command import add_key_command
 from service.settings import PREFIX, Settings, load_settings, unknown_variables
 
-__all__ = ["add_serve_command", "main", "new_parser", "run_command"]
+__all__ = ["HelpFormatter", "add_serve_command", "main", "new_parser", "run_command"]
 
 if TYPE_CHECKING:
     Commands: TypeAlias = argparse._SubParsersAction[argparse.ArgumentParser]
 
 _EXIT_WRONG_USE = 2
 _NO_FLAGS = {"token_secret"}  # every user of the machine sees a process's flags
+_METAVARS = {
+    "checkpoint": "NAME",
+    "threads": "N",
+    "frames_in_flight": "N",
+}  # as in the other commands
+_SERVE_DESCRIPTION = f"""\
+Starts the service: pictures, live streams, the page for a webcam, metrics.
+Each flag can also be set as a variable: --port 9000 is {PREFIX}PORT=9000.
+A flag wins."""
+_SERVE_EXAMPLES = f"""examples:
+  clearcall serve                           open http://127.0.0.1:8000
+  clearcall serve --checkpoint nano --threads 2 --port 9000
+  clearcall serve --device cuda --checkpoint base
+  clearcall serve --host 0.0.0.0 --api-keys HASH     for other machines; HASH is what
+                                                     clearcall key prints
+  clearcall serve --checkpoints /checkpoints         new checkpoints in this folder are
+                                                     tested and served without a break
+  {PREFIX}LOG_FORMAT=json clearcall serve
+"""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -34,16 +53,31 @@ def main(argv: Sequence[str] | None = None) -> int:
     return run_command(parser, argv)
 
 
-def new_parser() -> tuple[argparse.ArgumentParser, Commands]:
+class HelpFormatter(argparse.RawDescriptionHelpFormatter):
+    """Keeps the lines of descriptions and examples; lists commands without their placeholder."""
+
+    def _format_action(self, action: argparse.Action) -> str:
+        if isinstance(action, argparse._SubParsersAction):
+            return "".join(self._format_action(each) for each in action._get_subactions())
+        return super()._format_action(action)
+
+
+def new_parser(epilog: str | None = None) -> tuple[argparse.ArgumentParser, Commands]:
     """The parser of `clearcall`, and where its commands are added.
 
     A command sets the default `command`: a function from its arguments to the exit code.
+
+    Args:
+        epilog: What the help ends with.
     """
     parser = argparse.ArgumentParser(
-        prog="clearcall", description="Makes blurred, low-bandwidth video-call pictures sharp."
+        prog="clearcall",
+        description="Makes blurred, low-bandwidth video-call pictures sharp.",
+        epilog=epilog,
+        formatter_class=HelpFormatter,
     )
     parser.add_argument("--version", action=_Version)
-    return parser, parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    return parser, parser.add_subparsers(title="commands", metavar="COMMAND")
 
 
 def run_command(parser: argparse.ArgumentParser, argv: Sequence[str] | None = None) -> int:
@@ -54,13 +88,17 @@ def run_command(parser: argparse.ArgumentParser, argv: Sequence[str] | None = No
         argv: The arguments without the program's name; those of the process if None.
 
     Returns:
-        The command's exit code, or 2 where the command line, a setting or the checkpoint is wrong.
+        The command's exit code, or 2 where the command line, a setting or the checkpoint is wrong,
+        or no command is named, which prints the help.
     """
     try:
         arguments = vars(parser.parse_args(argv))
     except SystemExit as exc:  # argparse has printed help, the version or what is wrong
         return exc.code if isinstance(exc.code, int) else _EXIT_WRONG_USE
-    command = arguments.pop("command")
+    command = arguments.pop("command", None)
+    if command is None:
+        parser.print_help(sys.stderr)
+        return _EXIT_WRONG_USE
     try:
         return int(command(arguments))
     except ClearcallError as exc:
@@ -72,9 +110,10 @@ def add_serve_command(commands: Commands) -> None:
     """Adds `serve`, with a flag for each setting."""
     serve = commands.add_parser(
         "serve",
-        help="start the service",
-        description="Starts the service. Each flag can also be set as a variable: --port 9000 is "
-        f"{PREFIX}PORT=9000. A flag wins.",
+        help="start the service: pictures, streams, a page for a webcam",
+        description=_SERVE_DESCRIPTION,
+        epilog=_SERVE_EXAMPLES,
+        formatter_class=HelpFormatter,
         argument_default=argparse.SUPPRESS,
     )
     for name, field in Settings.model_fields.items():
@@ -84,10 +123,16 @@ def add_serve_command(commands: Commands) -> None:
         default = "" if shown in (None, "") else f" (default {shown})"
         serve.add_argument(
             f"--{name.replace('_', '-')}",
-            metavar=name.split("_")[-1].upper(),
+            metavar=_metavar(name),
             help=f"{field.description}{default}".replace("%", "%%"),
         )
     serve.set_defaults(command=_serve)
+
+
+def _metavar(name: str) -> str:
+    if name in _METAVARS:
+        return _METAVARS[name]
+    return "N" if "_per_" in name else name.rsplit("_", maxsplit=1)[-1].upper()
 
 
 class _Version(argparse.Action):

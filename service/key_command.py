@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import re
 from typing import TYPE_CHECKING, Any
@@ -15,15 +16,26 @@ if TYPE_CHECKING:
 __all__ = ["add_key_command"]
 
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,32}")
+_DESCRIPTION = """\
+Makes an API key and prints it once, with the hash that the service is given
+instead of it. The key goes to whoever is to use the service."""
+_EXAMPLES = """examples:
+  clearcall key laptop          for CLEARCALL_API_KEYS of the service
+  clearcall key ops --admin     for CLEARCALL_ADMIN_KEYS
+  clearcall key laptop --json
+
+More: docs/security.md.
+"""
 
 
 def add_key_command(commands: Commands) -> None:
     """Adds `key`."""
     key = commands.add_parser(
         "key",
-        help="make an API key",
-        description="Makes an API key and prints it once, with the hash that the service is given "
-        "instead of it. The key goes to whoever is to use the service.",
+        help="make an API key for the service",
+        description=_DESCRIPTION,
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     key.add_argument(
         "name",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
 from collections.abc import Sequence
@@ -167,7 +168,7 @@ def _open_sharpening(
             quality=arguments["quality"],
             strength=arguments["strength"],
             target_fps=target_fps,
-            api_key=arguments["api_key"],
+            api_key=arguments["api_key"] or os.environ.get("CLEARCALL_API_KEY"),
         )
     from desktop.camera.local import LocalSharpening, load_students
 

@@ -122,7 +122,7 @@ def _add_output_options(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="record to FILE.mkv or FILE.mp4, without sound; it can be played after a crash too",
     )
-    group.add_argument("--force", action="store_true", help="overwrite the recording's file")
+    group.add_argument("--force", action="store_true", help="replace the recording if it is there")
     group.add_argument(
         "--preview-port",
         type=_port,
@@ -152,14 +152,16 @@ def _add_server_options(parser: argparse.ArgumentParser) -> None:
         help="a Clearcall that does the work, such as http://gpu.local:8000; while it is away the "
         "camera's own picture is shown",
     )
-    group.add_argument("--api-key", metavar="KEY", help="for a server that asks for one")
+    group.add_argument(
+        "--api-key", metavar="KEY", help="its key (default: the variable CLEARCALL_API_KEY)"
+    )
 
 
 def _add_script_options(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("for scripts")
     group.add_argument("--frames", type=_count, metavar="N", help="end after N frames")
     group.add_argument("--seconds", type=_positive, metavar="S", help="end after S seconds")
-    group.add_argument("--json", action="store_true", help="print a summary as JSON at the end")
+    group.add_argument("--json", action="store_true", help="print one JSON object at the end")
     group.add_argument("-v", "--verbose", action="store_true", help="tell more")
 
 

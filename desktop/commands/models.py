@@ -6,12 +6,29 @@ import argparse
 import json
 from typing import TYPE_CHECKING, Any
 
+from service.cli import HelpFormatter
+
 if TYPE_CHECKING:
     from service.cli import Commands
 
 __all__ = ["add_models_command"]
 
 _SERVER = "http://127.0.0.1:8000"
+_EXAMPLES = """examples:
+  clearcall models list
+  clearcall models activate small-f308dee4 --api-key KEY
+  clearcall models activate latest --server https://sharp.example.org
+
+More: docs/checkpoints.md.
+"""
+_LIST_EXAMPLES = """examples:
+  clearcall models list
+  clearcall models list --server https://sharp.example.org --json
+"""
+_ACTIVATE_EXAMPLES = """examples:
+  clearcall models activate small-f308dee4 --api-key KEY
+  clearcall models activate latest          no pin any more
+"""
 
 
 def add_models_command(commands: Commands) -> None:
@@ -20,15 +37,25 @@ def add_models_command(commands: Commands) -> None:
         "models",
         help="list a service's models, serve another one, roll back",
         description="Asks a running service that watches a folder of checkpoints.",
+        epilog=_EXAMPLES,
+        formatter_class=HelpFormatter,
     )
     actions = models.add_subparsers(title="actions", required=True, metavar="ACTION")
-    listing = actions.add_parser("list", help="the models, the one that is served, the pin")
+    listing = actions.add_parser(
+        "list",
+        help="the models, the one that is served, the pin",
+        description="Lists the models, which one is served, and which one is pinned.",
+        epilog=_LIST_EXAMPLES,
+        formatter_class=HelpFormatter,
+    )
     _add_call_options(listing)
     listing.set_defaults(command=_list)
     activate = actions.add_parser(
         "activate",
         help="serve a model and pin it; needs an admin key",
         description="Serves a model without a break and pins it: no newer one takes its place.",
+        epilog=_ACTIVATE_EXAMPLES,
+        formatter_class=HelpFormatter,
     )
     activate.add_argument("id", help="of the list; latest = no pin, the newest that passes")
     activate.add_argument(

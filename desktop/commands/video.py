@@ -79,9 +79,7 @@ def _add_part_options(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="leave the left half as it was, to compare; a line between",
     )
-    group.add_argument(
-        "--overlay", action="store_true", help="draw the frames per second of the work"
-    )
+    group.add_argument("--overlay", action="store_true", help="draw the FPS of the work")
     group.add_argument(
         "--resize",
         type=resize,

@@ -41,6 +41,7 @@ __all__ = [
     "Precision",
     "TorchBackend",
     "create_backend",
+    "openvino_abilities",
     "read_graph",
     "request_for",
 ]
@@ -482,8 +483,17 @@ def _precision_hint(precision: str) -> dict[str, str]:
 def _cpu_precision(asked: Precision) -> str:
     if asked != "auto":
         return asked
-    abilities = _openvino_core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
-    return "bf16" if "BF16" in abilities else "fp32"
+    return "bf16" if "BF16" in openvino_abilities() else "fp32"
+
+
+def openvino_abilities() -> tuple[str, ...]:
+    """What OpenVINO calculates in on this CPU, such as FP32, INT8 and BF16.
+
+    Raises:
+        ImportError: It is not installed.
+        RuntimeError: It does not work here.
+    """
+    return tuple(_openvino_core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"))
 
 
 @functools.cache
