@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -139,6 +141,9 @@ def _image(arguments: dict[str, Any]) -> int:
             _convert_all(arguments, report)
     except KeyboardInterrupt:
         is_interrupted = True
+    except BrokenPipeError:  # who read the lines has gone, as `| head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return _EXIT_SOME_FAILED
     report.end(time.monotonic() - begun_s, is_interrupted=is_interrupted)
     if is_interrupted:
         return _EXIT_INTERRUPTED
@@ -197,17 +202,22 @@ def _places(arguments: dict[str, Any]) -> Places:
 
 
 def _sound(places: tuple[Place, ...], report: Report) -> list[Place]:
-    """Those whose files begin as pictures do."""
+    """Those whose files begin as pictures do.
+
+    Stdin and pipes are read here and now: a thread that waits for one could not be interrupted.
+    """
     from desktop.images.errors import PictureFailed, reason_of
-    from desktop.images.files import check_picture_file
+    from desktop.images.files import check_picture_file, is_pipe, read_picture
     from desktop.images.finding import Missed
     from service.errors import ImageUnsupported
 
     sound = []
     for place in places:
         try:
-            if place.source is not None:
-                check_picture_file(place.source)
+            if place.source is None or is_pipe(place.source):
+                sound.append(replace(place, encoded=read_picture(place.source)))
+                continue
+            check_picture_file(place.source)
             sound.append(place)
         except (PictureFailed, ImageUnsupported) as exc:
             report.note(Missed(place.name, reason_of(exc)))

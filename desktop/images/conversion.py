@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from desktop.images.comparison import compared
-from desktop.images.errors import Interrupted, PictureFailed
+from desktop.images.errors import Interrupted, PictureFailed, reason_of
 from desktop.images.files import read_picture, write_whole
 from desktop.images.memory import PixelBudget
 from desktop.images.places import Place
@@ -82,7 +82,7 @@ class Converter:
         begun_s = time.perf_counter()
         options = replace(self._options, format=place.format or self._options.format)
         self._go_on()
-        encoded = read_picture(place.source)
+        encoded = read_picture(place.source) if place.encoded is None else place.encoded
         with self._budget.taken(self._pixels(encoded, options), stop=self._stop):
             self._go_on()
             picture = decode_for(encoded, options, max_pixels=MAX_PIXELS)
@@ -94,11 +94,10 @@ class Converter:
                 both = compared(picture, replace(picture, image=sharpened))
                 beside = encode_image(both, image_format, quality=options.quality)
             self._go_on()
+            self._write(place.output, answer)
             if beside is not None and place.compare is not None:
                 write_whole(place.compare, beside, is_forced=self._is_forced)
-            self._write(place.output, answer)
-            height, width = sharpened.shape[:2]
-            height, width = upscaled_size(height, width, options.upscale)
+            height, width = upscaled_size(sharpened.shape[0], sharpened.shape[1], options.upscale)
         return Done(
             place=place,
             height=height,
@@ -137,7 +136,7 @@ class Converter:
             sys.stdout.buffer.write(encoded)
             sys.stdout.buffer.flush()
         except OSError as exc:
-            raise PictureFailed("stdout was closed before the picture was out") from exc
+            raise PictureFailed(f"cannot be written to stdout: {reason_of(exc)}") from exc
 
     def _go_on(self) -> None:
         if self._stop.is_set():

@@ -13,14 +13,19 @@ from desktop.images.errors import PictureFailed, reason_of
 from desktop.images.names import printable
 from service.codec import sniff
 
-__all__ = ["check_picture_file", "read_picture", "write_whole"]
+__all__ = ["check_picture_file", "is_pipe", "read_picture", "write_whole"]
 
 _MAX_BYTES = 2 << 30
 _HEAD_BYTES = 64
 
 
+def is_pipe(path: Path) -> bool:
+    """Whether it is read once and may have to be waited for."""
+    return path.is_fifo()
+
+
 def check_picture_file(path: Path) -> None:
-    """Says what is wrong with a file as far as its first bytes tell; pipes are not touched.
+    """Says what is wrong with a file as far as its first bytes tell.
 
     Raises:
         PictureFailed: It is missing, not to be read, empty, no file, or far too large.
@@ -28,8 +33,6 @@ def check_picture_file(path: Path) -> None:
     """
     try:
         status = path.stat()
-        if stat.S_ISFIFO(status.st_mode):
-            return
         if not stat.S_ISREG(status.st_mode):
             raise PictureFailed("is not a file")
         if status.st_size > _MAX_BYTES:
@@ -54,7 +57,8 @@ def read_picture(path: Path | None) -> bytes:
             with path.open("rb") as file:
                 encoded = file.read(_MAX_BYTES + 1)
     except OSError as exc:
-        raise PictureFailed("stdin" if path is None else _unreadable(path, exc)) from exc
+        reason = f"cannot be read: {reason_of(exc)}" if path is None else _unreadable(path, exc)
+        raise PictureFailed(reason) from exc
     if len(encoded) > _MAX_BYTES:
         raise PictureFailed(f"is larger than {_MAX_BYTES >> 30} GiB")
     _check_head(encoded[:_HEAD_BYTES])

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from desktop.images.errors import PictureFailed, reason_of
+from desktop.images.errors import reason_of
 from desktop.images.formats import PICTURE_SUFFIXES
 
 __all__ = ["STDIN", "Found", "Missed", "find_pictures"]
@@ -82,7 +82,7 @@ def _below(folder: Path, output: Path | None) -> Iterator[Found | Missed]:
             if not each.startswith(".") and not _is_same(here / each, output)
         )
         for each in sorted(files):
-            if Path(each).suffix.lower() in PICTURE_SUFFIXES and not each.startswith("."):
+            if _is_picture(here / each):
                 is_empty = False
                 yield Found(here / each, (here / each).relative_to(folder))
         while unreadable:
@@ -110,7 +110,14 @@ def _matching(pattern: str, output: Path | None) -> Iterator[Found | Missed]:
             yield Found(path, path.relative_to(base))
     if not files:
         hint = "; for a folder name the folder itself" if matches else ""
-        yield Missed(pattern, str(PictureFailed(f"no file matches this pattern{hint}")))
+        yield Missed(pattern, f"no file matches this pattern{hint}")
+
+
+def _is_picture(path: Path) -> bool:
+    """By its name; a link to nothing too, which is told, but no pipe or device."""
+    if path.name.startswith(".") or path.suffix.lower() not in PICTURE_SUFFIXES:
+        return False
+    return path.is_file() or not path.exists()
 
 
 def _is_same(folder: Path, output: Path | None) -> bool:

@@ -28,12 +28,14 @@ class Place:
         output: None = stdout.
         compare: of the picture of before and after, or None.
         format: of the output; None = the input's.
+        encoded: The picture's file where it was read already, from stdin or a pipe.
     """
 
     source: Path | None
     output: Path | None
     compare: Path | None
     format: ImageFormat | None
+    encoded: bytes | None = None
 
     @property
     def name(self) -> str:

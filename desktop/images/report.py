@@ -97,7 +97,8 @@ class Report:
         if len(self.done) == 1 and not self.missed:
             return f"{_in_words(self.done[0])}, {seconds:.1f} s"
         failed = f", {len(self.missed)} failed" if self.missed else ""
-        return f"{len(self.done)} pictures done{failed}; {seconds:.1f} s"
+        pictures = "picture" if len(self.done) == 1 else "pictures"
+        return f"{len(self.done)} {pictures} done{failed}; {seconds:.1f} s"
 
     def _line(self, text: str) -> None:
         if self._progress is not None:

@@ -1,155 +1,377 @@
-"""`clearcall image` as its user meets it, with a stand-in for the student."""
+"""`clearcall image`: what its user gets for pictures."""
 
 from __future__ import annotations
 
+import errno
 import io
-import json
 import os
 import signal
+import subprocess
 import sys
 import threading
+import time
+from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
-from desktop.cli import main
-from service.model.sharpener import Sharpener
+from desktop.images import files
+from desktop.images.errors import PictureFailed
+from service.picture_options import decode_for
+from tests.desktop.images.conftest import Run, opened, write_picture
 from tests.service.doubles import FakeSharpener
-from tests.service.pictures import as_file, landscape
+
+ROOT = Path(__file__).parents[3]
+_SLOW_STUDENT = """
+import signal, sys, time
+from desktop import cli
+from desktop.commands import image
+from tests.service.doubles import FakeSharpener
+
+# A job in the background ignores SIGINT, and hands that on.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
+class Slow(FakeSharpener):
+    def sharpen(self, picture, **options):
+        if "--json" in sys.argv:
+            print("entered", file=sys.stderr, flush=True)
+            time.sleep(0.3)
+        return super().sharpen(picture, **options)
+
+image.load_model = lambda _: Slow()
+sys.exit(cli.main(sys.argv[1:]))
+"""
 
 
-@pytest.fixture
-def student(monkeypatch: pytest.MonkeyPatch) -> FakeSharpener:
-    fake = FakeSharpener()
-    monkeypatch.setattr(Sharpener, "load", lambda *_, **__: fake.as_sharpener())
-    return fake
+def names_below(folder: Path) -> list[str]:
+    """Of all files, hidden ones too."""
+    return sorted(str(each.relative_to(folder)) for each in folder.rglob("*") if each.is_file())
 
 
-@pytest.fixture
-def photos(tmp_path: Path) -> Path:
-    """a.png, b/c.jpg, a text file with a picture's name, an empty one, a link to nowhere."""
-    folder = tmp_path / "photos"
-    (folder / "b").mkdir(parents=True)
-    (folder / "a.png").write_bytes(as_file(landscape(), "png"))
-    (folder / "b/c.jpg").write_bytes(as_file(landscape(40, 30), "jpeg"))
-    (folder / "text.png").write_text("not a picture")
-    (folder / "empty.jpg").write_bytes(b"")
-    (folder / "nowhere.jpg").symlink_to(folder / "missing")
-    return folder
+def test_a_file_becomes_a_sharpened_file(run: Run, tmp_path: Path) -> None:
+    source = write_picture(tmp_path / "in.png")
+    outcome = run(source, "-o", tmp_path / "out.png")
+    assert outcome.code == 0
+    assert outcome.err == ""
+    assert "32x24 png" in outcome.out
+    before, after = (np.asarray(opened(tmp_path / f"{each}.png")) for each in ("in", "out"))
+    assert after.shape == before.shape
+    assert after.std() > before.std()
 
 
-pytestmark = pytest.mark.usefixtures("student")
+def test_strength_0_leaves_every_level_as_it_is(run: Run, tmp_path: Path) -> None:
+    source = write_picture(tmp_path / "in.png")
+    assert run(source, "-o", tmp_path / "out.png", "--strength", "0").code == 0
+    before, after = (np.asarray(opened(tmp_path / f"{each}.png")) for each in ("in", "out"))
+    assert (before == after).all()
 
 
-def size_of(path: Path) -> tuple[int, int]:
-    with Image.open(path) as picture:
-        return picture.size
+def test_a_folder_keeps_its_tree_and_other_files_are_left_alone(run: Run, tmp_path: Path) -> None:
+    write_picture(tmp_path / "in/a.jpg")
+    write_picture(tmp_path / "in/deep/er/b.PNG")
+    write_picture(tmp_path / "in/.hidden/c.png")
+    (tmp_path / "in/notes.txt").write_text("not a picture")
+    os.mkfifo(tmp_path / "in/pipe.jpg")
+    assert run(tmp_path / "in", "-o", tmp_path / "out").code == 0
+    assert names_below(tmp_path / "out") == ["a.jpg", "deep/er/b.PNG"]
 
 
-def test_one_picture_goes_into_one_file(tmp_path: Path, photos: Path) -> None:
-    output = tmp_path / "sharp.webp"
-    assert main(["image", str(photos / "a.png"), "-o", str(output)]) == 0
-    with Image.open(output) as picture:
-        assert (picture.format, picture.size) == ("WEBP", (64, 48))
+def test_an_output_folder_inside_the_input_is_not_taken_for_input(run: Run, tmp_path: Path) -> None:
+    write_picture(tmp_path / "in/a.png")
+    for _ in range(2):
+        assert run(tmp_path / "in", "-o", tmp_path / "in/sharp", "--force").code == 0
+    assert names_below(tmp_path / "in") == ["a.png", "sharp/a.png"]
 
 
-def test_a_folder_keeps_its_tree_and_what_fails_is_named_and_costs_nothing_else(
-    tmp_path: Path, photos: Path, capsys: pytest.CaptureFixture[str]
+def test_a_pattern_is_matched_and_keeps_the_tree_from_where_it_begins(
+    run: Run, tmp_path: Path
 ) -> None:
-    output = tmp_path / "sharp"
-    assert main(["image", str(photos), "-o", str(output)]) == 1
-    made = sorted(str(path.relative_to(output)) for path in output.rglob("*") if path.is_file())
-    assert made == ["a.png", "b/c.jpg"]
-    said = [line for line in capsys.readouterr().err.splitlines() if ": " in line]
-    for name in ("text.png", "empty.jpg", "nowhere.jpg"):
-        assert sum(name in line for line in said) == 1, said
+    write_picture(tmp_path / "in/x/a.png")
+    write_picture(tmp_path / "in/y/b.png")
+    write_picture(tmp_path / "in/y/c.jpg")
+    assert run(f"{tmp_path}/in/**/*.png", "-o", tmp_path / "out").code == 0
+    assert names_below(tmp_path / "out") == ["x/a.png", "y/b.png"]
+    outcome = run(f"{tmp_path}/in/*.webp", "-o", tmp_path / "out")
+    assert outcome.code == 2
+    assert "no file matches this pattern" in outcome.err
 
 
-def test_nothing_is_overwritten_unless_forced(
-    tmp_path: Path, photos: Path, capsys: pytest.CaptureFixture[str]
+def test_a_name_with_brackets_is_a_file_before_it_is_a_pattern(run: Run, tmp_path: Path) -> None:
+    source = write_picture(tmp_path / "a[1].png")
+    assert run(source, "-o", tmp_path / "out.png").code == 0
+
+
+def test_one_bad_picture_is_named_and_the_others_are_done(run: Run, tmp_path: Path) -> None:
+    whole = write_picture(tmp_path / "in/good.jpg", (64, 64)).read_bytes()
+    for name, content in {
+        "empty.jpg": b"",
+        "text.jpg": b"just some text",
+        "truncated.jpg": whole[: len(whole) // 2],
+    }.items():
+        (tmp_path / "in" / name).write_bytes(content)
+    (tmp_path / "in/link.jpg").symlink_to("nowhere.jpg")
+    write_picture(tmp_path / "in/one.png", (1, 1))
+    write_picture(tmp_path / "in/wide.png", (30_000, 10))
+    outcome = run(tmp_path / "in", "-o", tmp_path / "out", "--compare")
+    assert outcome.code == 1
+    assert "3 pictures done, 4 failed" in outcome.out
+    told = outcome.err.splitlines()
+    assert len(told) == 4
+    for name, reason in {
+        "empty.jpg": "is empty",
+        "text.jpg": "not a JPEG",
+        "truncated.jpg": "damaged or cut off",
+        "link.jpg": "link to nothing",
+    }.items():
+        assert any(
+            line.startswith(f"clearcall: {tmp_path}/in/{name}: ") and reason in line
+            for line in told
+        )
+    assert [each for each in names_below(tmp_path / "out") if "compare" not in each] == [
+        "good.jpg",
+        "one.png",
+        "wide.png",
+    ]
+
+
+def test_a_student_that_fails_is_told_for_each_picture(
+    run: Run, tmp_path: Path, student: FakeSharpener
 ) -> None:
-    output = tmp_path / "sharp.png"
-    output.write_bytes(b"mine")
-    assert main(["image", str(photos / "a.png"), "-o", str(output)]) == 2
-    assert output.read_bytes() == b"mine"
-    assert "--force" in capsys.readouterr().err
-    assert main(["image", str(photos / "a.png"), "-o", str(output), "--force"]) == 0
-    assert output.read_bytes().startswith(b"\x89PNG")
+    student.failure = RuntimeError("no more memory\non the GPU")
+    outcome = run(write_picture(tmp_path / "a.png"), "-o", tmp_path / "out.png")
+    assert outcome.code == 2
+    assert outcome.err == f"clearcall: {tmp_path}/a.png: RuntimeError: no more memory on the GPU\n"
+    assert names_below(tmp_path) == ["a.png"]
 
 
-def test_an_input_is_never_overwritten(photos: Path) -> None:
-    before = (photos / "a.png").read_bytes()
-    argv = ["image", str(photos / "a.png"), "-o", str(photos / "a.png"), "--force"]
-    assert main(argv) == 2
-    assert (photos / "a.png").read_bytes() == before
+def test_what_is_there_is_replaced_only_by_force(run: Run, tmp_path: Path) -> None:
+    source = write_picture(tmp_path / "in.png")
+    there = tmp_path / "out.png"
+    there.write_bytes(b"precious")
+    outcome = run(source, "-o", there)
+    assert outcome.code == 2
+    assert "is there already; --force replaces it" in outcome.err
+    assert there.read_bytes() == b"precious"
+    assert run(source, "-o", there, "--force").code == 0
+    assert opened(there).size == (32, 24)
 
 
-def test_sizes_are_as_asked_and_the_comparison_lies_beside(tmp_path: Path, photos: Path) -> None:
-    output = tmp_path / "sharp.png"
-    options = ["--resize", "32", "--upscale", "2", "--compare"]
-    assert main(["image", str(photos / "a.png"), "-o", str(output), *options]) == 0
-    assert size_of(output) == (64, 48)
-    (beside,) = tmp_path.glob("sharp*compare*")
-    width, height = size_of(beside)
-    assert width > 32
-    assert height >= 24
+def test_a_file_that_comes_meanwhile_is_not_replaced(tmp_path: Path) -> None:
+    (tmp_path / "out.png").write_bytes(b"came first")
+    with pytest.raises(PictureFailed, match="is there already"):
+        files.write_whole(tmp_path / "out.png", b"late", is_forced=False)
+    assert names_below(tmp_path) == ["out.png"]
+    assert (tmp_path / "out.png").read_bytes() == b"came first"
 
 
-def test_scripts_get_a_line_for_each_picture_and_a_summary(
-    tmp_path: Path, photos: Path, capsys: pytest.CaptureFixture[str]
+def test_its_own_input_is_never_replaced(run: Run, tmp_path: Path) -> None:
+    source = write_picture(tmp_path / "in.png")
+    (tmp_path / "link.png").hardlink_to(source)
+    before = source.read_bytes()
+    for output in (source, tmp_path / "link.png", tmp_path):
+        outcome = run(source, "-o", output, "--force")
+        assert outcome.code == 2
+        assert "one of the pictures that go in" in outcome.err
+    assert source.read_bytes() == before
+
+
+def test_two_pictures_for_one_place_do_not_replace_each_other(run: Run, tmp_path: Path) -> None:
+    one = write_picture(tmp_path / "x/a.png", (10, 10))
+    other = write_picture(tmp_path / "y/a.jpg", (20, 20))
+    outcome = run(one, other, "-o", tmp_path / "out", "--format", "webp", "--force")
+    assert outcome.code == 1
+    assert "is what another picture becomes" in outcome.err
+    assert opened(tmp_path / "out/a.webp").size == (10, 10)
+
+
+def test_a_disk_that_is_full_costs_only_what_does_not_fit(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert main(["image", str(photos), "-o", str(tmp_path / "sharp"), "--json"]) == 1
-    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
-    assert len(lines) == 6
-    assert sorted(line["status"] for line in lines[:-1]) == ["done"] * 2 + ["failed"] * 3
+    def refuse(_: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    (tmp_path / "out").mkdir()
+    there = tmp_path / "out/a.png"
+    there.write_bytes(b"precious")
+    monkeypatch.setattr("desktop.images.files.os.fsync", refuse)
+    outcome = run(write_picture(tmp_path / "a.png"), "-o", tmp_path / "out", "--force")
+    assert outcome.code == 2
+    assert "a.png cannot be written: No space left on device" in outcome.err
+    assert names_below(tmp_path / "out") == ["a.png"]
+    assert there.read_bytes() == b"precious"
 
 
-def test_stdin_to_stdout(
-    photos: Path, monkeypatch: pytest.MonkeyPatch, capfdbinary: pytest.CaptureFixture[bytes]
+def test_a_file_system_without_hard_links_will_do(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    encoded = io.BytesIO((photos / "a.png").read_bytes())
-    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(encoded))
-    assert main(["image", "-", "-o", "-", "--format", "jpeg"]) == 0
-    assert capfdbinary.readouterr().out.startswith(b"\xff\xd8\xff")
+    def refuse(*_: object) -> None:
+        raise OSError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr("desktop.images.files.os.link", refuse)
+    assert run(write_picture(tmp_path / "a.png"), "-o", tmp_path / "out.png").code == 0
+    assert names_below(tmp_path) == ["a.png", "out.png"]
 
 
-@pytest.mark.parametrize("size", [(1, 1), (10, 3_000)])
-def test_odd_sizes_come_back_in_their_size(tmp_path: Path, size: tuple[int, int]) -> None:
-    source, output = tmp_path / "odd.png", tmp_path / "sharp.png"
-    source.write_bytes(as_file(landscape(*size), "png"))
-    assert main(["image", str(source), "-o", str(output)]) == 0
-    assert size_of(output) == (size[1], size[0])
+def test_an_output_that_is_no_folder_is_told(run: Run, tmp_path: Path) -> None:
+    one, two = (write_picture(tmp_path / f"{each}.png") for each in "ab")
+    (tmp_path / "file").write_bytes(b"")
+    assert "is no folder" in run(one, two, "-o", tmp_path / "file").err
+    assert "is not a folder" in run(one, "-o", tmp_path / "file/x.png").err
 
 
-def test_names_that_cannot_be_shown_are_made_printable(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        (("-o", "out.xyz"), "names no picture format"),
+        (("-o", "out.png", "--format", "jpg"), "take one away"),
+        (("-o", "-", "--json"), "--json writes to stdout"),
+        (("-o", "-", "--compare"), "--compare writes beside"),
+        (("-o", "out.png", "--upscale", "9"), "not between 1 and 8"),
+        (("-o", "out.png", "--resize", "big"), "a side like 512"),
+        (("-o", "out.png", "--quality", "0"), "not between 1 and 100"),
+        (("-o", "out.png", "--jobs", "0"), "not between 1 and 64"),
+    ],
+)
+def test_wrong_use_is_exit_code_2(
+    run: Run, tmp_path: Path, arguments: tuple[str, ...], reason: str
 ) -> None:
-    broken = tmp_path / os.fsdecode(b"new\nline\xff.png")
-    broken.write_bytes(b"no picture")
-    assert main(["image", str(broken), "-o", str(tmp_path / "out.png")]) == 2
-    said = capsys.readouterr().err
-    assert "new\nline" not in said
-    assert "new" in said
+    outcome = run(write_picture(tmp_path / "in.png"), *arguments)
+    assert outcome.code == 2
+    assert reason in outcome.err
 
 
-def test_ctrl_c_in_the_middle_leaves_nothing_half_written(
-    tmp_path: Path, photos: Path, student: FakeSharpener
-) -> None:
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # background jobs ignore it
-    student.hold()
-
-    def interrupt() -> None:
-        student.entered.acquire(timeout=20)
-        os.kill(os.getpid(), signal.SIGINT)
-        student.release()
-
-    thread = threading.Thread(target=interrupt)
-    thread.start()
+def test_names_of_any_bytes_are_done_and_shown_in_print(run: Run, tmp_path: Path) -> None:
+    strange = Path(os.fsdecode(os.fsencode(tmp_path) + b"/in/a\xff\n.png"))
     try:
-        output = tmp_path / "sharp.png"
-        assert main(["image", str(photos / "a.png"), "-o", str(output)]) == 130
-    finally:
-        thread.join()
-        signal.signal(signal.SIGINT, before)
-    assert [path.name for path in tmp_path.iterdir()] == ["photos"]
+        write_picture(tmp_path / "in/plain.png").rename(strange)
+    except OSError:
+        pytest.skip("this file system takes no such names")
+    (tmp_path / "in" / "b\x1b[2J.png").write_bytes(b"nothing")
+    outcome = run(tmp_path / "in", "-o", tmp_path / "out", "--json")
+    assert outcome.code == 1
+    shown = {line["status"]: line["input"] for line in outcome.lines[:-1]}
+    assert shown["done"].endswith(r"a\xff\n.png")
+    assert outcome.err.startswith(rf"clearcall: {tmp_path}/in/b\x1b[2J.png: ")
+    assert len(outcome.err.splitlines()) == 1
+    assert (tmp_path / "out" / strange.name).is_file()
+
+
+def test_json_is_a_line_for_each_and_a_summary(run: Run, tmp_path: Path) -> None:
+    write_picture(tmp_path / "in/a.png")
+    (tmp_path / "in/b.png").write_bytes(b"nothing")
+    *items, last = run(tmp_path / "in", "-o", tmp_path / "out", "--json").lines
+    done, failed = sorted(items, key=lambda item: str(item["status"]))
+    assert (done["width"], done["height"], done["format"]) == (32, 24, "png")
+    assert done["output"] == f"{tmp_path}/out/a.png"
+    assert done["bytes"] == (tmp_path / "out/a.png").stat().st_size
+    assert "not a JPEG" in failed["error"]
+    summary = last["summary"]
+    assert (summary["done"], summary["failed"], summary["interrupted"]) == (1, 1, False)
+
+
+def test_compare_shows_before_and_after_beside_the_output(run: Run, tmp_path: Path) -> None:
+    source = write_picture(tmp_path / "in.png", (32, 24))
+    wide = write_picture(tmp_path / "wide.png", (90, 20))
+    assert run(source, wide, "-o", tmp_path / "out", "--compare").code == 0
+    both = np.asarray(opened(tmp_path / "out/in-compare.png"))
+    assert both.shape == (24, 2 * 32 + 4, 3)
+    assert (both[:, :32] == np.asarray(opened(source))).all()
+    assert (both[:, 32:36] == 255).all()
+    assert (both[:, 36:] == np.asarray(opened(tmp_path / "out/in.png"))).all()
+    assert opened(tmp_path / "out/wide-compare.png").size == (90, 2 * 20 + 4)
+
+
+def test_scaling_format_and_place_are_as_asked(run: Run, tmp_path: Path) -> None:
+    source = tmp_path / "in.jpg"
+    exif = Image.Exif()
+    exif[271] = "Maker"
+    exif.get_ifd(0x8825)[1] = "N"
+    Image.new("RGB", (400, 200), "gray").save(source, exif=exif)
+    output = tmp_path / "out.png"
+    outcome = run(
+        source, "-o", output, "--resize", "100", "--upscale", "2", "--drop-location", "--force"
+    )
+    assert outcome.code == 0
+    made = opened(output)
+    assert (made.format, made.size) == ("PNG", (200, 100))
+    assert made.getexif()[271] == "Maker"
+    assert 0x8825 not in made.getexif()
+    assert run(source, "-o", tmp_path / "kept.jpg").code == 0
+    assert opened(tmp_path / "kept.jpg").getexif().get_ifd(0x8825)[1] == "N"
+
+
+def test_stdin_goes_to_stdout(tmp_path: Path) -> None:
+    encoded = write_picture(tmp_path / "in.png").read_bytes()
+    script = [sys.executable, "-c", _SLOW_STUDENT, "image", "-", "-o", "-", "--format", "webp"]
+    done = subprocess.run(script, cwd=ROOT, input=encoded, capture_output=True, check=True)
+    assert Image.open(io.BytesIO(done.stdout)).format == "WEBP"
+    empty = subprocess.run(script, cwd=ROOT, input=b"", capture_output=True, check=False)
+    assert (empty.returncode, empty.stdout, empty.stderr) == (2, b"", b"clearcall: -: is empty\n")
+
+
+def test_files_are_read_while_the_network_is_busy(
+    run: Run, tmp_path: Path, student: FakeSharpener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(6):
+        write_picture(tmp_path / f"in/{number}.png")
+    inside, most = 0, 0
+    lock = threading.Lock()
+    decoded = threading.Semaphore(0)
+
+    def pieces(image: np.ndarray, **_: object) -> Iterator[None]:
+        nonlocal inside, most
+        with lock:
+            inside += 1
+            most = max(most, inside)
+        if student.shapes_seen == []:  # the first waits until another has been read meanwhile
+            assert decoded.acquire(timeout=30)
+            assert decoded.acquire(timeout=30)
+        student.shapes_seen.append(image.shape)
+        yield
+        with lock:
+            inside -= 1
+        return image  # type: ignore[return-value]
+
+    def noted(*arguments: object, **named: object) -> object:
+        picture = decode_for(*arguments, **named)  # type: ignore[arg-type]
+        decoded.release()
+        return picture
+
+    monkeypatch.setattr(student, "pieces", pieces)
+    monkeypatch.setattr("desktop.images.conversion.decode_for", noted)
+    assert run(tmp_path / "in", "-o", tmp_path / "out", "--jobs", "2").code == 0
+    assert most == 1
+    assert len(names_below(tmp_path / "out")) == 6
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals are sent")
+def test_ctrl_c_leaves_whole_pictures_only(tmp_path: Path) -> None:
+    for number in range(40):
+        write_picture(tmp_path / f"in/{number:02}.png", seed=number)
+    arguments = ["image", str(tmp_path / "in"), "-o", str(tmp_path / "out"), "--json"]
+    process = subprocess.Popen(
+        [sys.executable, "-c", _SLOW_STUDENT, *arguments],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stderr is not None
+    for _ in range(3):
+        assert process.stderr.readline() == "entered\n"
+    begun_s = time.monotonic()
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert time.monotonic() - begun_s < 10
+    assert "interrupted" in err
+    made = names_below(tmp_path / "out")
+    assert 1 <= len(made) < 40
+    assert all(not name.startswith(".") for name in made)
+    for name in made:
+        opened(tmp_path / "out" / name).load()
+    summary = out.splitlines()[-1]
+    assert f'"done": {len(made)}' in summary
+    assert '"interrupted": true' in summary
