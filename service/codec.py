@@ -1,10 +1,10 @@
 """Encoded bytes <-> images. The limits are checked on the header, before anything is decoded.
 
-Uploads (Pillow): JPEG, PNG, WebP, BMP and TIFF, told by their bytes. They come out upright, as RGB
-of 8 bits, with the alpha channel beside them; an RGB colour profile and what `metadata` keeps are
-carried over to the output, and gray pictures are written as gray ones. What is converted on the
-way (CMYK, palettes) is said in `Picture.warnings`. PNG and TIFF of 16 bits have them beside the 8
-that the network sees (`deep`). Animations are refused.
+Uploads (Pillow): JPEG, PNG, WebP, BMP, TIFF, AVIF and HEIC, told by their bytes. They come out
+upright, as RGB of 8 bits, with the alpha channel beside them; a colour profile and what `metadata`
+keeps are carried over to the output, and gray pictures are written as gray ones. What is converted
+on the way (CMYK, palettes) is said in `Picture.warnings`. PNG and TIFF of 16 bits have them beside
+the 8 that the network sees (`deep`), JPEGs their `gain_map`. Animations are refused.
 
 Stream frames (libjpeg-turbo through simplejpeg, straight to and from RGB; OpenCV for the rare
 kinds that it refuses, for WebP and PNG, and where it is not installed): JPEG only. They come out
@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import re
 import struct
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -42,6 +43,7 @@ from service.deep import DEEP_FORMATS, DeepSamples, read_deep, shallow, write_de
 from service.errors import ImageBroken, ImageTooManyPixels, ImageUnsupported, RequestInvalid
 from service.frames import FrameFormat
 from service.gain_map import GainMap, read_multi_picture, with_gain_map
+from service.heif import bits_of, box_format, has_gain_map, is_boxed, open_boxes, save_boxes
 from service.metadata import NO_METADATA, Metadata, metadata_of
 from service.orientation import jpeg_orientation, turned_upright
 
@@ -66,9 +68,9 @@ __all__ = [
 ]
 
 ImageArray: TypeAlias = npt.NDArray[np.uint8]
-ImageFormat = Literal["jpeg", "png", "webp", "bmp", "tiff"]
+ImageFormat = Literal["jpeg", "png", "webp", "bmp", "tiff", "avif", "heic"]
 
-ALPHA_FORMATS: frozenset[ImageFormat] = frozenset({"png", "webp", "tiff"})
+ALPHA_FORMATS: frozenset[ImageFormat] = frozenset({"png", "webp", "tiff", "avif", "heic"})
 
 _OPENERS: dict[ImageFormat, Callable[[io.BytesIO], ImageFile.ImageFile]] = {
     # The classes themselves and not Image.open: its bomb check is a process-wide variable and a
@@ -79,7 +81,12 @@ _OPENERS: dict[ImageFormat, Callable[[io.BytesIO], ImageFile.ImageFile]] = {
     "bmp": BmpImagePlugin.BmpImageFile,
     "tiff": TiffImagePlugin.TiffImageFile,
 }
-_MAX_SIDE_PX: dict[ImageFormat, int] = {"jpeg": 65_535, "webp": 16_383}
+_MAX_SIDE_PX: dict[ImageFormat, int] = {
+    "jpeg": 65_535,
+    "webp": 16_383,
+    "avif": 65_535,
+    "heic": 16_384,
+}
 # libjpeg spends the time of a whole picture on each scan, and a scan can be a few bytes long: a
 # bomb that no pixel limit catches. Progressive files have about ten.
 _MAX_JPEG_SCANS = 100
@@ -90,6 +97,7 @@ _TIFF_EXTRA_SAMPLES = 338
 _ORIENTATION_TAG = 0x0112
 _PNG_BITS_AT = 24
 _SPACES = {"CMYK": b"CMYK", "LAB": b"Lab ", "L": b"GRAY", "RGB": b"RGB "}
+_MOTION_PHOTO = re.compile(rb"""\w+:MotionPhoto\s*=\s*["']1""")
 _GRAY_MODES = ("1", "L", "LA", "La", "I", "I;16", "I;16B", "I;16L")
 
 
@@ -124,7 +132,7 @@ def sniff(encoded: bytes) -> ImageFormat:
     """Tells the format by the first bytes.
 
     Raises:
-        ImageUnsupported: None of the five.
+        ImageUnsupported: None of them.
     """
     if encoded.startswith(b"\xff\xd8\xff"):
         return "jpeg"
@@ -136,8 +144,11 @@ def sniff(encoded: bytes) -> ImageFormat:
         return "bmp"
     if encoded.startswith((b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")):
         return "tiff"
+    boxes = box_format(encoded)
+    if boxes is not None:
+        return boxes
     raise ImageUnsupported(
-        "These bytes are not a JPEG, PNG, WebP, BMP or TIFF picture. Send one of these."
+        "These bytes are not a JPEG, PNG, WebP, BMP, TIFF, AVIF or HEIC picture. Send one of these."
     )
 
 
@@ -145,7 +156,7 @@ def picture_size(encoded: bytes) -> tuple[int, int]:
     """Reads (height, width) in px from an upload's header, as stored: not turned, not decoded.
 
     Raises:
-        ImageUnsupported: Not one of the five formats.
+        ImageUnsupported: Not one of these formats.
         ImageBroken: The header is damaged.
     """
     file_format = sniff(encoded)
@@ -153,7 +164,7 @@ def picture_size(encoded: bytes) -> tuple[int, int]:
         width, height = _webp_size(encoded)
         return height, width
     with _translated_errors():
-        opened = _OPENERS[file_format](io.BytesIO(encoded))
+        opened = _opened(encoded, file_format)
     return opened.height, opened.width
 
 
@@ -178,7 +189,7 @@ def decode_image(
         is_gain_map_kept: Likewise a JPEG's HDR gain map, as `gain_map`.
 
     Raises:
-        ImageUnsupported: Not one of the five formats, or of a sample type that is not served.
+        ImageUnsupported: Not one of these formats, or of a sample type that is not served.
         ImageTooManyPixels: The header announces more than `max_pixels`.
         ImageBroken: Damaged, cut off, or with no pixels at all.
     """
@@ -188,7 +199,7 @@ def decode_image(
     if file_format == "webp":  # Pillow makes room for the whole picture when it opens one
         _check_pixels(_webp_size(encoded), max_pixels)
     with _translated_errors():
-        opened = _OPENERS[file_format](io.BytesIO(encoded))
+        opened = _opened(encoded, file_format)
     _check_announced_size(opened, max_pixels)
     with _translated_errors():
         _refuse_animation(opened)
@@ -271,6 +282,8 @@ def encode_image(picture: Picture, image_format: ImageFormat, *, quality: int) -
         image = image.convert("L")
     if picture.alpha is not None:
         image.putalpha(Image.fromarray(picture.alpha))
+    if is_boxed(image_format):
+        return save_boxes(image, image_format, **options)
     out = io.BytesIO()
     image.save(out, format=image_format, **options)
     if picture.gain_map is not None and image_format == "jpeg":
@@ -395,6 +408,12 @@ def _check_scans(encoded: bytes) -> None:
         )
 
 
+def _opened(encoded: bytes, file_format: ImageFormat) -> ImageFile.ImageFile:
+    if is_boxed(file_format):
+        return open_boxes(encoded, file_format)
+    return _OPENERS[file_format](io.BytesIO(encoded))
+
+
 def _check_announced_size(opened: ImageFile.ImageFile, max_pixels: int) -> None:
     _check_pixels(opened.size, max_pixels)
     if min(opened.size) < 1:
@@ -429,9 +448,9 @@ def _webp_size(encoded: bytes) -> tuple[int, int]:
 
 
 def _refuse_animation(opened: ImageFile.ImageFile) -> None:
-    """Of a TIFF's pages the first is taken, which a warning says."""
+    """Of a TIFF's or HEIC's pages the first is taken, which a warning says."""
     frames = getattr(opened, "n_frames", 1)
-    if frames > 1 and not isinstance(opened, TiffImagePlugin.TiffImageFile):
+    if frames > 1 and opened.format not in ("TIFF", "HEIF"):
         raise ImageUnsupported(
             f"This is an animation of {frames} pictures, and only single ones are served. Convert "
             "it to a video (clearcall video), or send its pictures one by one."
@@ -450,6 +469,8 @@ def _conversions(
     bits = _bits(opened, encoded)
     if bits > 8 and not is_depth_kept:
         said.append(f"Its {bits} bits per channel became 8.")
+    if box_format(encoded) is not None and has_gain_map(encoded):
+        said.append("Its HDR gain map was not kept.")
     pages = getattr(opened, "n_frames", 1)
     if pages > 1:
         said.append(f"Only the first of its {pages} pages was taken.")
@@ -463,6 +484,8 @@ def _bits(opened: ImageFile.ImageFile, encoded: bytes) -> int:
         bits = encoded[_PNG_BITS_AT]
     elif isinstance(opened, TiffImagePlugin.TiffImageFile):
         bits = opened.tag_v2.get(_TIFF_BITS, 8)
+    elif box_format(encoded) is not None:
+        bits = bits_of(encoded)
     return int(max(bits) if isinstance(bits, tuple) else bits)
 
 
@@ -504,10 +527,13 @@ def _deep(loaded: ImageFile.ImageFile, encoded: bytes) -> DeepSamples | None:
 def _gain_map(
     opened: ImageFile.ImageFile, encoded: bytes, *, is_kept: bool, max_pixels: int
 ) -> tuple[GainMap | None, tuple[str, ...]]:
-    """The HDR gain map of a JPEG, turned as the picture will be; and what is left behind."""
+    """The HDR gain map of a JPEG, turned as the picture will be; and what behind it is not kept."""
     found, said = read_multi_picture(encoded), []
     if found.others:
         said.append(f"Only the first of its pictures was taken; {found.others} more not kept.")
+    xmp = opened.info.get("xmp", b"")
+    if isinstance(xmp, bytes) and _MOTION_PHOTO.search(xmp):
+        said.append("Its motion photo's video was not kept.")
     gain_map = found.gain_map
     if gain_map is not None:
         orientation = 1
@@ -620,7 +646,7 @@ def _save_options(image_format: ImageFormat, quality: int, profile: bytes | None
             # Halved chroma would blur the colour edges that were just sharpened; at low quality
             # size matters more.
             options: dict[str, Any] = {"quality": quality, "subsampling": 0 if quality >= 90 else 2}
-        case "webp":
+        case "webp" | "avif" | "heic":
             options = {"quality": quality}
         case "png":
             options = {"compress_level": 4}  # 1-8 % larger than the default 6, about twice as fast

@@ -107,7 +107,7 @@ class Metadata:
     def save_options(self, image_format: str, size_px: tuple[int, int]) -> dict[str, Any]:
         """Arguments of Pillow's `save`, for a picture of this (height, width)."""
         options: dict[str, Any] = {}
-        if self.dpi and image_format != "webp":
+        if self.dpi and image_format not in ("webp", "avif", "heic"):
             options["dpi"] = self.dpi
         if image_format == "bmp":
             return options

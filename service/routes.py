@@ -9,7 +9,7 @@ import time
 from collections.abc import Coroutine
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, TypeVar, get_args
 
 from fastapi import APIRouter, Depends, Query, Request, Response, WebSocket, WebSocketDisconnect
 from prometheus_client import CONTENT_TYPE_LATEST
@@ -112,7 +112,7 @@ _PartsOf = Annotated[Parts, Depends(_parts)]
         200: {
             "description": "The sharpened picture, upright; X-Clearcall-Warning says what was "
             "converted on the way",
-            "content": {f"image/{name}": {} for name in ("jpeg", "png", "webp", "bmp", "tiff")},
+            "content": {f"image/{name}": {} for name in get_args(ImageFormat)},
         },
         **describe_problems(
             *ACCESS_ERRORS,
@@ -149,7 +149,7 @@ async def sharpen(
     format: Annotated[  # noqa: A002 - the query parameter's name
         ImageFormat | None, Query(description="output format; default: the input's")
     ] = None,
-    quality: Annotated[int, Query(ge=1, le=100, description="of JPEG and WebP, 1 to 100")] = 90,
+    quality: Annotated[int, Query(ge=1, le=100, description="of JPEG, WebP, AVIF and HEIC")] = 90,
     resize: Annotated[
         str | None,
         Query(
@@ -171,7 +171,7 @@ async def sharpen(
         bool, Query(description="false leaves out where the picture was taken")
     ] = True,
 ) -> Response:
-    """Send a JPEG, PNG, WebP, BMP or TIFF as the form field `file`, or as the body itself."""
+    """Send a JPEG, PNG, WebP, BMP, TIFF, AVIF or HEIC as form field `file` or as the body."""
     parts.engine.check_admission()
     try:
         options = PictureOptions(

@@ -18,10 +18,13 @@ _SUFFIXES: dict[str, ImageFormat] = {
     ".bmp": "bmp",
     ".tif": "tiff",
     ".tiff": "tiff",
+    ".avif": "avif",
+    ".heic": "heic",
+    ".heif": "heic",
 }
 # What a folder is searched for. Those that cannot be read are named as failures, so that nobody
 # takes a folder for done that is not.
-PICTURE_SUFFIXES = frozenset({*_SUFFIXES, ".apng", ".avif", ".gif", ".heic", ".heif", ".jxl"})
+PICTURE_SUFFIXES = frozenset({*_SUFFIXES, ".apng", ".gif", ".jxl"})
 
 # As written on the command line.
 FORMAT_NAMES: dict[str, ImageFormat] = {
@@ -32,6 +35,8 @@ FORMAT_NAMES: dict[str, ImageFormat] = {
     "bmp": "bmp",
     "tiff": "tiff",
     "tif": "tiff",
+    "avif": "avif",
+    "heic": "heic",
 }
 
 

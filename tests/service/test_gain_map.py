@@ -154,3 +154,12 @@ def test_a_huge_map_is_not_decoded() -> None:
     at = gain.index(b"\xff\xc0")
     gain[at + 5 : at + 9] = struct.pack(">HH", 60_000, 60_000)
     assert GainMap(bytes(gain), 0, b"").turned(6, max_pixels=10**6) is None
+
+
+def test_a_motion_photo_loses_its_video_with_a_word() -> None:
+    names = b'xmlns:GCamera="http://ns.google.com/photos/1.0/camera/" GCamera:MotionPhoto="1"'
+    encoded = as_file(landscape(), "jpeg", xmp=xmp(names)) + b"\0\0\0\x18ftypmp42"
+    picture, answer = through(encoded)
+    assert picture.warnings == ("Its motion photo's video was not kept.",)
+    assert b'MotionPhoto="1"' not in answer
+    assert b"ftypmp42" not in answer
