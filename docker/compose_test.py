@@ -124,6 +124,8 @@ def _running(*, is_kept: bool) -> Iterator[None]:
         services.append("grafana")
     try:
         _compose("build", "service", "trainer")
+        _compose("up", "--no-start", "--no-build", *services)
+        _give_prometheus_its_volume()
         _compose("up", "--detach", "--no-build", *services)
         yield
     except BaseException:
@@ -132,6 +134,14 @@ def _running(*, is_kept: bool) -> Iterator[None]:
     finally:
         if not is_kept:
             _compose("down", "--volumes", "--timeout", "20")
+
+
+def _give_prometheus_its_volume() -> None:
+    """As Prometheus' own image does; one from a distribution's package may not."""
+    image = os.environ.get("CLEARCALL_IMAGE", "clearcall:cpu")
+    volume = f"{_PROJECT}_prometheus-data:/prometheus"
+    chown = ["--user", "0", "--entrypoint", "chown", image, "65534:65534", "/prometheus"]
+    subprocess.run(["docker", "run", "--rm", "-v", volume, *chown], check=True)
 
 
 def _certificate() -> Path:
