@@ -9,10 +9,9 @@ if TYPE_CHECKING:  # torch takes seconds
     from service.model.sharpener import Sharpener
     from service.scaling import Resize
 
-__all__ = ["add_model_options", "load_model", "quality", "resize", "strength", "upscale"]
+__all__ = ["add_model_options", "add_size_options", "load_model", "quality", "strength"]
 
 _MOST_STRENGTH = 2.0
-_MOST_UPSCALE = 8.0
 
 
 def add_model_options(
@@ -63,6 +62,23 @@ def add_model_options(
     )
 
 
+def add_size_options(group: argparse._ArgumentGroup) -> None:
+    """Adds --resize and --upscale, as `POST /sharpen` has them."""
+    group.add_argument(
+        "--resize",
+        type=_resize,
+        metavar="SIZE",
+        help="scale it to fit into 512, 1920x1080 ... before the network; 1920x1080! is exact",
+    )
+    group.add_argument(
+        "--upscale",
+        type=_upscale,
+        default=1.0,
+        metavar="X",
+        help="enlarge it so many times after the network, 1 to 8 (default 1)",
+    )
+
+
 def load_model(arguments: dict[str, Any]) -> Sharpener:
     """Loads the student that the arguments of `add_model_options` name.
 
@@ -96,7 +112,7 @@ def quality(text: str) -> int:
     return int(text)
 
 
-def resize(text: str) -> Resize:
+def _resize(text: str) -> Resize:
     """Parses a size for argparse: 512, 1920x1080 or 1920x1080!"""
     from service.errors import RequestInvalid
     from service.scaling import Resize
@@ -107,9 +123,11 @@ def resize(text: str) -> Resize:
         raise argparse.ArgumentTypeError(str(exc)) from exc
 
 
-def upscale(text: str) -> float:
+def _upscale(text: str) -> float:
     """Parses a factor for argparse: 1 to 8."""
+    from service.scaling import MAX_UPSCALE
+
     value = float(text)
-    if not 1 <= value <= _MOST_UPSCALE:
-        raise argparse.ArgumentTypeError(f"{text} is not between 1 and {_MOST_UPSCALE:g}")
+    if not 1 <= value <= MAX_UPSCALE:
+        raise argparse.ArgumentTypeError(f"{text} is not between 1 and {MAX_UPSCALE:g}")
     return value

@@ -493,13 +493,11 @@ def _deep(loaded: ImageFile.ImageFile, encoded: bytes) -> DeepSamples | None:
     """The 16 bits of a file that has them, upright; None where they cannot be had."""
     if _bits(loaded, encoded) != 16:
         return None
-    orientation = 1  # Pillow and OpenCV both turn a TIFF when they read it
     if isinstance(loaded, TiffImagePlugin.TiffImageFile):
         is_premultiplied = 1 in _as_tuple(loaded.tag_v2.get(_TIFF_EXTRA_SAMPLES, ()))
+        orientation = 1  # Pillow and OpenCV both turn it when they read it
     else:
-        is_premultiplied = False
-        with contextlib.suppress(Exception):  # a damaged EXIF block
-            orientation = loaded.getexif().get(_ORIENTATION_TAG, 1)
+        is_premultiplied, orientation = False, _orientation_of(loaded)
     if loaded.mode.startswith("I"):
         gray = np.asarray(loaded)
         if gray.min() < 0 or gray.max() > 65_535:
@@ -536,10 +534,7 @@ def _gain_map(
         said.append("Its motion photo's video was not kept.")
     gain_map = found.gain_map
     if gain_map is not None:
-        orientation = 1
-        with contextlib.suppress(Exception):  # a damaged EXIF block
-            orientation = opened.getexif().get(_ORIENTATION_TAG, 1)
-        gain_map = gain_map.without_exif().turned(orientation, max_pixels=max_pixels)
+        gain_map = gain_map.without_exif().turned(_orientation_of(opened), max_pixels=max_pixels)
         if gain_map is None or not is_kept:
             said.append("Its HDR gain map was not kept.")
             gain_map = None
@@ -560,6 +555,13 @@ def _flattened(deep: DeepSamples) -> DeepSamples:
     opacity = deep.alpha[..., None].astype(np.float32) / 65_535
     white = deep.image * opacity + 65_535 * (1 - opacity)
     return DeepSamples(np.round(white).astype(np.uint16), None)
+
+
+def _orientation_of(opened: ImageFile.ImageFile) -> Any:
+    """As its EXIF says; 1 where that is damaged."""
+    with contextlib.suppress(Exception):
+        return opened.getexif().get(_ORIENTATION_TAG, 1)
+    return 1
 
 
 def _as_tuple(value: Any) -> tuple[Any, ...]:

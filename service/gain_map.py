@@ -13,9 +13,11 @@ import re
 import struct
 from dataclasses import dataclass, replace
 
+import numpy as np
 from PIL import Image, JpegImagePlugin
 
 from service.jpeg_segments import head_segments, packed
+from service.orientation import turned_upright
 
 __all__ = ["GainMap", "MultiPicture", "read_multi_picture", "with_gain_map"]
 
@@ -28,15 +30,6 @@ _ENTRY_BYTES = 16
 _MOST_IMAGES = 32
 _JPEG = 0xF8FF_FFFF  # its attribute without the bits that are 0 for a JPEG
 _PRIMARY = 0x030000  # its attribute: a baseline primary picture
-_TURNS = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
 _ITEM = re.compile(rb"<Container:Item\b[^>]*>", re.DOTALL)
 _ITEM_LENGTH = re.compile(rb"""(Item:Length\s*=\s*["'])\d+""")
 
@@ -51,15 +44,14 @@ class GainMap:
 
     def turned(self, orientation: int, *, max_pixels: int) -> GainMap | None:
         """As it belongs to a picture that was turned upright; None where it cannot be decoded."""
-        if orientation not in _TURNS:
+        if not 2 <= orientation <= 8:
             return self
         try:
             opened = JpegImagePlugin.JpegImageFile(io.BytesIO(self.encoded))
             if opened.width * opened.height > max_pixels:
                 return None
             out = io.BytesIO()
-            turned = opened.transpose(_TURNS[orientation])
-            turned.info.clear()
+            turned = Image.fromarray(turned_upright(np.asarray(opened), orientation))
             turned.save(out, "jpeg", quality=95, subsampling=0)
         except Exception:  # a damaged map must not cost the picture before it
             return None

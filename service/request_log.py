@@ -30,7 +30,7 @@ _MAX_PATH_CHARS = 200
 
 
 class RequestLog:
-    """ASGI middleware, around all others."""
+    """ASGI middleware, around all others but the flood brake."""
 
     def __init__(self, app: ASGIApp, *, is_logging: bool = True) -> None:
         self._app = app

@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from desktop.options import add_model_options, load_model, quality, resize, upscale
+from desktop.options import add_model_options, add_size_options, load_model, quality
 
 if TYPE_CHECKING:
     from desktop.images.conversion import Converter
@@ -106,19 +106,7 @@ def _add_picture_options(parser: argparse.ArgumentParser) -> None:
         metavar="Q",
         help="of JPEG and WebP, 1 to 100 (default 90)",
     )
-    group.add_argument(
-        "--resize",
-        type=resize,
-        metavar="SIZE",
-        help="scale it to fit into 512, 1920x1080 ... before the network; 1920x1080! is exact",
-    )
-    group.add_argument(
-        "--upscale",
-        type=upscale,
-        default=1.0,
-        metavar="X",
-        help="enlarge it so many times after the network, 1 to 8 (default 1)",
-    )
+    add_size_options(group)
     group.add_argument(
         "--drop-location",
         action="store_true",

@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from desktop.options import add_model_options, load_model, resize, upscale
+from desktop.options import add_model_options, add_size_options, load_model
 
 if TYPE_CHECKING:
     from desktop.video.conversion import Summary, VideoOptions
@@ -80,19 +80,7 @@ def _add_part_options(parser: argparse.ArgumentParser) -> None:
         help="leave the left half as it was, to compare; a line between",
     )
     group.add_argument("--overlay", action="store_true", help="draw the FPS of the work")
-    group.add_argument(
-        "--resize",
-        type=resize,
-        metavar="SIZE",
-        help="scale it to fit into 512, 1920x1080 ... before the network; 1920x1080! is exact",
-    )
-    group.add_argument(
-        "--upscale",
-        type=upscale,
-        default=1.0,
-        metavar="X",
-        help="enlarge it so many times after the network, 1 to 8 (default 1)",
-    )
+    add_size_options(group)
     group.add_argument(
         "--deinterlace", action="store_true", help="make whole frames of two fields first"
     )

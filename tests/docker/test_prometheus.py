@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
 import socket
@@ -16,6 +15,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from tests.programs import program
 from tests.service.live import serve
 
 ROOT = Path(__file__).parents[2]
@@ -24,21 +24,13 @@ DASHBOARD = ROOT / "docker/grafana/dashboards/clearcall.json"
 _LIMIT_S = 30
 
 
-def tool(name: str) -> str:
-    found = shutil.which(name)
-    if found is None and "CI" not in os.environ:
-        pytest.skip(f"needs {name}: apt-get install prometheus")
-    assert found, f"{name} is missing: apt-get install prometheus"
-    return found
-
-
 @pytest.mark.parametrize(
     "argv", [("check", "config", "prometheus.yml"), ("test", "rules", "rules.test.yml")]
 )
 def test_promtool_finds_nothing_wrong(argv: tuple[str, ...]) -> None:
     *verb, file = argv
     done = subprocess.run(
-        [tool("promtool"), *verb, str(PROMETHEUS / file)],
+        [program("promtool", "prometheus"), *verb, str(PROMETHEUS / file)],
         capture_output=True,
         text=True,
         check=False,
@@ -71,7 +63,7 @@ def prometheus_of(target: str, folder: Path) -> Iterator[httpx.Client]:
     address = f"127.0.0.1:{free_port()}"
     process = subprocess.Popen(
         [
-            tool("prometheus"),
+            program("prometheus", "prometheus"),
             f"--config.file={folder / 'prometheus.yml'}",
             f"--storage.tsdb.path={folder / 'data'}",
             f"--web.listen-address={address}",

@@ -5,16 +5,7 @@ from __future__ import annotations
 import pytest
 
 from service.admission import WINDOW_S, Load
-
-
-class Clock:
-    """A clock that is set by hand."""
-
-    def __init__(self) -> None:
-        self.now_s = 100.0
-
-    def __call__(self) -> float:
-        return self.now_s
+from tests.clock import Clock
 
 
 @pytest.fixture

@@ -24,20 +24,11 @@ from service.errors import (
 )
 from service.ladder import Rung
 from service.model.sharpener import Sharpener
+from tests.clock import Clock
 from tests.service.doubles import FakeSharpener
 from tests.service.pictures import landscape
 
 pytestmark = pytest.mark.anyio
-
-
-class Clock:
-    """A clock that is set by hand."""
-
-    def __init__(self) -> None:
-        self.now_s = 100.0
-
-    def __call__(self) -> float:
-        return self.now_s
 
 
 @asynccontextmanager

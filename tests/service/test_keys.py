@@ -12,13 +12,7 @@ from service.cli import main
 from service.errors import SettingsInvalid
 from service.keys import KeyRing, hash_of, make_key, parse_hashes
 from service.settings import Settings, load_settings
-
-
-class Clock:
-    now_s = 0.0
-
-    def __call__(self) -> float:
-        return self.now_s
+from tests.clock import Clock
 
 
 def test_a_key_is_found_by_its_hash_and_no_other_is() -> None:

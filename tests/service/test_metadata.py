@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import os
-import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -18,6 +16,7 @@ from service.captions import APP13, APP13_HEAD
 from service.codec import ImageFormat, decode_image, encode_image
 from service.jpeg_segments import packed
 from service.picture_options import PictureOptions, decode_for
+from tests.programs import program
 from tests.service.pictures import as_file, landscape
 
 XMP = (
@@ -56,13 +55,10 @@ def through(encoded: bytes, to: ImageFormat, *, keeps_place: bool = True) -> byt
 
 
 def told_by_exiftool(encoded: bytes, folder: Path, name: str) -> dict[str, Any]:
-    found = shutil.which("exiftool")
-    if found is None and "CI" not in os.environ:
-        pytest.skip("needs exiftool: apt-get install libimage-exiftool-perl")
-    assert found, "exiftool is missing: apt-get install libimage-exiftool-perl"
+    exiftool = program("exiftool", "libimage-exiftool-perl")
     path = folder / name
     path.write_bytes(encoded)
-    done = subprocess.run([found, "-json", "-G1", path], capture_output=True, check=True)
+    done = subprocess.run([exiftool, "-json", "-G1", path], capture_output=True, check=True)
     told: dict[str, Any] = json.loads(done.stdout)[0]
     return told
 

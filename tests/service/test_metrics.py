@@ -13,18 +13,9 @@ from prometheus_client.parser import text_string_to_metric_families
 from service.lanes import Sharpened
 from service.ledger import DropReason
 from service.metrics import EndCause, Metrics, RateWindow, Route, StageTimes
+from tests.clock import Clock
 
 TIMES = StageTimes(decode_ms=1, queue_ms=2, inference_ms=4, encode_ms=8, total_ms=16)
-
-
-class Clock:
-    """A clock that is set by hand."""
-
-    def __init__(self) -> None:
-        self.now_s = 100.0
-
-    def __call__(self) -> float:
-        return self.now_s
 
 
 def samples(metrics: Metrics) -> dict[tuple[str, frozenset[tuple[str, str]]], float]:

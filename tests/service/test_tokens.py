@@ -5,16 +5,10 @@ from __future__ import annotations
 import pytest
 
 from service.tokens import TOKEN_LIFE_S, Mint
+from tests.clock import Clock
 
 SECRET = "s" * 32
 KEY_ID = "0123456789abcdef"
-
-
-class Clock:
-    now_s = 1_000.0
-
-    def __call__(self) -> float:
-        return self.now_s
 
 
 def test_a_token_tells_its_key_until_it_expires() -> None:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
 
 from desktop.cli import main
+from tests.programs import program
 
 # For bash-completion's own way of calling: the words so far; prints what is offered.
 BASH = """
@@ -40,14 +40,6 @@ CASES = [
 ]
 
 
-def required(shell: str) -> str:
-    found = shutil.which(shell)
-    if found is None and "CI" not in os.environ:
-        pytest.skip(f"needs {shell}: apt-get install {shell}")
-    assert found, f"{shell} is missing: apt-get install {shell}"
-    return found
-
-
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     (tmp_path / "talk.mp4").touch()
@@ -69,7 +61,7 @@ def test_bash_completes_commands_options_choices_and_names(
     script = written("bash", folder, capsys)
     for words, expected in CASES:
         done = subprocess.run(
-            [required("bash"), "--norc", "-c", BASH, "bash", script, *words],
+            [program("bash", "bash"), "--norc", "-c", BASH, "bash", script, *words],
             capture_output=True,
             text=True,
             check=True,
@@ -85,7 +77,7 @@ def test_fish_completes_commands_options_choices_and_names(
     home = {"HOME": str(folder.parent), "XDG_CONFIG_HOME": str(folder.parent / "config")}
     asks = "; ".join(f'complete -C "{" ".join(words)}"; echo ==' for words, _ in CASES)
     done = subprocess.run(
-        [required("fish"), "--no-config", "-c", f'source "{script}"; {asks}'],
+        [program("fish", "fish"), "--no-config", "-c", f'source "{script}"; {asks}'],
         capture_output=True,
         text=True,
         check=True,
@@ -102,7 +94,7 @@ def test_zsh_takes_the_script(folder: Path, capsys: pytest.CaptureFixture[str]) 
     script = written("zsh", folder, capsys)
     load = f'autoload -U compinit; compinit -D; eval "$(<{script})"; print -r -- $_comps[clearcall]'
     done = subprocess.run(
-        [required("zsh"), "-fc", load], capture_output=True, text=True, check=True, cwd=folder
+        [program("zsh", "zsh"), "-fc", load], capture_output=True, text=True, check=True, cwd=folder
     )
     assert done.stderr == ""
     assert done.stdout.strip() == "_shtab_clearcall"

@@ -10,24 +10,15 @@ import numpy.typing as npt
 
 from desktop.doctor.media import Media
 from desktop.doctor.speed import Measurement, Speed
+from tests.clock import Clock
 
-__all__ = ["FakeClock", "fake_student", "measured", "media"]
+__all__ = ["fake_student", "measured", "media"]
 
 _CAMERA = {"number": 0, "name": "Webcam", "width": 1280, "height": 720, "fps": 30.0}
 
 
-class FakeClock:
-    """Seconds that pass only when a fake student works."""
-
-    def __init__(self) -> None:
-        self.now_s = 0.0
-
-    def __call__(self) -> float:
-        return self.now_s
-
-
 def fake_student(
-    clock: FakeClock, ns_per_px: float, psnr_db: float, seen: list[tuple[int, ...]] | None = None
+    clock: Clock, ns_per_px: float, psnr_db: float, seen: list[tuple[int, ...]] | None = None
 ) -> Any:
     """One that takes so long for each pixel, and has this score."""
 

@@ -15,12 +15,13 @@ from desktop.doctor.extras import look_at_extras
 from desktop.doctor.runtimes import look_at_runtimes
 from desktop.doctor.speed import measure_students
 from service.errors import CheckpointNotFound
-from tests.desktop.doctor.doubles import FakeClock, fake_student
+from tests.clock import Clock
+from tests.desktop.doctor.doubles import fake_student
 
 
 @pytest.fixture
 def students(monkeypatch: pytest.MonkeyPatch) -> None:
-    clock = FakeClock()
+    clock = Clock(0.0)
     loaded = {
         "nano": fake_student(clock, 30, 29.0),
         "small": fake_student(clock, 120, 29.5),

@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 
 from desktop.doctor.speed import SIZES, ImageArray, measure_students, natural_picture
-from tests.desktop.doctor.doubles import FakeClock, fake_student
+from tests.clock import Clock
+from tests.desktop.doctor.doubles import fake_student
 
 
 def test_each_student_is_measured_at_each_size_in_about_five_seconds() -> None:
-    clock = FakeClock()
+    clock = Clock(0.0)
     students = {
         "fast": fake_student(clock, 40, 29.0),
         "middle": fake_student(clock, 180, 29.5),
@@ -30,7 +31,7 @@ def test_each_student_is_measured_at_each_size_in_about_five_seconds() -> None:
 
 
 def test_the_median_is_told_and_warm_up_is_left_out() -> None:
-    clock = FakeClock()
+    clock = Clock(0.0)
     student = fake_student(clock, 40, 29.0)
     sharpen, calls = student.sharpen, 0
 
@@ -46,7 +47,7 @@ def test_the_median_is_told_and_warm_up_is_left_out() -> None:
 
 
 def test_what_would_take_too_long_is_estimated_and_marked() -> None:
-    clock = FakeClock()
+    clock = Clock(0.0)
     seen: list[tuple[int, ...]] = []
     student = fake_student(clock, 2000, 29.0, seen)
     (found,) = measure_students(["snail"], lambda _: student, clock=clock)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,6 +12,7 @@ import pytest
 
 from desktop.cli import main
 from tests.desktop.video.clips import write_clip
+from tests.programs import program
 from tests.service.doubles import FakeSharpener
 
 Run = Callable[..., dict[str, Any]]
@@ -70,9 +69,4 @@ def plain_clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def ffprobe() -> str:
     """FFmpeg's own reader, of the Debian package ffmpeg."""
-    found = shutil.which("ffprobe")
-    if found is None:
-        if os.environ.get("CI"):
-            pytest.fail("ffprobe is missing; install the package ffmpeg")
-        pytest.skip("needs ffprobe; install the package ffmpeg")
-    return found
+    return program("ffprobe", "ffmpeg")

@@ -9,53 +9,30 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from benchmarks.rollout import harmless_student
 from service.codec import ImageArray
-from service.model.checkpoint import Checkpoint, Facts, load_checkpoint, save_checkpoint
-from service.model.student import StudentConfig, StudentNetEnhanced, build_student
+from service.model.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from tests.service.doubles import FakeSharpener
 
 if TYPE_CHECKING:
     from service.model.sharpener import Description
 
-__all__ = ["CONFIG", "CheckpointDouble", "tiny_network", "write_checkpoint"]
-
-CONFIG = StudentConfig(
-    channels=4,
-    unshuffle=4,
-    blocks=1,
-    colour="luma",
-    attention="channel",
-    reduction=1,
-    normalisation="frozen",
-)
-
-
-def tiny_network(*, harm: float = 0.0) -> StudentNetEnhanced:
-    """A student that makes every picture brighter by `harm` levels, and corrects nothing."""
-    network = build_student(CONFIG).eval()
-    with torch.no_grad():
-        network.tail.kernel.zero_()
-        network.tail.bias.zero_()
-        bias = network.refinement.bias
-        assert bias is not None
-        bias.fill_(harm / 255)
-    return network
+__all__ = ["CheckpointDouble", "write_checkpoint"]
 
 
 def write_checkpoint(
     path: Path, *, number: int = 0, harm: float = 0.0, modified_s: float | None = None
 ) -> Checkpoint:
-    """Writes one that differs from others by its number, and says what it is when it is loaded."""
-    facts = Facts(
-        config=CONFIG.to_json(),
-        name="tiny",
-        size_multiple=CONFIG.size_multiple,
-        normalisation=CONFIG.normalisation,
-        default_strength=1.0,
-        training_steps=1,
-        created=str(number),
-    )
-    save_checkpoint(path, tiny_network(harm=harm), facts)
+    """Writes one that differs from others by its number, and says what it is when it is loaded.
+
+    Its student makes every picture brighter by `harm` levels, and corrects nothing.
+    """
+    network, facts = harmless_student()
+    bias = network.refinement.bias
+    assert bias is not None
+    with torch.no_grad():
+        bias.fill_(harm / 255)
+    save_checkpoint(path, network, facts.model_copy(update={"created": str(number)}))
     if modified_s is not None:
         os.utime(path, (modified_s, modified_s))
     return load_checkpoint(path)

@@ -9,19 +9,10 @@ from pathlib import Path
 import pytest
 
 from service.rollout.folder import Folder, Sighting
+from tests.clock import Clock
 from tests.service.rollout.students import write_checkpoint
 
 SETTLE_S = 10.0
-
-
-class Clock:
-    """Seconds that pass when told."""
-
-    def __init__(self) -> None:
-        self.now_s = 0.0
-
-    def __call__(self) -> float:
-        return self.now_s
 
 
 @pytest.fixture
