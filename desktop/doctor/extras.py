@@ -11,6 +11,7 @@ _EXTRAS = {
     "video": ("av",),
     "camera": ("pyvirtualcam",),
     "client": ("websockets",),
+    "heic": ("pillow_heif",),
     "otel": ("opentelemetry.sdk", "opentelemetry.exporter.otlp.proto.http"),
     "trainer": ("av", "onnx", "scipy", "tensorboard"),
 }

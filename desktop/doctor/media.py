@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import sys
 from dataclasses import asdict, dataclass
@@ -17,7 +18,7 @@ _HARDWARE = ("_nvenc", "_qsv", "_vaapi", "_videotoolbox", "_amf", "_v4l2m2m", "_
 _SOFTWARE = ("libx264", "libx265", "libsvtav1", "libvpx-vp9")
 _CODECS = ("h264", "hevc", "av1", "vp9")
 _NEEDED = {"jpg": "JPEG", "zlib": "PNG", "webp": "WebP", "libtiff": "TIFF"}
-_MORE = {"avif": "AVIF", "jpg_2000": "JPEG 2000"}
+_MORE = {"avif": "AVIF"}
 _TRIED_SIZE_PX = (480, 640)  # hardware refuses small ones
 
 
@@ -78,7 +79,8 @@ def look_at_pictures(problems: list[Problem]) -> tuple[str | None, tuple[str, ..
                 "install the one from PyPI: pip install --force-reinstall pillow",
             )
         )
-    return PIL.__version__, (*formats, "BMP")
+    heic = ("HEIC",) if importlib.util.find_spec("pillow_heif") else ()
+    return PIL.__version__, (*formats, *heic, "BMP")
 
 
 def look_at_encoders() -> tuple[str | None, tuple[Encoder, ...]]:
