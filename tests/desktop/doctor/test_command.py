@@ -60,7 +60,7 @@ def test_json_is_one_object_with_the_same(capsys: pytest.CaptureFixture[str]) ->
     small = found["measurements"][1]["speeds"][1]
     assert small["fps"] == pytest.approx(1000 / small["ms"], abs=0.1)
     assert found["advice"]["command"].startswith("clearcall ")
-    assert {"video", "camera", "client", "otel", "trainer"} == found["extras"].keys()
+    assert {"video", "camera", "client", "heic", "otel", "trainer"} == found["extras"].keys()
 
 
 def test_no_measure_loads_no_student(
