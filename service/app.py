@@ -130,6 +130,7 @@ def create_app(settings: Settings, sharpener: Sharpener | None = None) -> FastAP
         closing.callback(traces.close)
     app.state.parts = parts
     app.state.rollout = None
+    app.state.exposition = metrics.text
     app.state.access = Access(settings, on_refused=metrics.note_refused)
     for each in (router, models_router, access_router):
         app.include_router(each)

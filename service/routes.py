@@ -405,9 +405,9 @@ async def ready(parts: _PartsOf) -> dict[str, str]:
     },
     dependencies=[*SCHEMES, Depends(require_key_for_metrics)],
 )
-def metrics(parts: _PartsOf) -> Response:  # not async: building the text is work for a thread
+def metrics(request: Request) -> Response:  # not async: building the text is work for a thread
     """Everything that is counted, in Prometheus' text format."""
-    return Response(parts.metrics.text(), media_type=CONTENT_TYPE_LATEST)
+    return Response(request.app.state.exposition(), media_type=CONTENT_TYPE_LATEST)
 
 
 @router.api_route("/", methods=["GET", "HEAD"], include_in_schema=False)

@@ -177,11 +177,13 @@ def test_of_many_at_once_only_the_newest_is_loaded(folder: Path, own: Path) -> N
         for number in range(100):
             body = bytearray(encoded[number % 3])
             body[-4:] = struct.pack("<f", number / 1e9)  # all of them differ
-            (folder / f"{number:03}.safetensors").write_bytes(body)
+            (own.parent / f"{number:03}.part").write_bytes(body)
+        for number in range(100):
+            (own.parent / f"{number:03}.part").rename(folder / f"{number:03}.safetensors")
         eventually(lambda: len(states(live)) == 101, within_s=LIMIT_S)
         eventually(lambda: "incomplete" not in states(live).values(), within_s=LIMIT_S)
         eventually(lambda: states(live)["099.safetensors"] == "served", within_s=LIMIT_S)
-        assert reloads(live, "activated") <= 3  # the writing took more than one look
+        assert reloads(live, "activated") <= 2  # they may arrive during a look
 
 
 @pytest.mark.usefixtures("doubles")
