@@ -45,7 +45,7 @@ def test_every_kind_keeps_size_and_type_and_obeys_its_seed(
         assert np.array_equal(degraded, KINDS[kind](image, rng(seed)))
 
 
-@pytest.mark.parametrize("kind", set(KINDS) - {"clean", "codec"})
+@pytest.mark.parametrize("kind", sorted(set(KINDS) - {"clean", "codec"}))
 def test_every_kind_but_clean_changes_a_photograph(kind: str) -> None:
     image = sample("colosseum")[100:164, 100:164]
     assert not any(np.array_equal(KINDS[kind](image, rng(seed)), image) for seed in range(8))
