@@ -20,7 +20,13 @@ from pathlib import Path
 import openvino
 import torch
 
-from benchmarks.live_sections import flood_lines, soak_lines, still_lines, stream_lines
+from benchmarks.live_sections import (
+    capacity_lines,
+    flood_lines,
+    soak_lines,
+    still_lines,
+    stream_lines,
+)
 from benchmarks.model_sections import codec_lines, model_lines, part_lines
 from trainer.bench import processor
 
@@ -41,6 +47,7 @@ _SECTIONS = {
     "streams": _Section("End to end over the WebSocket", stream_lines),
     "still": _Section("Still regions", still_lines),
     "flood": _Section("Four times more than fits", flood_lines),
+    "capacity": _Section("Streams of a replica", capacity_lines),
     "soak": _Section("Memory under load", soak_lines),
 }
 

@@ -21,19 +21,15 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import httpx
-import torch
 from websockets.asyncio.client import connect
 
+from benchmarks.checkpoints import CheckpointMaker
 from benchmarks.footage import panned_frames, played
 from benchmarks.service import Scrape, Service, running_service, scrape
-from service.model.checkpoint import Facts, load_checkpoint, save_checkpoint
-from service.model.sharpener import bundled_checkpoint
-from service.model.student import StudentConfig, StudentNetEnhanced, build_student
 
-__all__ = ["RolloutReport", "harmless_student", "main", "swap_under_load"]
+__all__ = ["RolloutReport", "main", "swap_under_load"]
 
 _FRAME_PX = (180, 320)
-_NAMES = ("a", "b", "c", "d")  # replaced in turn
 _SWAP_LIMIT_S = 120.0
 _MAX_GROWTH = 0.02
 _HEADER = struct.Struct(">2sBBId")
@@ -78,32 +74,6 @@ class RolloutReport:
         return found
 
 
-def harmless_student() -> tuple[StudentNetEnhanced, Facts]:
-    """A tiny student that corrects nothing, so that each passes the gate after the other."""
-    config = StudentConfig(
-        channels=4,
-        unshuffle=4,
-        blocks=1,
-        colour="luma",
-        attention="channel",
-        reduction=1,
-        normalisation="frozen",
-    )
-    network = build_student(config).eval()
-    with torch.no_grad():
-        network.tail.kernel.zero_()
-        network.tail.bias.zero_()
-    facts = Facts(
-        config=config.to_json(),
-        name="tiny",
-        size_multiple=config.size_multiple,
-        normalisation=config.normalisation,
-        default_strength=1.0,
-        training_steps=1,
-    )
-    return network, facts
-
-
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.rollout",
@@ -118,13 +88,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--student", choices=("nano", "small", "base"), help="instead of tiny ones")
     arguments = parser.parse_args(argv)
-    if arguments.student:
-        loaded = load_checkpoint(bundled_checkpoint(arguments.student))
-        network, facts = loaded.network, loaded.facts
-    else:
-        network, facts = harmless_student()
     with tempfile.TemporaryDirectory() as folder:
-        maker = _Maker(Path(folder), network, facts)
+        maker = CheckpointMaker(Path(folder), arguments.student)
         maker.make(0)
         settings = {"checkpoints": folder, "checkpoint_poll_s": 0.1, "checkpoint_max_slowdown": 5}
         with running_service("nano", **settings) as service:
@@ -155,21 +120,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     print("\n".join(faults) or "Nothing failed, nothing grew.")
     return 1 if faults else 0
-
-
-class _Maker:
-    """Writes checkpoints that differ in their facts only."""
-
-    def __init__(self, folder: Path, network: StudentNetEnhanced, facts: Facts) -> None:
-        self._folder = folder
-        self._network = network
-        self._facts = facts
-
-    def make(self, number: int) -> None:
-        """Replaces one of the files."""
-        path = self._folder / f"{_NAMES[number % len(_NAMES)]}.safetensors"
-        facts = self._facts.model_copy(update={"created": str(number)})
-        save_checkpoint(path, self._network, facts)
 
 
 async def swap_under_load(

@@ -44,6 +44,7 @@ class Scrape:
     streams: int
     cpu_s: float
     memory_mb: float
+    reloads: dict[str, int]
 
     @property
     def is_balanced(self) -> bool:
@@ -89,10 +90,13 @@ def scrape(url: str) -> Scrape:
     text = httpx.get(f"{url}/metrics", timeout=30).raise_for_status().text
     values: dict[str, float] = {}
     dropped: dict[str, int] = {}
+    reloads: dict[str, int] = {}
     for family in text_string_to_metric_families(text):
         for sample in family.samples:
             if sample.name == "clearcall_frames_dropped_total":
                 dropped[sample.labels["reason"]] = int(sample.value)
+            elif sample.name == "clearcall_checkpoint_reloads_total":
+                reloads[sample.labels["result"]] = int(sample.value)
             elif not sample.labels:
                 values[sample.name] = sample.value
     return Scrape(
@@ -102,6 +106,7 @@ def scrape(url: str) -> Scrape:
         streams=int(values["clearcall_streams_active"]),
         cpu_s=values.get("process_cpu_seconds_total", 0.0),
         memory_mb=values.get("process_resident_memory_bytes", 0.0) / 1e6,
+        reloads=reloads,
     )
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from benchmarks.rollout import harmless_student
+from benchmarks.checkpoints import harmless_student
 from service.codec import ImageArray
 from service.model.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from tests.service.doubles import FakeSharpener
