@@ -42,7 +42,8 @@ _LIFE_S = (0.2, 6.0)
 _SETTLE_LIMIT_S = 40.0  # two pings of the server, which find out who is gone
 _MAX_GROWTH = 0.02
 _FIRST_ROUND_S = 180.0  # at most
-_RELOAD_S = 5.0
+_STUDENT = "nano"
+_RELOAD_S = 10.0
 _BY_POLICY = {"queue-full", "engine-busy", "streams-full"}
 _HEADER = struct.Struct(">2sBBId")
 
@@ -85,6 +86,13 @@ class SoakReport:
             found.append(
                 f"memory: {self.before.memory_mb:.0f} MB before, {self.after.memory_mb:.0f} after"
             )
+        if not self.reloads["activated"]:
+            found.append("no checkpoint was taken up")
+        found += [
+            f"checkpoints {result}: {count}"
+            for result, count in self.reloads.items()
+            if count and result != "activated"
+        ]
         if not self.is_balanced:
             found.append("not every frame is accounted for")
         return found
@@ -96,15 +104,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--clients", type=int, default=200, help="at a time (default: 200)")
+    parser.add_argument("--clients", type=int, default=100, help="at a time (default: 100)")
     parser.add_argument("--minutes", type=float, default=1.0, help="of it (default: 1)")
-    parser.add_argument("--max-streams", type=int, default=150, help="more are refused")
+    parser.add_argument("--max-streams", type=int, default=80, help="more are refused")
     parser.add_argument("--seed", type=int, default=0, help="of the clients' lives")
     arguments = parser.parse_args(argv)
     with (
         tempfile.TemporaryDirectory() as folder,
         running_service(
-            "nano",
+            _STUDENT,
             max_streams=arguments.max_streams,
             max_bad_requests_per_minute=0,  # else all clients, of one address, would be shut out
             checkpoints=folder,
@@ -113,7 +121,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     ):
         report = soak(
             service,
-            CheckpointMaker(Path(folder)),
+            CheckpointMaker(Path(folder), _STUDENT),
             clients=arguments.clients,
             seconds=arguments.minutes * 60,
             seed=arguments.seed,

@@ -1,5 +1,7 @@
 # The service. By default with PyTorch's CUDA build, for a GPU host:
 #   docker build -f docker/service.Dockerfile -t clearcall .
+# For Ray on Kubernetes, see docs/scaling.md:
+#   docker build -f docker/service.Dockerfile -t clearcall:scale --build-arg EXTRAS=scale .
 # Without CUDA libraries, for a host without a GPU:
 #   docker build -f docker/service.Dockerfile -t clearcall:cpu --build-arg TORCH_INDEX=https://download.pytorch.org/whl/cpu .
 ARG PYTHON_IMAGE=python:3.11-slim-bookworm
@@ -37,6 +39,12 @@ LABEL org.opencontainers.image.title="Clearcall" \
       org.opencontainers.image.revision="${REVISION}"
 RUN useradd --system --uid 10001 --user-group --home-dir /nonexistent --no-create-home clearcall \
     && install -d -o clearcall -g clearcall /checkpoints
+# KubeRay's probes call wget, and it starts Ray from a login shell, which sets a PATH of its own.
+ARG EXTRAS=""
+RUN case "$EXTRAS" in *scale*) \
+        apt-get update && apt-get install --yes --no-install-recommends wget \
+        && rm -rf /var/lib/apt/lists/* \
+        && echo 'PATH=/opt/clearcall/bin:$PATH' > /etc/profile.d/clearcall.sh ;; esac
 COPY --from=build /opt/clearcall /opt/clearcall
 ENV PATH=/opt/clearcall/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 \
     CLEARCALL_HOST=0.0.0.0 CLEARCALL_PORT=8000
