@@ -15,7 +15,7 @@ import httpx
 import psutil
 from prometheus_client.parser import text_string_to_metric_families
 
-__all__ = ["Scrape", "Service", "running_service", "scrape"]
+__all__ = ["Scrape", "Service", "free_port", "running_service", "scrape"]
 
 _START_LIMIT_S = 120
 
@@ -52,6 +52,13 @@ class Scrape:
         return self.received == self.sent + sum(self.dropped.values())
 
 
+def free_port() -> int:
+    """A TCP port that nothing listens on."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
+
+
 @contextmanager
 def running_service(student: str = "small", **settings: object) -> Iterator[Service]:
     """`clearcall serve` with a bundled student; further settings by name, as in `max_streams=300`.
@@ -59,10 +66,8 @@ def running_service(student: str = "small", **settings: object) -> Iterator[Serv
     Raises:
         RuntimeError: It ended, or was not ready in time.
     """
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    given = {"checkpoint": student, "port": port, "log_level": "warning"} | settings
+    given = {"checkpoint": student, "port": free_port(), "log_level": "warning"} | settings
+    port = int(str(given["port"]))
     environment = {f"CLEARCALL_{name.upper()}": str(value) for name, value in given.items()}
     started_s = time.perf_counter()
     process = subprocess.Popen(
