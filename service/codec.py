@@ -213,10 +213,11 @@ def decode_image(
             gain_map, said = _gain_map(
                 opened, encoded, is_kept=is_gain_map_kept, max_pixels=max_pixels
             )
+        exif_block = opened.info.get("exif")
         upright = _upright(opened)
         profile = _icc_profile(upright)
         spaces = (b"RGB ", b"GRAY") if mode in _GRAY_MODES else (b"RGB ",)
-        metadata = metadata_of(upright, encoded)
+        metadata = metadata_of(upright, encoded, exif_block)
         metadata = _announcing(metadata, gain_map)
         if not is_place_kept:
             metadata = metadata.without_place()
