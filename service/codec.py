@@ -61,6 +61,7 @@ __all__ = [
     "decode_image",
     "encode_frame",
     "encode_image",
+    "is_deep",
     "jpeg_size",
     "picture_size",
     "sniff",
@@ -166,6 +167,20 @@ def picture_size(encoded: bytes) -> tuple[int, int]:
     with _translated_errors():
         opened = _opened(encoded, file_format)
     return opened.height, opened.width
+
+
+def is_deep(encoded: bytes) -> bool:
+    """Whether the header says that its channels have 16 bits; nothing is decoded.
+
+    Raises:
+        ImageUnsupported: Not one of these formats.
+        ImageBroken: The header is damaged.
+    """
+    file_format = sniff(encoded)
+    if file_format not in DEEP_FORMATS:
+        return False
+    with _translated_errors():
+        return _bits(_opened(encoded, file_format), encoded) == 16
 
 
 def decode_image(
