@@ -46,6 +46,7 @@ from service.gain_map import GainMap, read_multi_picture, with_gain_map
 from service.heif import bits_of, box_format, has_gain_map, is_boxed, open_boxes, save_boxes
 from service.metadata import NO_METADATA, Metadata, metadata_of
 from service.orientation import jpeg_orientation, turned_upright
+from service.tiff_strips import deflated
 
 try:
     import simplejpeg
@@ -289,7 +290,8 @@ def encode_image(picture: Picture, image_format: ImageFormat, *, quality: int) -
     if picture.deep is not None and image_format in DEEP_FORMATS:
         if picture.deep.alpha is not None and _profile_space(profile) == b"GRAY":
             options.pop("icc_profile", None)  # gray with alpha is written as colours there
-        return write_deep(picture.deep, image_format, is_gray=picture.is_gray, **options)
+        written = write_deep(picture.deep, image_format, is_gray=picture.is_gray, **options)
+        return deflated(written) if image_format == "tiff" else written
     image = Image.fromarray(picture.image)
     if profile is not None and not is_profile_kept:
         is_of_gray = _profile_space(profile) == b"GRAY"
@@ -304,7 +306,7 @@ def encode_image(picture: Picture, image_format: ImageFormat, *, quality: int) -
     image.save(out, format=image_format, **options)
     if picture.gain_map is not None and image_format == "jpeg":
         return with_gain_map(out.getvalue(), picture.gain_map)
-    return out.getvalue()
+    return deflated(out.getvalue()) if image_format == "tiff" else out.getvalue()
 
 
 def decode_frame(encoded: bytes, *, max_pixels: int) -> ImageArray:

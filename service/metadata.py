@@ -156,7 +156,7 @@ class Metadata:
             block[_TIFF_XMP] = naming(self.xmp, None)
         if not len(block):
             return {}
-        # libtiff, which compresses, cannot write such blocks.
+        # libtiff, which compresses, cannot write such blocks; `tiff_strips` does it afterwards.
         return {"exif": block, "compression": "raw"}
 
 
