@@ -46,7 +46,7 @@ from service.gain_map import GainMap, read_multi_picture, with_gain_map
 from service.heif import bits_of, box_format, has_gain_map, is_boxed, open_boxes, save_boxes
 from service.metadata import NO_METADATA, Metadata, metadata_of
 from service.orientation import jpeg_orientation, turned_upright
-from service.tiff_strips import deflated
+from service.tiff_strips import deflated, on_exif
 
 try:
     import simplejpeg
@@ -291,7 +291,7 @@ def encode_image(picture: Picture, image_format: ImageFormat, *, quality: int) -
         if picture.deep.alpha is not None and _profile_space(profile) == b"GRAY":
             options.pop("icc_profile", None)  # gray with alpha is written as colours there
         written = write_deep(picture.deep, image_format, is_gray=picture.is_gray, **options)
-        return deflated(written) if image_format == "tiff" else written
+        return _finished_tiff(written, picture) if image_format == "tiff" else written
     image = Image.fromarray(picture.image)
     if profile is not None and not is_profile_kept:
         is_of_gray = _profile_space(profile) == b"GRAY"
@@ -306,7 +306,7 @@ def encode_image(picture: Picture, image_format: ImageFormat, *, quality: int) -
     image.save(out, format=image_format, **options)
     if picture.gain_map is not None and image_format == "jpeg":
         return with_gain_map(out.getvalue(), picture.gain_map)
-    return deflated(out.getvalue()) if image_format == "tiff" else out.getvalue()
+    return _finished_tiff(out.getvalue(), picture) if image_format == "tiff" else out.getvalue()
 
 
 def decode_frame(encoded: bytes, *, max_pixels: int) -> ImageArray:
@@ -675,6 +675,11 @@ def _save_options(image_format: ImageFormat, quality: int, profile: bytes | None
         case "bmp":
             return {}
     return options | ({"icc_profile": profile} if profile else {})
+
+
+def _finished_tiff(tiff: bytes, picture: Picture) -> bytes:
+    exif = picture.metadata.exif_for(picture.image.shape[:2])
+    return deflated(tiff) if exif is None else on_exif(tiff, exif)
 
 
 def _swap_red_and_blue(image: npt.NDArray[Any]) -> ImageArray:

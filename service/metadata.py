@@ -117,9 +117,9 @@ class Metadata:
             options["dpi"] = self.dpi
         if image_format == "bmp":
             return options
-        exif = None if self.exif is None else resized(self.exif, size_px)
         if image_format == "tiff":
-            return options | self._tiff_options(exif)
+            return options | self._tiff_options()
+        exif = self.exif_for(size_px)
         limit = _MOST_BYTES.get(image_format)
         if exif and (limit is None or len(exif) <= limit):
             options["exif"] = exif
@@ -136,6 +136,10 @@ class Metadata:
             options["xmp"] = xmp
         return options
 
+    def exif_for(self, size_px: tuple[int, int]) -> bytes | None:
+        """The EXIF of a picture of this (height, width)."""
+        return None if self.exif is None else resized(self.exif, size_px)
+
     def _jpeg_options(self) -> dict[str, Any]:
         segments = b""
         if self.xmp and len(self.xmp) <= _MOST_BYTES["jpeg"]:
@@ -146,15 +150,16 @@ class Metadata:
         options: dict[str, Any] = {"extra": segments} if segments else {}
         return options | ({"comment": self.comment} if self.comment else {})
 
-    def _tiff_options(self, exif: bytes | None) -> dict[str, Any]:
-        block = _block(exif or b"")
+    def _tiff_options(self) -> dict[str, Any]:
+        """All but EXIF, on which `tiff_strips` puts the picture."""
+        block = Image.Exif()
         if self.captions:
             block[_TIFF_PHOTOSHOP] = self.captions
             if iptc := iptc_of(self.captions):
                 block[_TIFF_IPTC] = iptc
         if self.xmp:
             block[_TIFF_XMP] = naming(self.xmp, None)
-        if not len(block):
+        if not len(block) and not self.exif:
             return {}
         # libtiff, which compresses, cannot write such blocks; `tiff_strips` does it afterwards.
         return {"exif": block, "compression": "raw"}
@@ -250,10 +255,3 @@ def _sound(exif: bytes | None) -> bytes | None:
         if each:
             resized(each, (1, 1))
     return exif
-
-
-def _block(exif: bytes) -> Image.Exif:
-    block = Image.Exif()
-    if exif:
-        block.load(exif)
-    return block

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -11,8 +12,11 @@ import pytest
 from PIL import Image
 
 from service.codec import decode_image, encode_image
+from service.deep import DeepSamples
+from service.exif_block import EXIF_HEAD
 from service.tiff_strips import deflated
 from tests.service.pictures import as_file, landscape
+from tests.service.test_exif_block import NOTE, block
 from tests.service.test_metadata import phone_picture, told_by_exiftool
 
 
@@ -48,6 +52,21 @@ def test_16_bits_with_metadata_come_back_to_the_last_bit(channels: int, tmp_path
     read = cv2.imdecode(np.frombuffer(tiff, np.uint8), cv2.IMREAD_UNCHANGED)
     assert read is not None
     assert (read.reshape(samples.shape) == samples).all()
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("is_deep", [False, True])
+def test_a_makers_note_stays_at_its_place_in_either_byte_order(order: str, is_deep: bool) -> None:
+    samples = (np.arange(48 * 64 * 3) * 5).astype(np.uint16).reshape(48, 64, 3)
+    metadata = decode_image(as_file(landscape(), "png", exif=block(order)), max_pixels=10**6)
+    deep = DeepSamples(samples, None) if is_deep else None
+    encoded = encode_image(replace(metadata, deep=deep), "tiff", quality=90)
+    assert encoded[:2] == block(order)[6:8]
+    assert encoded.index(NOTE) == block(order).index(NOTE) - len(EXIF_HEAD)
+    read = cv2.imdecode(np.frombuffer(encoded, np.uint8), cv2.IMREAD_UNCHANGED)
+    assert read is not None
+    assert (read[..., ::-1] == (samples if is_deep else metadata.image)).all()
+    assert Image.open(io.BytesIO(encoded)).getexif()[271] == "Nobody"
 
 
 def test_what_is_not_so_stays_as_it_is() -> None:
