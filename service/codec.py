@@ -46,6 +46,7 @@ from service.gain_map import GainMap, read_multi_picture, with_gain_map
 from service.heif import bits_of, box_format, has_gain_map, is_boxed, open_boxes, save_boxes
 from service.metadata import NO_METADATA, Metadata, metadata_of
 from service.orientation import jpeg_orientation, turned_upright
+from service.tiff_strips import deflated, on_exif
 
 try:
     import simplejpeg
@@ -61,6 +62,7 @@ __all__ = [
     "decode_image",
     "encode_frame",
     "encode_image",
+    "is_deep",
     "jpeg_size",
     "picture_size",
     "sniff",
@@ -168,6 +170,20 @@ def picture_size(encoded: bytes) -> tuple[int, int]:
     return opened.height, opened.width
 
 
+def is_deep(encoded: bytes) -> bool:
+    """Whether the header says that its channels have 16 bits; nothing is decoded.
+
+    Raises:
+        ImageUnsupported: Not one of these formats.
+        ImageBroken: The header is damaged.
+    """
+    file_format = sniff(encoded)
+    if file_format not in DEEP_FORMATS:
+        return False
+    with _translated_errors():
+        return _bits(_opened(encoded, file_format), encoded) == 16
+
+
 def decode_image(
     encoded: bytes,
     *,
@@ -213,10 +229,11 @@ def decode_image(
             gain_map, said = _gain_map(
                 opened, encoded, is_kept=is_gain_map_kept, max_pixels=max_pixels
             )
+        exif_block = opened.info.get("exif")
         upright = _upright(opened)
         profile = _icc_profile(upright)
         spaces = (b"RGB ", b"GRAY") if mode in _GRAY_MODES else (b"RGB ",)
-        metadata = metadata_of(upright, encoded)
+        metadata = metadata_of(upright, encoded, exif_block)
         metadata = _announcing(metadata, gain_map)
         if not is_place_kept:
             metadata = metadata.without_place()
@@ -273,7 +290,8 @@ def encode_image(picture: Picture, image_format: ImageFormat, *, quality: int) -
     if picture.deep is not None and image_format in DEEP_FORMATS:
         if picture.deep.alpha is not None and _profile_space(profile) == b"GRAY":
             options.pop("icc_profile", None)  # gray with alpha is written as colours there
-        return write_deep(picture.deep, image_format, is_gray=picture.is_gray, **options)
+        written = write_deep(picture.deep, image_format, is_gray=picture.is_gray, **options)
+        return _finished_tiff(written, picture) if image_format == "tiff" else written
     image = Image.fromarray(picture.image)
     if profile is not None and not is_profile_kept:
         is_of_gray = _profile_space(profile) == b"GRAY"
@@ -288,7 +306,7 @@ def encode_image(picture: Picture, image_format: ImageFormat, *, quality: int) -
     image.save(out, format=image_format, **options)
     if picture.gain_map is not None and image_format == "jpeg":
         return with_gain_map(out.getvalue(), picture.gain_map)
-    return out.getvalue()
+    return _finished_tiff(out.getvalue(), picture) if image_format == "tiff" else out.getvalue()
 
 
 def decode_frame(encoded: bytes, *, max_pixels: int) -> ImageArray:
@@ -657,6 +675,11 @@ def _save_options(image_format: ImageFormat, quality: int, profile: bytes | None
         case "bmp":
             return {}
     return options | ({"icc_profile": profile} if profile else {})
+
+
+def _finished_tiff(tiff: bytes, picture: Picture) -> bytes:
+    exif = picture.metadata.exif_for(picture.image.shape[:2])
+    return deflated(tiff) if exif is None else on_exif(tiff, exif)
 
 
 def _swap_red_and_blue(image: npt.NDArray[Any]) -> ImageArray:

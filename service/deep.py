@@ -85,8 +85,12 @@ def read_deep(
             stored, cv2.COLOR_GRAY2BGRA if "A" in seen.mode else cv2.COLOR_GRAY2BGR
         )
     has_alpha = stored.shape[2] == 4
-    image: Any = cv2.cvtColor(stored, cv2.COLOR_BGRA2RGB if has_alpha else cv2.COLOR_BGR2RGB)
     alpha = np.ascontiguousarray(stored[..., 3]) if has_alpha else None
+    if has_alpha:
+        image: Any = cv2.cvtColor(stored, cv2.COLOR_BGRA2RGB)
+    else:  # in place: large pictures are hundreds of megabytes
+        image = cv2.cvtColor(stored, cv2.COLOR_BGR2RGB, dst=stored)
+    del stored
     if alpha is not None and is_premultiplied:
         image = _straight(image, alpha)
     deep = DeepSamples(image, alpha)

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import contextlib
 import re
+import struct
 from dataclasses import dataclass, replace
 from typing import Any
 
-from PIL import ExifTags, Image, PngImagePlugin, TiffImagePlugin
+from PIL import Image, PngImagePlugin, TiffImagePlugin
 
 from service.captions import (
     APP13,
@@ -21,6 +22,8 @@ from service.captions import (
     kept_captions,
     without_place,
 )
+from service.exif_block import EXIF_HEAD, GPS, kept, resized
+from service.extended_xmp import XMP_HEAD, extension_of, extension_segments, naming
 from service.jpeg_segments import MOST_PAYLOAD_BYTES, head_segments, packed
 
 __all__ = ["NO_METADATA", "Metadata", "metadata_of"]
@@ -28,9 +31,7 @@ __all__ = ["NO_METADATA", "Metadata", "metadata_of"]
 _PNG_XMP = "XML:com.adobe.xmp"
 _TIFF_XMP, _TIFF_IPTC, _TIFF_PHOTOSHOP = 700, 33723, 34377
 _COMMENT = 0xFE
-_GPS = int(ExifTags.IFD.GPSInfo)
-_EXIF_IFD = int(ExifTags.IFD.Exif)
-_WIDTH, _HEIGHT = 0xA002, 0xA003  # of the picture, in the Exif IFD
+_APP1 = 0xE1
 # How a TIFF stores its pixels, its orientation, and blocks that are kept elsewhere or not at all.
 _STRUCTURE = frozenset(
     (
@@ -63,7 +64,8 @@ _MOST_BYTES = {"jpeg": 65_500}  # a marker segment's
 class Metadata:
     """`exif` is a TIFF block after `Exif\\0\\0`, `xmp` a packet, `dpi` across and down.
 
-    `captions` are Photoshop's resource blocks with IPTC, `comment` is a JPEG's.
+    `captions` are Photoshop's resource blocks with IPTC, `comment` is a JPEG's, `extended_xmp`
+    what its packet has no room for.
     """
 
     exif: bytes | None = None
@@ -71,13 +73,15 @@ class Metadata:
     dpi: tuple[float, float] | None = None
     captions: bytes | None = None
     comment: bytes | None = None
+    extended_xmp: bytes | None = None
 
     def without_place(self) -> Metadata:
         """Without what says where the picture was taken."""
-        exif = None if self.exif is None else _edited(self.exif, lambda block: block.pop(_GPS, 0))
+        exif = None if self.exif is None else kept(self.exif, {GPS})
         xmp = None if self.xmp is None else _XMP_PLACE.sub(b"", self.xmp)
+        extended = None if self.extended_xmp is None else _XMP_PLACE.sub(b"", self.extended_xmp)
         captions = None if self.captions is None else without_place(self.captions)
-        return replace(self, exif=exif, xmp=xmp, captions=captions)
+        return replace(self, exif=exif, xmp=xmp, captions=captions, extended_xmp=extended)
 
     def without_gain_map(self) -> Metadata:
         """Without the announcement of an HDR gain map."""
@@ -93,6 +97,8 @@ class Metadata:
         for name, block in (("EXIF", self.exif), ("XMP", self.xmp)):
             if block and (image_format == "bmp" or (limit is not None and len(block) > limit)):
                 lost.append(name)
+        if self.extended_xmp and image_format != "jpeg":
+            lost.append("extended XMP")
         if self.captions and not (
             image_format == "tiff"
             or (image_format == "jpeg" and len(self.captions) <= _MOST_CAPTION_BYTES)
@@ -111,69 +117,89 @@ class Metadata:
             options["dpi"] = self.dpi
         if image_format == "bmp":
             return options
-        exif = (
-            None if self.exif is None else _edited(self.exif, lambda block: _size(block, size_px))
-        )
         if image_format == "tiff":
-            return options | self._tiff_options(exif)
+            return options | self._tiff_options()
+        exif = self.exif_for(size_px)
         limit = _MOST_BYTES.get(image_format)
         if exif and (limit is None or len(exif) <= limit):
             options["exif"] = exif
         if image_format == "jpeg":
-            if self.captions and len(self.captions) <= _MOST_CAPTION_BYTES:
-                options["extra"] = packed(APP13, APP13_HEAD + self.captions)
-            if self.comment:
-                options["comment"] = self.comment
-        if not self.xmp or (limit is not None and len(self.xmp) > limit):
+            return options | self._jpeg_options()
+        if not self.xmp:
             return options
+        xmp = naming(self.xmp, None)
         if image_format == "png":
             texts = PngImagePlugin.PngInfo()
-            texts.add_itxt(_PNG_XMP, self.xmp.decode("utf-8", "replace"))
+            texts.add_itxt(_PNG_XMP, xmp.decode("utf-8", "replace"))
             options["pnginfo"] = texts
         else:
-            options["xmp"] = self.xmp
+            options["xmp"] = xmp
         return options
 
-    def _tiff_options(self, exif: bytes | None) -> dict[str, Any]:
-        block = _block(exif or b"")
+    def exif_for(self, size_px: tuple[int, int]) -> bytes | None:
+        """The EXIF of a picture of this (height, width)."""
+        return None if self.exif is None else resized(self.exif, size_px)
+
+    def _jpeg_options(self) -> dict[str, Any]:
+        segments = b""
+        if self.xmp and len(self.xmp) <= _MOST_BYTES["jpeg"]:
+            segments += packed(_APP1, XMP_HEAD + naming(self.xmp, self.extended_xmp))
+            segments += extension_segments(self.extended_xmp or b"")
+        if self.captions and len(self.captions) <= _MOST_CAPTION_BYTES:
+            segments += packed(APP13, APP13_HEAD + self.captions)
+        options: dict[str, Any] = {"extra": segments} if segments else {}
+        return options | ({"comment": self.comment} if self.comment else {})
+
+    def _tiff_options(self) -> dict[str, Any]:
+        """All but EXIF, on which `tiff_strips` puts the picture."""
+        block = Image.Exif()
         if self.captions:
             block[_TIFF_PHOTOSHOP] = self.captions
             if iptc := iptc_of(self.captions):
                 block[_TIFF_IPTC] = iptc
         if self.xmp:
-            block[_TIFF_XMP] = self.xmp
-        if not len(block):
+            block[_TIFF_XMP] = naming(self.xmp, None)
+        if not len(block) and not self.exif:
             return {}
-        # libtiff, which compresses, cannot write such blocks.
+        # libtiff, which compresses, cannot write such blocks; `tiff_strips` does it afterwards.
         return {"exif": block, "compression": "raw"}
 
 
 NO_METADATA = Metadata()
 
 
-def metadata_of(upright: Image.Image, encoded: bytes) -> Metadata:
-    """What a decoded picture carries, once Pillow has turned it upright; `encoded` is its file."""
+def metadata_of(upright: Image.Image, encoded: bytes, exif_block: Any) -> Metadata:
+    """What a decoded picture carries.
+
+    Args:
+        upright: The picture, once Pillow has turned it upright.
+        encoded: Its file.
+        exif_block: As the file had it, before Pillow wrote it anew to turn the picture; None where
+            there was none, as in a TIFF.
+    """
     exif = None
     # A damaged block must not cost a picture whose pixels are sound.
     with contextlib.suppress(Exception):
-        exif = _kept(upright.getexif())
+        exif = _kept_exif(upright, exif_block)
     xmp = upright.info.get("xmp") or upright.info.get(_PNG_XMP)
     if isinstance(xmp, str):
         xmp = xmp.encode()
     if isinstance(xmp, bytes):
         xmp = _XMP_MOTION.sub(b"", xmp)
-    captions = comment = None
+    captions = comment = extended = None
     with contextlib.suppress(Exception):
         if isinstance(upright, TiffImagePlugin.TiffImageFile):
             captions = _tiff_captions(upright)
         elif encoded.startswith(b"\xff\xd8"):
             captions, comment = _jpeg_captions(encoded)
+            extended = extension_of(encoded, xmp) if isinstance(xmp, bytes) else None
     return Metadata(
         exif,
         xmp if isinstance(xmp, bytes) else None,
         _dpi(upright.info.get("dpi")),
         captions,
         comment,
+        extended,
     )
 
 
@@ -206,29 +232,26 @@ def _dpi(value: Any) -> tuple[float, float] | None:
     return None
 
 
-def _kept(block: Image.Exif) -> bytes | None:
+def _kept_exif(upright: Image.Image, exif_block: Any) -> bytes | None:
     """The block without what describes the old file; None where nothing is left."""
+    if isinstance(exif_block, bytes):
+        with contextlib.suppress(ValueError, struct.error):
+            return _sound(kept(exif_block, _STRUCTURE))
+    # A TIFF's own directory, or one that only Pillow can follow.
+    block = upright.getexif()
     for tag in [*block]:
         if tag in _STRUCTURE:
             del block[tag]
-    return block.tobytes() if len(block) else None
+    return _sound(EXIF_HEAD + block.tobytes().removeprefix(EXIF_HEAD) if len(block) else None)
 
 
-def _block(exif: bytes) -> Image.Exif:
-    block = Image.Exif()
-    if exif:
-        block.load(exif)
-    return block
+def _sound(exif: bytes | None) -> bytes | None:
+    """The block, once all has been tried that may be asked of it later.
 
-
-def _edited(exif: bytes, edit: Any) -> bytes | None:
-    block = _block(exif)
-    edit(block)
-    return block.tobytes() if len(block) else None
-
-
-def _size(block: Image.Exif, size_px: tuple[int, int]) -> None:
-    details = block.get_ifd(_EXIF_IFD)
-    for tag, side_px in ((_HEIGHT, size_px[0]), (_WIDTH, size_px[1])):
-        if tag in details:
-            details[tag] = side_px
+    Raises:
+        ValueError, struct.error: It is damaged.
+    """
+    for each in (exif, kept(exif, {GPS}) if exif else None):
+        if each:
+            resized(each, (1, 1))
+    return exif

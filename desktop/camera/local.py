@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from desktop.best_student import best_student, mean_psnr_db
 from desktop.camera.controls import Controls
 from desktop.camera.frames import Captured, Shown
 from desktop.camera.slot import Slot
@@ -17,7 +18,7 @@ from service.students import Students, smaller_sizes
 if TYPE_CHECKING:  # torch takes seconds
     from service.model.sharpener import Sharpener
 
-__all__ = ["LocalSharpening", "load_students"]
+__all__ = ["LocalSharpening", "auto_student", "load_students"]
 
 _LOOK_S = 0.25
 
@@ -43,17 +44,27 @@ def load_students(arguments: dict[str, Any], *, adapts: bool) -> Students:
 
     from service.model.sharpener import BUNDLED_SIZES
 
-    served = load(_best_size(arguments["device"]))
+    served = load(auto_student(arguments["device"]))
     smaller = smaller_sizes(served, BUNDLED_SIZES) if adapts else ()
     return Students(served, smaller, load)
 
 
-def _best_size(device: str) -> str:
-    """What `auto` begins with: base is for GPUs."""
+def auto_student(device: str) -> str:
+    """What `auto` begins with: the best by its score; base is tried on GPUs alone.
+
+    Args:
+        device: As `--device` has it.
+    """
     import torch
 
+    from service.model.checkpoint import load_checkpoint
+    from service.model.sharpener import BUNDLED_SIZES, bundled_checkpoint
+
     is_gpu = device.startswith("cuda") or (device == "auto" and torch.cuda.is_available())
-    return "base" if is_gpu else "small"
+    sizes = BUNDLED_SIZES if is_gpu else BUNDLED_SIZES[:-1]
+    return best_student(
+        {size: mean_psnr_db(load_checkpoint(bundled_checkpoint(size)).facts) for size in sizes}
+    )
 
 
 class LocalSharpening:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from desktop.best_student import best_student
 from desktop.doctor.media import Media
 from desktop.doctor.problem import Problem
 from desktop.doctor.speed import Measurement, Speed
@@ -13,7 +14,6 @@ __all__ = ["LIVE_FPS", "Advice", "advise"]
 
 LIVE_FPS = 30
 _CALL = (360, 640)  # the (height, width) by which the next command is chosen
-_ALIKE_DB = 0.1  # of two students that differ by less the faster one is better
 _DEFAULT = "small"
 
 
@@ -56,18 +56,9 @@ def advise(
 
 
 def _best(measurements: Sequence[Measurement]) -> str | None:
-    """The best by score, the fastest of those that are alike; the last where scores are missing."""
     if not measurements:
         return None
-    scores = [each.psnr_db for each in measurements]
-    known = [score for score in scores if score is not None]
-    if len(known) < len(scores):
-        return measurements[-1].student
-    return next(
-        each.student
-        for each, score in zip(measurements, known, strict=True)
-        if score > max(known) - _ALIKE_DB
-    )
+    return best_student({each.student: each.psnr_db for each in measurements})
 
 
 def _speed(measurement: Measurement, size: tuple[int, int]) -> Speed:

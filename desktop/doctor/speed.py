@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from desktop.best_student import mean_psnr_db
+
 if TYPE_CHECKING:
     from service.model.sharpener import Sharpener
 
@@ -99,7 +101,7 @@ def measure_students(
                 student.device,
                 student.backend,
                 student.precision,
-                _mean_psnr(student),
+                mean_psnr_db(student.checkpoint.facts),
                 speeds,
                 round(clock() - begun_s, 2),
             )
@@ -160,9 +162,3 @@ def _time_ms(student: Student, picture: ImageArray, clock: Callable[[], float]) 
     begun_s = clock()
     student.sharpen(picture)
     return (clock() - begun_s) * 1000
-
-
-def _mean_psnr(student: Sharpener) -> float | None:
-    scores = student.checkpoint.facts.scores
-    values = [score.psnr_db for kind, score in scores.items() if kind != "untouched"]
-    return round(statistics.fmean(values), 2) if values else None

@@ -21,6 +21,7 @@ _SUFFIXES: dict[str, ImageFormat] = {
     ".avif": "avif",
     ".heic": "heic",
     ".heif": "heic",
+    ".hif": "heic",  # of cameras
 }
 # What a folder is searched for. Those that cannot be read are named as failures, so that nobody
 # takes a folder for done that is not.
