@@ -3,7 +3,8 @@
 A service watches a folder; streams and uploads keep it busy while one checkpoint after the other
 takes its place through the whole gate. No stream may be cut, no frame or upload fail, every frame
 be accounted for, and memory, threads and descriptors stay what they were after the first tenth.
-Students are tiny unless a bundled size is named. The exit status says whether all held.
+Students are tiny unless a bundled size is named. What swapping does to the frames' latency is told
+too. The exit status says whether all held.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import httpx
+import numpy as np
 from websockets.asyncio.client import connect
 
 from benchmarks.checkpoints import CheckpointMaker
@@ -30,6 +32,7 @@ from benchmarks.service import Scrape, Service, running_service, scrape
 __all__ = ["RolloutReport", "main", "swap_under_load"]
 
 _FRAME_PX = (180, 320)
+_CALM_S = 20.0  # in which the frames' latency without swaps is measured
 _SWAP_LIMIT_S = 120.0
 _MAX_GROWTH = 0.02
 _HEADER = struct.Struct(">2sBBId")
@@ -55,9 +58,20 @@ class RolloutReport:
     frames: int = 0
     uploads: int = 0
     told: int = 0
+    latency_ms: list[tuple[float, float]] = field(default_factory=list, repr=False)
+    swapping_since_s: float = 0.0
     failures: list[str] = field(default_factory=list)
     footprints: list[Footprint] = field(default_factory=list)
     is_balanced: bool = False
+
+    def latencies(self) -> dict[str, dict[str, float]]:
+        """p50 and p95 of frames in ms: before the first swap, and while one follows the other."""
+        calm = [ms for at_s, ms in self.latency_ms if at_s < self.swapping_since_s]
+        swapping = [ms for at_s, ms in self.latency_ms if at_s >= self.swapping_since_s]
+        return {
+            name: {f"p{share}": round(float(np.percentile(values, share)), 1) for share in (50, 95)}
+            for name, values in (("calm", calm), ("swapping", swapping))
+        }
 
     def faults(self) -> list[str]:
         """What should not be, in words; nothing if all is well."""
@@ -109,6 +123,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         json.dumps(
             asdict(report)
             | {
+                "latency_ms": report.latencies(),
                 "swap_s": {
                     "p50": round(swap_s[len(swap_s) // 2], 2),
                     "most": round(swap_s[-1], 2),
@@ -158,6 +173,9 @@ async def _swap(
     stop: asyncio.Event,
 ) -> None:
     every = min(100, max(1, swaps // 10))
+    with contextlib.suppress(TimeoutError):
+        await asyncio.wait_for(stop.wait(), _CALM_S)
+    report.swapping_since_s = time.monotonic()
     try:
         for number in range(1, swaps + 1):
             if stop.is_set():
@@ -203,6 +221,7 @@ async def _stream(url: str, report: RolloutReport, stop: asyncio.Event, fps: flo
         hello = json.loads(await socket.recv())
         number = 0
         while not stop.is_set():
+            sent_s = time.monotonic()
             await socket.send(_HEADER.pack(b"CC", 1, 1, number, 0.0) + played(frames, number))
             while isinstance(answer := await socket.recv(), str):
                 message = json.loads(answer)
@@ -215,6 +234,7 @@ async def _stream(url: str, report: RolloutReport, stop: asyncio.Event, fps: flo
                         break
             if isinstance(answer, bytes):
                 report.frames += 1
+                report.latency_ms.append((sent_s, (time.monotonic() - sent_s) * 1000))
             number += 1
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(stop.wait(), 1 / fps)
