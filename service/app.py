@@ -34,7 +34,7 @@ from service.codec import use_one_thread_per_call
 from service.codec_pool import CodecPool
 from service.engine import Engine
 from service.errors import ClearcallError, RequestInvalid
-from service.flood import FloodBrake
+from service.flood import FloodBrake, FloodLedger
 from service.metrics import Metrics
 from service.model.cpus import available_cpus
 from service.models_routes import router as models_router
@@ -132,6 +132,11 @@ def create_app(settings: Settings, sharpener: Sharpener | None = None) -> FastAP
     app.state.rollout = None
     app.state.exposition = metrics.text
     app.state.access = Access(settings, on_refused=metrics.note_refused)
+    app.state.floods = FloodLedger(
+        settings.max_bad_requests_per_minute,
+        access=app.state.access,
+        on_refused=metrics.note_refused,
+    )
     for each in (router, models_router, access_router):
         app.include_router(each)
     app.mount("/static", StaticFiles(directory=WEB_FOLDER, check_dir=False), name="static")
@@ -149,12 +154,7 @@ def create_app(settings: Settings, sharpener: Sharpener | None = None) -> FastAP
     app.add_middleware(SecurityHeaders)
     app.add_middleware(_ImageCounter, metrics=metrics)
     app.add_middleware(RequestLog, is_logging=settings.access_log)
-    app.add_middleware(
-        FloodBrake,
-        per_minute=settings.max_bad_requests_per_minute,
-        access=app.state.access,
-        on_refused=metrics.note_refused,
-    )
+    app.add_middleware(FloodBrake, ledger=app.state.floods)
     for kind in (ClearcallError, RequestValidationError, HTTPException, Exception):
         app.add_exception_handler(kind, _answer_error)
     return app

@@ -1,8 +1,9 @@
 """A brake for addresses that send bad requests in floods, so that they cost next to nothing.
 
 Each answer from 400 to 499 is counted for the address. Beyond the limit its requests are answered
-with 429 at once: nothing is routed, read, decoded or logged. A request with a right key passes all
-the same, and so do streams that are open, so that behind one address the innocent are let alone
+with 429 at once: nothing is routed, read, decoded or logged, and behind our own server
+(`http_guard`) it is decided before the application hears of them. A request with a right key passes
+all the same, and so do streams that are open, so that behind one address the innocent are let alone
 where there are keys.
 """
 
@@ -12,72 +13,58 @@ import time
 from collections.abc import Callable
 
 from starlette.requests import HTTPConnection
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.access import Access
 from service.problems import problem_response
 from service.quota import Buckets, address_group
 
-__all__ = ["FloodBrake"]
+__all__ = ["FloodBrake", "FloodLedger"]
 
 _CODE = "too-many-bad-requests"
 _WATCHED = ("/health/", "/metrics")
 _LEFT = 499  # the client did, which is no fault
 
 
-class FloodBrake:
-    """ASGI middleware, around all others."""
+class FloodLedger:
+    """Which addresses are braked."""
 
     def __init__(
         self,
-        app: ASGIApp,
-        *,
         per_minute: int,
+        *,
         access: Access,
         on_refused: Callable[[str], None],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Args: per_minute: Bad requests of one address; 0 = no limit."""
-        self._app = app
         self._per_minute = per_minute
         self._bad = Buckets(per_minute)
         self._access = access
         self._on_refused = on_refused
         self._clock = clock
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Passes on what is not to be braked, and counts what comes of it."""
-        if (
-            not self._per_minute
-            or scope["type"] not in ("http", "websocket")
-            or scope["path"].startswith(_WATCHED)  # who watches must go on seeing
-        ):
-            await self._app(scope, receive, send)
-            return
-        address = address_group(scope["client"][0] if scope.get("client") else None)
-        now_s = self._clock()
-        if self._bad.wait_s(address, now_s) and not self._access.has_right_key(
-            HTTPConnection(scope)
-        ):
-            self._on_refused(_CODE)
-            await self._refuse(scope, receive, send, self._bad.retry_after_s(address, now_s))
-            return
+    def note(self, client: tuple[str, int] | None) -> None:
+        """Counts a bad request."""
+        self._bad.take(_address_of(client), self._clock())
 
-        async def send_and_count(message: Message) -> None:
-            if message["type"] in ("http.response.start", "websocket.http.response.start"):
-                status = message["status"]
-                if 400 <= status < 500 and status != _LEFT:
-                    self._bad.take(address, self._clock())
-            await send(message)
+    def refusal(self, scope: Scope) -> Response | None:
+        """The answer to a request that is braked, which is counted; None lets it through.
 
-        await self._app(scope, receive, send_and_count)
-
-    async def _refuse(self, scope: Scope, receive: Receive, send: Send, retry_after_s: int) -> None:
-        if scope["type"] == "websocket":
-            await receive()
-            await send({"type": "websocket.close"})
-            return
-        answer = problem_response(
+        Args:
+            scope: Of a request or a WebSocket: its client, path, headers and query.
+        """
+        if not self._per_minute or scope["path"].startswith(_WATCHED):
+            return None  # who watches must go on seeing
+        address, now_s = _address_of(scope.get("client")), self._clock()
+        if not self._bad.wait_s(address, now_s):
+            return None
+        if self._access.has_right_key(HTTPConnection(scope)):
+            return None
+        self._on_refused(_CODE)
+        retry_after_s = self._bad.retry_after_s(address, now_s)
+        return problem_response(
             429,
             code=_CODE,
             title="Too many bad requests",
@@ -85,4 +72,38 @@ class FloodBrake:
             f"Try again in {retry_after_s} s, or use a key.",
             headers={"Retry-After": str(retry_after_s)},
         )
-        await answer(scope, receive, send)
+
+
+class FloodBrake:
+    """ASGI middleware, around all others."""
+
+    def __init__(self, app: ASGIApp, *, ledger: FloodLedger) -> None:
+        self._app = app
+        self._ledger = ledger
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Passes on what is not to be braked, and counts what comes of it."""
+        if scope["type"] not in ("http", "websocket"):
+            await self._app(scope, receive, send)
+            return
+        refusal = self._ledger.refusal(scope)
+        if refusal is not None:
+            if scope["type"] == "websocket":
+                await receive()
+                await send({"type": "websocket.close"})
+            else:
+                await refusal(scope, receive, send)
+            return
+
+        async def send_and_count(message: Message) -> None:
+            if message["type"] in ("http.response.start", "websocket.http.response.start"):
+                status = message["status"]
+                if 400 <= status < 500 and status != _LEFT:
+                    self._ledger.note(scope.get("client"))
+            await send(message)
+
+        await self._app(scope, receive, send_and_count)
+
+
+def _address_of(client: tuple[str, int] | None) -> str:
+    return address_group(client[0] if client else None)

@@ -4,6 +4,8 @@ number.
 - A request's headers have to arrive within `header_timeout_s` of the connection, or of their first
   byte on one that is kept open; otherwise it is closed, with 408 where something had come.
 - Headers are bounded in bytes and in number: 431.
+- An address that floods the service with bad requests (`flood`) gets its 429 and is closed before
+  anything is made of its request.
 - A body that is still coming long after its answer, and an answer that is not read, end the
   connection.
 - At `max_connections`, connections that have not sent a whole request make room for new ones, the
@@ -22,6 +24,8 @@ from typing import Any, cast
 from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
+
+from service.flood import FloodLedger
 
 __all__ = ["MAX_HEADERS", "MAX_HEADER_BYTES", "GuardedHttp", "guarded_http"]
 
@@ -59,6 +63,7 @@ class GuardedHttp(HttpToolsProtocol):
 
     max_connections = 512
     header_timeout_s = 10.0
+    floods: FloodLedger | None = None
     _made_room_s = 0.0  # of the class: when it was last told
 
     def __init__(
@@ -116,7 +121,7 @@ class GuardedHttp(HttpToolsProtocol):
         size_bytes = len(self.url) + sum(len(name) + len(value) for name, value in self.headers)
         if self._header_count > MAX_HEADERS or size_bytes > MAX_HEADER_BYTES:
             self._refuse(431)
-        if self._is_refused:
+        if self._is_refused or self._is_braked():
             return
         self.waiting_since_s = None
         self._header_bytes = self._header_count = 0
@@ -144,12 +149,41 @@ class GuardedHttp(HttpToolsProtocol):
         self._answered_s = self.loop.time()
         super().on_response_complete()
 
+    def send_400_response(self, msg: str) -> None:
+        """What came is not HTTP."""
+        if self.floods is not None:
+            self.floods.note(self.client)
+        super().send_400_response(msg)
+
     def handle_websocket_upgrade(self) -> None:
         """From here on `connection.Connection` looks after it."""
         if self._is_refused:
             return
         self._stop_looking()
         super().handle_websocket_upgrade()
+
+    def _is_braked(self) -> bool:
+        """Whether the request is one of a flood, which is then answered."""
+        if self.floods is None:
+            return False
+        path, _, query = self.url.partition(b"?")
+        refusal = self.floods.refusal(
+            {
+                "type": "http",
+                "client": self.client,
+                "path": path.decode("latin-1"),
+                "headers": self.headers,
+                "query_string": query,
+            }
+        )
+        if refusal is None:
+            return False
+        self._is_refused = True
+        fields = [*refusal.raw_headers, (b"connection", b"close")]
+        head = b"".join(b"%s: %s\r\n" % field for field in fields)
+        self.transport.write(b"HTTP/1.1 429 Too Many Requests\r\n%s\r\n" % head + refusal.body)
+        self.transport.close()
+        return True
 
     def _is_idle(self) -> bool:
         """Whether the next byte begins a request."""
@@ -212,7 +246,9 @@ class GuardedHttp(HttpToolsProtocol):
             self._look = None
 
 
-def guarded_http(*, max_connections: int, header_timeout_s: float) -> type[GuardedHttp]:
+def guarded_http(
+    *, max_connections: int, header_timeout_s: float, floods: FloodLedger | None = None
+) -> type[GuardedHttp]:
     """The protocol with these bounds, for uvicorn.Config's `http`."""
 
     class Guarded(GuardedHttp):
@@ -220,4 +256,5 @@ def guarded_http(*, max_connections: int, header_timeout_s: float) -> type[Guard
 
     Guarded.max_connections = max_connections
     Guarded.header_timeout_s = header_timeout_s
+    Guarded.floods = floods
     return Guarded

@@ -71,6 +71,7 @@ def server_config(app: FastAPI, settings: Settings) -> uvicorn.Config:
         http=guarded_http(
             max_connections=settings.max_connections,
             header_timeout_s=settings.header_timeout_s,
+            floods=app.state.floods,
         ),
         ws=Connection,
         ws_max_size=settings.max_frame_bytes + FRAME_HEADER_BYTES,  # beyond it: close code 1009

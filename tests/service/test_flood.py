@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 
 import httpx
 import pytest
@@ -40,6 +41,17 @@ def test_a_flood_is_cut_short_and_a_right_key_passes() -> None:
             assert json.loads(stream.recv(10))["type"] == "pong"
             scraped = client.get("/metrics", headers=headers).text
     assert 'code="too-many-bad-requests"} 12.0' in scraped
+
+
+def test_what_is_not_http_counts_too() -> None:
+    with serve(max_bad_requests_per_minute=5) as live:
+        for _ in range(5):
+            with socket.create_connection(live.host_and_port, timeout=10) as connection:
+                connection.sendall(b"\x16\x03\x01 no HTTP\r\n\r\n")
+                assert connection.recv(65_536).startswith(b"HTTP/1.1 400 ")
+        answer = httpx.get(live.url)
+        assert answer.status_code == 429
+        assert answer.headers["connection"] == "close"
 
 
 def test_good_requests_are_never_counted_and_the_limit_can_be_off() -> None:
