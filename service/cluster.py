@@ -99,14 +99,13 @@ class Clearcall:
         self._name = context.replica_tag
         self._place = context.app_name, context.deployment
         self._checked_s = time.monotonic()
-        self._is_stopping = False
         self._watch: asyncio.Task[None] | None = None
 
     def __serve_build_asgi_app__(self) -> FastAPI:
         return self._app
 
     async def check_health(self) -> None:
-        """Called by Ray.
+        """Called by Ray, not of a replica that is to go.
 
         Raises:
             EngineStopped: It has to be replaced.
@@ -114,8 +113,7 @@ class Clearcall:
         self._checked_s = time.monotonic()
         if self._watch is None:
             self._watch = asyncio.create_task(self._drain_when_told())
-        if not self._is_stopping:
-            self._app.state.parts.engine.check_ready()
+        self._app.state.parts.engine.check_ready()
 
     async def families(self) -> tuple[str, list[Metric]]:
         """What this replica has counted, and its name. For the other replicas."""
@@ -141,7 +139,6 @@ class Clearcall:
             with contextlib.suppress(Exception):  # the controller may be away, too
                 if await asyncio.to_thread(self._has_stopping):
                     break
-        self._is_stopping = True
         _LOGGER.info("replica %s is to stop: its streams are asked to go elsewhere", self._name)
         await drain(self._app)
 
