@@ -12,6 +12,7 @@ if TYPE_CHECKING:  # torch takes seconds
 __all__ = ["add_model_options", "add_size_options", "load_model", "quality", "strength"]
 
 _MOST_STRENGTH = 2.0
+_MOST_THREADS = 1024  # as in `serve`
 
 
 def add_model_options(
@@ -55,7 +56,7 @@ def add_model_options(
     )
     group.add_argument(
         "--threads",
-        type=int,
+        type=_threads,
         default=0,
         metavar="N",
         help="CPU threads of the network; 0 = all cores that the process may use (default 0)",
@@ -109,6 +110,13 @@ def quality(text: str) -> int:
     """Parses a quality for argparse: 1 to 100."""
     if not text.isdecimal() or not 1 <= int(text) <= 100:
         raise argparse.ArgumentTypeError(f"{text} is not between 1 and 100")
+    return int(text)
+
+
+def _threads(text: str) -> int:
+    """Parses a number of threads for argparse: 0 to 1024."""
+    if not text.isdecimal() or int(text) > _MOST_THREADS:
+        raise argparse.ArgumentTypeError(f"{text} is not a whole number from 0 to {_MOST_THREADS}")
     return int(text)
 
 
