@@ -88,6 +88,20 @@ def test_a_film_ends_the_session_at_its_end(film: Path, tmp_path: Path, run: Run
     assert summary["frames_shown"] + summary["frames_skipped"] == 48
 
 
+def test_the_film_that_is_played_is_never_its_own_recording(
+    film: Path, tmp_path: Path, run: Run
+) -> None:
+    own = film.rename(tmp_path / "film.mkv")
+    link = tmp_path / "link.mkv"
+    link.symlink_to(own)
+    before = own.read_bytes()
+    for record in (own, link):
+        code, _, told = run(own, "--record", record, "--force")
+        assert code == 2
+        assert told == f"clearcall: {record}: is the film itself; name another file\n"
+    assert own.read_bytes() == before
+
+
 def test_every_output_at_once(
     film: Path, tmp_path: Path, run: Run, fake: FakeSharpener, monkeypatch: pytest.MonkeyPatch
 ) -> None:
