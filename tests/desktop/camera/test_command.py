@@ -135,7 +135,7 @@ def test_an_output_that_fails_ends_alone_and_the_exit_code_tells(
     again = tmp_path / "again.mkv"
     code, _, told = run(film, "--loop", "--record", again)
     assert code == 2, "no output is left"
-    assert told.count("recording stopped: No space left on device") >= 1
+    assert told == f"clearcall: {again}: recording stopped: No space left on device\n"
 
 
 @pytest.mark.usefixtures("fake")
