@@ -9,7 +9,7 @@ if TYPE_CHECKING:  # torch takes seconds
     from service.model.sharpener import Sharpener
     from service.scaling import Resize
 
-__all__ = ["add_model_options", "add_size_options", "load_model", "quality", "strength"]
+__all__ = ["add_model_options", "add_size_options", "load_model", "number", "quality", "strength"]
 
 _MOST_STRENGTH = 2.0
 _MOST_THREADS = 1024  # as in `serve`
@@ -98,9 +98,17 @@ def load_model(arguments: dict[str, Any]) -> Sharpener:
     )
 
 
+def number(text: str) -> float:
+    """Parses a number for argparse, which would name the parser itself where there is none."""
+    try:
+        return float(text)
+    except ValueError as exc:
+        raise argparse.ArgumentTypeError(f"{text} is not a number") from exc
+
+
 def strength(text: str) -> float:
     """Parses a strength for argparse: 0 to 2."""
-    value = float(text)
+    value = number(text)
     if not 0 <= value <= _MOST_STRENGTH:
         raise argparse.ArgumentTypeError(f"{text} is not between 0 and 2")
     return value
@@ -135,7 +143,7 @@ def _upscale(text: str) -> float:
     """Parses a factor for argparse: 1 to 8."""
     from service.scaling import MAX_UPSCALE
 
-    value = float(text)
+    value = number(text)
     if not 1 <= value <= MAX_UPSCALE:
         raise argparse.ArgumentTypeError(f"{text} is not between 1 and {MAX_UPSCALE:g}")
     return value
