@@ -209,6 +209,7 @@ def test_a_network_camera_can_be_filmed_for_some_time(run: Run, tmp_path: Path) 
     ("arguments", "told"),
     [
         (["none.mp4"], "none.mp4: no such file, and no camera number or URL either"),
+        (["two\nlines.mp4"], r"two\nlines.mp4: no such file, and no camera number or URL either"),
         (["97"], "camera 97: "),
         (["gopher://cam"], "gopher://cam: gopher:// is not read"),
         (["FILM", "--record", "call.avi"], "call.avi: a recording ends in .mkv or .mp4"),

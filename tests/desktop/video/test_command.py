@@ -18,6 +18,8 @@ import numpy as np
 import pytest
 
 from desktop.cli import main
+from desktop.video.pipeline import Tally
+from desktop.video.progress import progress_bar
 from tests.desktop.video.clips import (
     FPS,
     beep_time_s,
@@ -400,6 +402,31 @@ def test_a_failing_student_ends_all_and_leaves_nothing(
     with pytest.raises(RuntimeError, match="broken"):
         main(["video", str(plain_clip), "-o", str(tmp_path / "out.mp4")])
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_name_with_a_line_break_stays_one_line(
+    run: Run, refused: Refused, plain_clip: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output = tmp_path / "two\nlines.mp4"
+    assert "two\\nlines.mp4: is there already" in refused(plain_clip, _touched(output))
+    assert run(plain_clip, output, "--preview", "0.1s", "--force")["output"] == str(output)
+    assert main(["video", str(plain_clip), "-o", str(output), "--preview", "0.1s", "--force"]) == 0
+    assert capsys.readouterr().out.count("\n") == 1
+
+
+def _touched(path: Path) -> Path:
+    path.touch()
+    return path
+
+
+def test_the_progress_bar_shows_a_name_in_brackets_as_it_is(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", "120")
+    with progress_bar("talk [red].mp4", Tally(), 1.0):
+        pass
+    assert "talk [red].mp4" in capsys.readouterr().err
 
 
 def test_a_progress_bar_is_only_for_terminals(run: Run, plain_clip: Path, tmp_path: Path) -> None:
