@@ -319,6 +319,8 @@ def _afterwards(source: Source, fitter: FrameFitter, sink: Sink) -> list[str]:
         warnings.append(f"it is {source.missing_s:.1f} s shorter than it says: was it cut off?")
     if source.skipped:
         warnings.append(f"{source.skipped} damaged frames were left out; the sound is in time")
+    if source.lost_sounds:
+        warnings.append(f"packets of sound with a damaged time, left out: {source.lost_sounds}")
     if fitter.changed_sizes:
         warnings.append(
             f"its size changes: {fitter.changed_sizes} frames were scaled to that of the first"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import resource
 import signal
 import subprocess
@@ -237,6 +238,26 @@ def test_damaged_frames_are_skipped_and_counted_and_the_rest_stays_in_time(
     assert summary["frames"] + summary["skipped"] == 40
     assert "damaged frames were left out" in summary["said"]
     assert frame_times_s(output)[-1] == pytest.approx(39 / FPS)
+
+
+@pytest.mark.parametrize("suffix", ["ts", "mkv"])
+@pytest.mark.parametrize(("stream_id", "skipped"), [(0xC0, 0), (0xE0, 1)], ids=["sound", "picture"])
+def test_one_damaged_time_costs_one_packet_and_not_the_length_of_the_video(
+    run: Run, tmp_path: Path, suffix: str, stream_id: int, skipped: int
+) -> None:
+    clip = write_clip(tmp_path / "clip.ts", frames=60, tracks=1, options={"bf": "0"})
+    stream = bytearray(clip.read_bytes())
+    begins = re.finditer(b"\x00\x00\x01" + bytes([stream_id]), stream)
+    damaged_at = [found.start() for found in begins][4]
+    assert stream[damaged_at + 7] & 0x80, "it has a time"
+    stream[damaged_at + 9] |= 0x02  # bit 30 of it: 3.3 hours later
+    clip.write_bytes(stream)
+    output = tmp_path / f"out.{suffix}"
+    summary = run(clip, output)
+    assert (summary["frames"], summary["skipped"]) == (60 - skipped, skipped)
+    assert ("sound with a damaged time, left out: 1" in summary["said"]) == (not skipped)
+    with av.open(str(output)) as container:
+        assert (container.duration or 0) / 1e6 == pytest.approx(2, abs=0.1)
 
 
 def test_a_file_that_is_cut_off_is_done_as_far_as_it_goes(run: Run, tmp_path: Path) -> None:
