@@ -269,6 +269,10 @@ class Source:
         except FFmpegError as exc:
             self.ends_early = str(exc.strerror)
             yield from self._last_packets()
+        except IndexError:
+            # PyAV ends so, when it has flushed the streams that it knows, where the file had one
+            # more on its way.
+            pass
 
     def _last_packets(self) -> Iterator[Packet[Any]]:
         flush: Packet[Any] = Packet()

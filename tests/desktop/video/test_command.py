@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ import pytest
 from desktop.cli import main
 from desktop.video.pipeline import Tally
 from desktop.video.progress import progress_bar
+from desktop.video.source import Source, open_source
 from tests.desktop.video.clips import (
     FPS,
     beep_time_s,
@@ -258,6 +259,31 @@ def test_one_damaged_time_costs_one_packet_and_not_the_length_of_the_video(
     assert ("sound with a damaged time, left out: 1" in summary["said"]) == (not skipped)
     with av.open(str(output)) as container:
         assert (container.duration or 0) / 1e6 == pytest.approx(2, abs=0.1)
+
+
+def test_a_stream_that_appears_on_the_way_does_not_end_the_work(
+    run: Run, plain_clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Late:
+        """As PyAV is where such a stream has a 1 in memory that it did not set."""
+
+        def __init__(self, container: Any) -> None:
+            self._container = container
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self._container, name)
+
+        def demux(self) -> Iterator[Any]:
+            yield from self._container.demux()
+            raise IndexError("list index out of range")
+
+    def opened(*arguments: Any, **options: Any) -> Source:
+        source = open_source(*arguments, **options)
+        source.container = Late(source.container)  # type: ignore[assignment]
+        return source
+
+    monkeypatch.setattr("desktop.video.conversion.open_source", opened)
+    assert run(plain_clip, tmp_path / "out.mkv")["frames"] == 30
 
 
 def test_a_file_that_is_cut_off_is_done_as_far_as_it_goes(run: Run, tmp_path: Path) -> None:
