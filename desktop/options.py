@@ -9,9 +9,10 @@ if TYPE_CHECKING:  # torch takes seconds
     from service.model.sharpener import Sharpener
     from service.scaling import Resize
 
-__all__ = ["add_model_options", "add_size_options", "load_model", "quality", "strength"]
+__all__ = ["add_model_options", "add_size_options", "load_model", "number", "quality", "strength"]
 
 _MOST_STRENGTH = 2.0
+_MOST_THREADS = 1024  # as in `serve`
 
 
 def add_model_options(
@@ -55,7 +56,7 @@ def add_model_options(
     )
     group.add_argument(
         "--threads",
-        type=int,
+        type=_threads,
         default=0,
         metavar="N",
         help="CPU threads of the network; 0 = all cores that the process may use (default 0)",
@@ -97,9 +98,17 @@ def load_model(arguments: dict[str, Any]) -> Sharpener:
     )
 
 
+def number(text: str) -> float:
+    """Parses a number for argparse, which would name the parser itself where there is none."""
+    try:
+        return float(text)
+    except ValueError as exc:
+        raise argparse.ArgumentTypeError(f"{text} is not a number") from exc
+
+
 def strength(text: str) -> float:
     """Parses a strength for argparse: 0 to 2."""
-    value = float(text)
+    value = number(text)
     if not 0 <= value <= _MOST_STRENGTH:
         raise argparse.ArgumentTypeError(f"{text} is not between 0 and 2")
     return value
@@ -109,6 +118,13 @@ def quality(text: str) -> int:
     """Parses a quality for argparse: 1 to 100."""
     if not text.isdecimal() or not 1 <= int(text) <= 100:
         raise argparse.ArgumentTypeError(f"{text} is not between 1 and 100")
+    return int(text)
+
+
+def _threads(text: str) -> int:
+    """Parses a number of threads for argparse: 0 to 1024."""
+    if not text.isdecimal() or int(text) > _MOST_THREADS:
+        raise argparse.ArgumentTypeError(f"{text} is not a whole number from 0 to {_MOST_THREADS}")
     return int(text)
 
 
@@ -127,7 +143,7 @@ def _upscale(text: str) -> float:
     """Parses a factor for argparse: 1 to 8."""
     from service.scaling import MAX_UPSCALE
 
-    value = float(text)
+    value = number(text)
     if not 1 <= value <= MAX_UPSCALE:
         raise argparse.ArgumentTypeError(f"{text} is not between 1 and {MAX_UPSCALE:g}")
     return value

@@ -9,6 +9,7 @@ import time
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import cv2
@@ -24,7 +25,7 @@ from desktop.camera.preview import DEFAULT_PORT, Preview
 from desktop.camera.reader import Reader
 from desktop.camera.session import Limits, Session, Sharpening
 from desktop.camera.slot import Slot
-from desktop.camera.source import parse_source
+from desktop.camera.source import Source, parse_source
 from desktop.camera.window import Window, why_no_window
 
 __all__ = ["run_camera"]
@@ -59,6 +60,7 @@ def run_camera(arguments: dict[str, Any]) -> int:
 def _run(arguments: dict[str, Any]) -> int:
     source = parse_source(arguments["source"])
     wishes = Wishes(arguments["size"], arguments["fps"], arguments["fourcc"])
+    _require_another_file(arguments["record"], source)
     controls, meter, slot = Controls(), Meter(), Slot[Captured]()
     with ExitStack() as opening:  # closes what is open where something else fails
         opened = open_capture(source, wishes)
@@ -89,6 +91,14 @@ def _run(arguments: dict[str, Any]) -> int:
     if controls.is_interrupted:
         return _EXIT_INTERRUPTED
     return _EXIT_PARTLY if facts["failures"] else _EXIT_DONE
+
+
+def _require_another_file(record: Path | None, source: Source) -> None:
+    """The film that is played must not become its own recording, not even through a link."""
+    if record is None or source.kind != "file" or not record.exists():
+        return
+    if Path(str(source.address)).exists() and record.samefile(str(source.address)):
+        raise OutputUnavailable(str(record), "is the film itself; name another file")
 
 
 def _open_outputs(

@@ -9,6 +9,7 @@ ClearcallError
 
 from __future__ import annotations
 
+from desktop.images.names import printable
 from service.errors import ClearcallError
 
 __all__ = ["CameraError", "OutputUnavailable", "ServerUnavailable", "SourceUnavailable"]
@@ -21,7 +22,7 @@ class CameraError(ClearcallError):
     title = "The camera cannot be used"
 
     def __init__(self, subject: str, reason: str) -> None:
-        super().__init__(f"{subject}: {reason}")
+        super().__init__(f"{printable(subject)}: {reason}")
         self.subject, self.reason = subject, reason
 
 

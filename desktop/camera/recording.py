@@ -145,7 +145,8 @@ class Recording:
         import av
 
         options = _CONTAINER_OPTIONS[self._path.suffix.lower()]
-        self._container = av.open(self.name, "w", container_options=options)
+        # The name of a file could be taken for a protocol's.
+        self._container = av.open(f"file:{self.name}", "w", container_options=options)
         stream: VideoStream = self._container.add_stream(
             "libx264", rate=_NOMINAL_FPS, options=_ENCODER_OPTIONS
         )

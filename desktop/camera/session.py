@@ -93,6 +93,7 @@ class Session:
             OutputThread(output, controls.stop, self._note_output_gone) for output in outputs
         ]
         self._failure: Exception | None = None
+        self._last_failures: list[CameraError] = []  # two where they end in the same moment
         self._sharpening: Sharpening | None = None
         self._reader: Reader | None = None
         self._before = 0, 0  # captured and skipped while the student was loaded
@@ -220,9 +221,12 @@ class Session:
         return figures, f"{how}  strength {self._controls.strength:g}"
 
     def _note_output_gone(self, thread: OutputThread) -> None:
-        self._tell(str(thread.failure))
+        assert thread.failure is not None, "that is why it is called"
         if all(each.failure is not None for each in self._threads):
+            self._last_failures.append(thread.failure)
             self._controls.stop.set()
+        else:
+            self._tell(str(thread.failure))
 
     def _show_status(self) -> None:
         is_terminal = sys.stderr.isatty()
@@ -236,12 +240,10 @@ class Session:
     def _raise_failures(self) -> None:
         if self._failure is not None:
             raise self._failure
-        failures = [each.failure for each in self._threads]
-        if all(failures):
-            reasons = "; ".join(str(failure) for failure in failures[1:])
-            first = failures[0]
-            assert first is not None, "all of them failed"
-            raise first if not reasons else CameraError(first.subject, f"{first.reason}; {reasons}")
+        if self._last_failures:  # no output is left; the others' have been told
+            first, *rest = self._last_failures
+            reasons = "; ".join([first.reason, *map(str, rest)])
+            raise CameraError(first.subject, reasons) if rest else first
 
     @contextmanager
     def _signals(self) -> Iterator[None]:

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from desktop.options import add_model_options, quality
+from desktop.options import add_model_options, number, quality
 
 if TYPE_CHECKING:
     from service.cli import Commands
@@ -181,7 +181,7 @@ def _size(text: str) -> tuple[int, int]:
 
 
 def _positive(text: str) -> float:
-    value = float(text)
+    value = number(text)
     if not 0 < value < 1e9:
         raise argparse.ArgumentTypeError(f"{text} is not above 0")
     return value

@@ -27,7 +27,7 @@ _EXIT_INTERRUPTED = 130
 _DEFAULT_JOBS = 3  # one is read and one written while one is in the network
 _MOST_JOBS = 64
 _IN_WORK_PX = 100_000_000
-_FORMATS = ("jpeg", "jpg", "png", "webp", "bmp", "tiff", "tif")
+_FORMATS = ("jpeg", "jpg", "png", "webp", "bmp", "tiff", "tif", "avif", "heic")
 
 _EXAMPLES = """examples:
   clearcall image blurred.jpg -o sharp.jpg
@@ -50,7 +50,7 @@ def add_image_command(commands: Commands) -> None:
     parser = commands.add_parser(
         "image",
         help="sharpen pictures in files and folders",
-        description="Sharpens JPEG, PNG, WebP, BMP and TIFF pictures.",
+        description="Sharpens JPEG, PNG, WebP, BMP, TIFF, AVIF and HEIC pictures.",
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -96,15 +96,15 @@ def _add_picture_options(parser: argparse.ArgumentParser) -> None:
         "--format",
         choices=_FORMATS,
         metavar="NAME",
-        help="jpeg, png, webp, bmp or tiff (default: what OUT's suffix says, in a folder the "
-        "input's)",
+        help="jpeg, png, webp, bmp, tiff, avif or heic (default: what OUT's suffix says, in a "
+        "folder the input's)",
     )
     group.add_argument(
         "--quality",
         type=quality,
         default=90,
         metavar="Q",
-        help="of JPEG and WebP, 1 to 100 (default 90)",
+        help="of JPEG, WebP, AVIF and HEIC, 1 to 100 (default 90)",
     )
     add_size_options(group)
     group.add_argument(

@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from desktop.images.names import printable
 from desktop.options import add_model_options, add_size_options, load_model
 
 if TYPE_CHECKING:
@@ -142,10 +143,10 @@ def _video(arguments: dict[str, Any]) -> int:
         summary = _converted(path, output, arguments)
     except KeyboardInterrupt:
         rest = "what was there stays" if output.exists() else "nothing was written"
-        print(f"clearcall: {output}: interrupted; {rest}", file=sys.stderr)
+        print(f"clearcall: {printable(output)}: interrupted; {rest}", file=sys.stderr)
         return _EXIT_INTERRUPTED
     for warning in summary.warnings:
-        print(f"clearcall: {path}: {warning}", file=sys.stderr)
+        print(f"clearcall: {printable(path)}: {warning}", file=sys.stderr)
     print(json.dumps(dataclasses.asdict(summary)) if arguments["json"] else _in_words(summary))
     return 0
 
@@ -188,7 +189,7 @@ def _require_free(path: Path, output: Path, *, is_forced: bool) -> None:
     from desktop.video.errors import VideoError
 
     if not output.parent.is_dir():
-        raise VideoError(output, f"there is no folder {output.parent}")
+        raise VideoError(output, f"there is no folder {printable(output.parent)}")
     if output.exists():
         if not output.is_file():
             raise VideoError(output, "is not a file; name one for the new video")
@@ -217,8 +218,9 @@ def _interrupt(*_: object) -> NoReturn:
 def _in_words(summary: Summary) -> str:
     copied = f", {', '.join(summary.copied)} copied" if summary.copied else ""
     return (
-        f"{summary.output}: {summary.frames} frames of {summary.width}x{summary.height} by "
-        f"{summary.encoder}{copied}; {summary.seconds:.1f} s, {summary.fps:.1f} FPS"
+        f"{printable(summary.output)}: {summary.frames} frames of "
+        f"{summary.width}x{summary.height} by {summary.encoder}{copied}; "
+        f"{summary.seconds:.1f} s, {summary.fps:.1f} FPS"
     )
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from av import VideoFrame
 
+from desktop.images.names import printable
 from desktop.video.encoders import Encoder, choose_encoder
 from desktop.video.errors import VideoError
 from desktop.video.frames import FrameFitter
@@ -138,7 +139,7 @@ def convert(
             source.begin_at_zero()
         stages = prepare_stages(sharpener, source, items, sink, options=options, tally=tally)
         with progress_bar(
-            path.name, tally, source.duration_s, is_shown=shows_progress
+            printable(path.name), tally, source.duration_s, is_shown=shows_progress
         ) as on_progress:
             run_stages(stages.decoding, stages.sharpening, stages.encoding, on_progress=on_progress)
         sink.finish()
@@ -318,6 +319,8 @@ def _afterwards(source: Source, fitter: FrameFitter, sink: Sink) -> list[str]:
         warnings.append(f"it is {source.missing_s:.1f} s shorter than it says: was it cut off?")
     if source.skipped:
         warnings.append(f"{source.skipped} damaged frames were left out; the sound is in time")
+    if source.lost_sounds:
+        warnings.append(f"packets of sound with a damaged time, left out: {source.lost_sounds}")
     if fitter.changed_sizes:
         warnings.append(
             f"its size changes: {fitter.changed_sizes} frames were scaled to that of the first"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from desktop.images.names import printable
 from service.errors import ClearcallError
 
 __all__ = ["VideoError"]
@@ -16,6 +17,6 @@ class VideoError(ClearcallError):
     title = "The video cannot be used"
 
     def __init__(self, path: Path, reason: str) -> None:
-        super().__init__(f"{path}: {reason}")
+        super().__init__(f"{printable(path)}: {reason}")
         self.path = path
         self.reason = reason

@@ -1,7 +1,8 @@
 """A video file as it is read: decoded frames of one video stream, and packets of all others.
 
-Frames that cannot be decoded, or only with damage, are skipped and counted. Every frame gets a
-time: its own, or where the file has none, the next one at its rate.
+Frames that cannot be decoded, or only with damage, are skipped and counted, as are those whose time
+is damaged; packets of sound too. Every frame gets a time: its own, or where the file has none, the
+next one at its rate.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from av.video.stream import VideoStream
 
 from desktop.video.errors import VideoError
 from desktop.video.frames import deinterlaced
+from desktop.video.jumps import MOST_BACK_S, JumpFilter
 
 if TYPE_CHECKING:
     from av.container.core import Chapter
@@ -35,7 +37,6 @@ MAX_PIXELS = 8192 * 8192  # of a frame
 _MICROSECONDS = 1_000_000
 _BEFORE_S = 10  # more than most have between two keyframes
 _AFTER_END_S = 2  # other streams' packets may come so much later in the file
-_MOST_BACK_S = 1  # a frame's time may go back by so much: what is more is another recording
 _DEFAULT_FPS = Fraction(25)
 
 
@@ -104,6 +105,7 @@ class Source:
         duration_s: of what is read, as far as the file tells.
         frames: decoded so far.
         skipped: frames that could not be decoded, or only damaged.
+        lost_sounds: packets of sound with a damaged time.
         interlaced: frames of two fields.
         ends_early: why reading stopped before the end, or None.
     """
@@ -137,7 +139,7 @@ class Source:
         self._latest_s = origin_s
         self._seeks = span.start_s > 0
         self.duration_s = _duration_s(container, stream, span)
-        self.frames = self.skipped = self.interlaced = 0
+        self.frames = self.skipped = self.interlaced = self.lost_sounds = 0
         self.ends_early: str | None = None
         self._is_over = False  # the video, as far as it is wanted
         rate = stream.guessed_rate or stream.average_rate or _DEFAULT_FPS
@@ -146,6 +148,10 @@ class Source:
         self.rate: Fraction = rate
         self._usual_ticks = max(1, round(1 / (rate * self.time_base)))
         self._last: _Shown | None = None
+        self._frame_jumps: JumpFilter[VideoFrame] = JumpFilter()
+        self._sound_jumps: dict[int, JumpFilter[Packet[Any]]] = {
+            other.index: JumpFilter() for other in self.copied if other.type == "audio"
+        }
         # Frames are what is sharpened: as many threads as there are cores fill the gaps only.
         stream.thread_type = "AUTO"
 
@@ -237,11 +243,25 @@ class Source:
             self._notice(packet)
             if packet.stream_index == self.stream.index:
                 yield from self._decoded(packet)
-            elif self._is_wanted(packet):
-                self._move(packet)
-                yield packet
+            else:
+                yield from self._moved(packet)
             if self._is_past(packet):
-                return
+                break
+        yield from self._timed(self._frame_jumps.rest())
+        self.skipped += self._frame_jumps.left_out
+        for jumps in self._sound_jumps.values():
+            # Sound goes on without a gap: what jumps at the end is damage.
+            self.lost_sounds += jumps.left_out + len(jumps.rest())
+
+    def _moved(self, packet: Packet[Any]) -> Iterator[Packet[Any]]:
+        """The packets to copy that are certain now that this one is there."""
+        passed, time_s = [packet], _time_of(packet)
+        if packet.stream_index in self._sound_jumps and time_s is not None:
+            passed = self._sound_jumps[packet.stream_index].passed(packet, time_s)
+        for each in passed:
+            if self._is_wanted(each):
+                self._move(each)
+                yield each
 
     def _packets(self) -> Iterator[Packet[Any]]:
         try:
@@ -249,6 +269,10 @@ class Source:
         except FFmpegError as exc:
             self.ends_early = str(exc.strerror)
             yield from self._last_packets()
+        except IndexError:
+            # PyAV ends so, when it has flushed the streams that it knows, where the file had one
+            # more on its way.
+            pass
 
     def _last_packets(self) -> Iterator[Packet[Any]]:
         flush: Packet[Any] = Packet()
@@ -269,7 +293,16 @@ class Source:
         for frame in frames:
             if frame.is_corrupt:
                 self._skip(None if frame.pts is None else frame.pts * self.time_base)
-                continue
+            elif frame.pts is None:
+                yield from self._timed([frame])
+            else:
+                yield from self._timed(self._frame_jumps.passed(frame, frame.pts * self.time_base))
+
+    def _timed(self, frames: list[VideoFrame]) -> Iterator[VideoFrame]:
+        """Of frames that can be shown, those of the part that is taken, with their times."""
+        for frame in frames:
+            if self._is_over:
+                return
             self._give_time(frame)
             assert frame.pts is not None, "it was given one"
             time_s = frame.pts * self.time_base
@@ -297,7 +330,7 @@ class Source:
             frame.pts = 0 if last is None else last.pts + last.duration
         elif last is not None and frame.pts <= last.pts:
             back_s = float((last.pts - frame.pts) * self.time_base)
-            if back_s > _MOST_BACK_S:
+            if back_s > MOST_BACK_S:
                 raise VideoError(
                     self.path,
                     f"its times jump back by {back_s:.1f} s at {last.time_s(self.time_base):.1f} "

@@ -135,6 +135,26 @@ def test_an_option_takes_a_value_of_the_same_name_in_every_command() -> None:
     assert {flag: shown for flag, shown in metavars.items() if len(shown) > 1} == {}
 
 
+@pytest.mark.parametrize("path", [("image",), ("video",), ("camera",)], ids=" ".join)
+@pytest.mark.parametrize("threads", ["-3", "1025", "x"])
+def test_a_number_of_threads_that_cannot_be_is_refused_as_it_is_by_serve(
+    path: tuple[str, ...], threads: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output = [] if path == ("camera",) else ["-o", "out"]
+    assert main([*path, "in", *output, f"--threads={threads}"]) == 2
+    reason = f"argument --threads: {threads} is not a whole number from 0 to 1024"
+    assert reason in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "words", ["image in -o out --upscale x", "video in -o out --strength x", "camera --fps x"]
+)
+def test_what_is_no_number_is_called_so(words: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(words.split()) == 2
+    option = words.split()[-2]
+    assert capsys.readouterr().err.endswith(f"error: argument {option}: x is not a number\n")
+
+
 def test_the_overview_has_an_example_of_every_command_and_of_nothing_else() -> None:
     text = (ROOT / "docs" / "commands.md").read_text()
     headings = re.findall(r"^## `clearcall (\w+)`$", text, re.M)

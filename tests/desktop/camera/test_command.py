@@ -88,6 +88,20 @@ def test_a_film_ends_the_session_at_its_end(film: Path, tmp_path: Path, run: Run
     assert summary["frames_shown"] + summary["frames_skipped"] == 48
 
 
+def test_the_film_that_is_played_is_never_its_own_recording(
+    film: Path, tmp_path: Path, run: Run
+) -> None:
+    own = film.rename(tmp_path / "film.mkv")
+    link = tmp_path / "link.mkv"
+    link.symlink_to(own)
+    before = own.read_bytes()
+    for record in (own, link):
+        code, _, told = run(own, "--record", record, "--force")
+        assert code == 2
+        assert told == f"clearcall: {record}: is the film itself; name another file\n"
+    assert own.read_bytes() == before
+
+
 def test_every_output_at_once(
     film: Path, tmp_path: Path, run: Run, fake: FakeSharpener, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -121,7 +135,7 @@ def test_an_output_that_fails_ends_alone_and_the_exit_code_tells(
     again = tmp_path / "again.mkv"
     code, _, told = run(film, "--loop", "--record", again)
     assert code == 2, "no output is left"
-    assert told.count("recording stopped: No space left on device") >= 1
+    assert told == f"clearcall: {again}: recording stopped: No space left on device\n"
 
 
 @pytest.mark.usefixtures("fake")
@@ -195,6 +209,7 @@ def test_a_network_camera_can_be_filmed_for_some_time(run: Run, tmp_path: Path) 
     ("arguments", "told"),
     [
         (["none.mp4"], "none.mp4: no such file, and no camera number or URL either"),
+        (["two\nlines.mp4"], r"two\nlines.mp4: no such file, and no camera number or URL either"),
         (["97"], "camera 97: "),
         (["gopher://cam"], "gopher://cam: gopher:// is not read"),
         (["FILM", "--record", "call.avi"], "call.avi: a recording ends in .mkv or .mp4"),

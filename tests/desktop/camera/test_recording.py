@@ -105,6 +105,13 @@ def test_a_file_that_is_there_is_kept_unless_it_may_go(tmp_path: Path) -> None:
     assert len(frames_of(path)) == 1
 
 
+def test_a_name_may_look_like_a_protocol(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    path = Path("call:12.mkv")
+    record(Recording(path), [Shown(flat(90), 0.0, 5.0)])
+    assert len(frames_of(path.absolute())) == 1
+
+
 def test_nothing_is_left_of_a_recording_without_a_frame(tmp_path: Path) -> None:
     recording = Recording(tmp_path / "call.mkv")
     recording.close()

@@ -17,8 +17,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from desktop.cli import clearcall_parser
+from desktop.completion.values import public_actions, subcommands
 from desktop.images import files
 from desktop.images.errors import PictureFailed
+from desktop.images.formats import FORMAT_NAMES
 from service.picture_options import decode_for
 from tests.desktop.images.conftest import Run, opened, write_picture
 from tests.service.doubles import FakeSharpener
@@ -281,6 +284,17 @@ def test_compare_shows_before_and_after_beside_the_output(run: Run, tmp_path: Pa
     assert (both[:, 32:36] == 255).all()
     assert (both[:, 36:] == np.asarray(opened(tmp_path / "out/in.png"))).all()
     assert opened(tmp_path / "out/wide-compare.png").size == (90, 2 * 20 + 4)
+
+
+def test_every_format_that_has_a_suffix_can_be_named(run: Run, tmp_path: Path) -> None:
+    source = write_picture(tmp_path / "in.png")
+    output = tmp_path / "out"
+    output.mkdir()
+    assert run(source, "-o", output, "--format", "avif").code == 0
+    assert opened(output / "in.avif").format == "AVIF"
+    for action in public_actions(subcommands(clearcall_parser())["image"]):
+        if "--format" in action.option_strings:
+            assert list(action.choices or ()) == list(FORMAT_NAMES)
 
 
 def test_scaling_format_and_place_are_as_asked(run: Run, tmp_path: Path) -> None:

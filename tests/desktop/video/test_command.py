@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+import re
 import resource
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,9 @@ import numpy as np
 import pytest
 
 from desktop.cli import main
+from desktop.video.pipeline import Tally
+from desktop.video.progress import progress_bar
+from desktop.video.source import Source, open_source
 from tests.desktop.video.clips import (
     FPS,
     beep_time_s,
@@ -237,6 +241,51 @@ def test_damaged_frames_are_skipped_and_counted_and_the_rest_stays_in_time(
     assert frame_times_s(output)[-1] == pytest.approx(39 / FPS)
 
 
+@pytest.mark.parametrize("suffix", ["ts", "mkv"])
+@pytest.mark.parametrize(("stream_id", "skipped"), [(0xC0, 0), (0xE0, 1)], ids=["sound", "picture"])
+def test_one_damaged_time_costs_one_packet_and_not_the_length_of_the_video(
+    run: Run, tmp_path: Path, suffix: str, stream_id: int, skipped: int
+) -> None:
+    clip = write_clip(tmp_path / "clip.ts", frames=60, tracks=1, options={"bf": "0"})
+    stream = bytearray(clip.read_bytes())
+    begins = re.finditer(b"\x00\x00\x01" + bytes([stream_id]), stream)
+    damaged_at = [found.start() for found in begins][4]
+    assert stream[damaged_at + 7] & 0x80, "it has a time"
+    stream[damaged_at + 9] |= 0x02  # bit 30 of it: 3.3 hours later
+    clip.write_bytes(stream)
+    output = tmp_path / f"out.{suffix}"
+    summary = run(clip, output)
+    assert (summary["frames"], summary["skipped"]) == (60 - skipped, skipped)
+    assert ("sound with a damaged time, left out: 1" in summary["said"]) == (not skipped)
+    with av.open(str(output)) as container:
+        assert (container.duration or 0) / 1e6 == pytest.approx(2, abs=0.1)
+
+
+def test_a_stream_that_appears_on_the_way_does_not_end_the_work(
+    run: Run, plain_clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Late:
+        """As PyAV is where such a stream has a 1 in memory that it did not set."""
+
+        def __init__(self, container: Any) -> None:
+            self._container = container
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self._container, name)
+
+        def demux(self) -> Iterator[Any]:
+            yield from self._container.demux()
+            raise IndexError("list index out of range")
+
+    def opened(*arguments: Any, **options: Any) -> Source:
+        source = open_source(*arguments, **options)
+        source.container = Late(source.container)  # type: ignore[assignment]
+        return source
+
+    monkeypatch.setattr("desktop.video.conversion.open_source", opened)
+    assert run(plain_clip, tmp_path / "out.mkv")["frames"] == 30
+
+
 def test_a_file_that_is_cut_off_is_done_as_far_as_it_goes(run: Run, tmp_path: Path) -> None:
     clip = write_clip(tmp_path / "clip.mkv", frames=60, codec="ffv1")
     clip.write_bytes(clip.read_bytes()[: clip.stat().st_size // 2])
@@ -400,6 +449,31 @@ def test_a_failing_student_ends_all_and_leaves_nothing(
     with pytest.raises(RuntimeError, match="broken"):
         main(["video", str(plain_clip), "-o", str(tmp_path / "out.mp4")])
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_name_with_a_line_break_stays_one_line(
+    run: Run, refused: Refused, plain_clip: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output = tmp_path / "two\nlines.mp4"
+    assert "two\\nlines.mp4: is there already" in refused(plain_clip, _touched(output))
+    assert run(plain_clip, output, "--preview", "0.1s", "--force")["output"] == str(output)
+    assert main(["video", str(plain_clip), "-o", str(output), "--preview", "0.1s", "--force"]) == 0
+    assert capsys.readouterr().out.count("\n") == 1
+
+
+def _touched(path: Path) -> Path:
+    path.touch()
+    return path
+
+
+def test_the_progress_bar_shows_a_name_in_brackets_as_it_is(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", "120")
+    with progress_bar("talk [red].mp4", Tally(), 1.0):
+        pass
+    assert "talk [red].mp4" in capsys.readouterr().err
 
 
 def test_a_progress_bar_is_only_for_terminals(run: Run, plain_clip: Path, tmp_path: Path) -> None:
