@@ -1,7 +1,8 @@
 """`make bench`: measures models, codecs and streams and writes benchmarks/RESULTS.md.
 
 The file has one section for each measurement, with the bars that it is held to beside the figures.
-`--only` measures some of them anew and leaves the others as they are.
+`--only` measures some of them anew and leaves the others as they are. Sections that it does not know,
+of runs that take too long for it, are always left.
 """
 
 from __future__ import annotations
@@ -50,6 +51,7 @@ _SECTIONS = {
     "capacity": _Section("Streams of a replica", capacity_lines),
     "soak": _Section("Memory under load", soak_lines),
 }
+_TITLES = {section.title for section in _SECTIONS.values()}
 
 
 def main() -> int:
@@ -62,7 +64,10 @@ def main() -> int:
     )
     parser.add_argument("--out", type=Path, default=RESULTS, help="Markdown file to write")
     arguments = parser.parse_args()
-    kept = _sections_of(arguments.out) if arguments.only else {}
+    kept = _sections_of(arguments.out)
+    others = [text.strip() for title, text in kept.items() if title not in _TITLES]
+    if not arguments.only:
+        kept = {}
     texts = []
     for name, section in _SECTIONS.items():
         if arguments.only is None or name in arguments.only:
@@ -70,7 +75,7 @@ def main() -> int:
             kept[section.title] = "\n".join(lines)
         if section.title in kept:
             texts.append(kept[section.title].strip())
-    text = "\n\n".join((_HEAD, *texts)) + "\n"
+    text = "\n\n".join((_HEAD, *texts, *others)) + "\n"
     arguments.out.write_text(text)
     print(text)
     return 0

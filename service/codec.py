@@ -149,6 +149,11 @@ def sniff(encoded: bytes) -> ImageFormat:
     boxes = box_format(encoded)
     if boxes is not None:
         return boxes
+    if encoded.startswith((b"GIF87a", b"GIF89a")):
+        raise ImageUnsupported(
+            "A GIF cannot be sharpened as a picture. Convert it to PNG; an animated one is a film, "
+            "which `clearcall video` reads."
+        )
     raise ImageUnsupported(
         "These bytes are not a JPEG, PNG, WebP, BMP, TIFF, AVIF or HEIC picture. Send one of these."
     )

@@ -30,6 +30,8 @@ from service.flood import FloodLedger
 __all__ = ["MAX_HEADERS", "MAX_HEADER_BYTES", "GuardedHttp", "guarded_http"]
 
 _LOGGER = logging.getLogger(__name__)
+# What is not HTTP is no news: whoever looks for open ports sends it all day.
+_WIRE_LOGGER = logging.getLogger("uvicorn.error.wire")
 MAX_HEADER_BYTES = 32 * 1024
 MAX_HEADERS = 100
 _STALLED_S = 30.0  # an answer of which not a byte is taken; a body after its answer
@@ -74,6 +76,7 @@ class GuardedHttp(HttpToolsProtocol):
         _loop: asyncio.AbstractEventLoop | None = None,
     ) -> None:
         super().__init__(config, server_state, app_state, _loop)
+        self.logger = _WIRE_LOGGER
         self.access_log = False  # it would tell queries, and with them tokens: see request_log
         self.waiting_since_s: float | None = None  # for the headers; None while there is a request
         self._header_bytes = 0
@@ -250,6 +253,7 @@ def guarded_http(
     *, max_connections: int, header_timeout_s: float, floods: FloodLedger | None = None
 ) -> type[GuardedHttp]:
     """The protocol with these bounds, for uvicorn.Config's `http`."""
+    _WIRE_LOGGER.setLevel(logging.ERROR)
 
     class Guarded(GuardedHttp):
         pass

@@ -9,7 +9,7 @@ ClearcallError
 
 from __future__ import annotations
 
-from desktop.images.names import printable
+from desktop.names import printable
 from service.errors import ClearcallError
 
 __all__ = ["CameraError", "OutputUnavailable", "ServerUnavailable", "SourceUnavailable"]

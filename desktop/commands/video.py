@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from desktop.images.names import printable
+from desktop.names import printable
 from desktop.options import add_model_options, add_size_options, load_model
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 from desktop.images.errors import PictureFailed, reason_of
-from desktop.images.names import printable
+from desktop.names import printable
 from service.codec import sniff
 
 __all__ = ["check_picture_file", "is_pipe", "read_picture", "write_whole"]

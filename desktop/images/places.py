@@ -10,7 +10,7 @@ from pathlib import Path
 from desktop.images.errors import ImageUseError
 from desktop.images.finding import Found, Missed
 from desktop.images.formats import format_of, suffix_of
-from desktop.images.names import printable
+from desktop.names import printable
 from service.codec import ImageFormat
 
 __all__ = ["STDOUT", "Place", "Places", "places_of"]
@@ -132,7 +132,8 @@ def _format_of_file(output: Path, asked: ImageFormat | None) -> ImageFormat:
     if said is None and asked is None:
         raise ImageUseError(
             f"{printable(output)}: its suffix names no picture format that can be written; end it "
-            "in .jpg, .png, .webp, .bmp or .tif, say --format, or add a / if it is a folder"
+            "in .jpg, .png, .webp, .bmp, .tif, .avif or .heic, say --format, or add a / if it is "
+            "a folder"
         )
     if said and asked and said != asked:
         raise ImageUseError(

@@ -12,7 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from desktop.images.conversion import Done
 from desktop.images.finding import Missed
-from desktop.images.names import printable
+from desktop.names import printable
 
 __all__ = ["Report"]
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from av import VideoFrame
 
-from desktop.images.names import printable
+from desktop.names import printable
 from desktop.video.encoders import Encoder, choose_encoder
 from desktop.video.errors import VideoError
 from desktop.video.frames import FrameFitter

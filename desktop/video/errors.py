@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from desktop.images.names import printable
+from desktop.names import printable
 from service.errors import ClearcallError
 
 __all__ = ["VideoError"]

@@ -70,11 +70,16 @@ def test_each_format_is_told_by_its_bytes(image_format: ImageFormat) -> None:
 
 @pytest.mark.parametrize(
     "encoded",
-    [b"", b"GIF89a", b"\xff\xd8", b"RIFF\0\0\0\0WAVE", b"%PDF-1.7", b"<svg/>", b"\0" * 64],
+    [b"", b"\xff\xd8", b"RIFF\0\0\0\0WAVE", b"%PDF-1.7", b"<svg/>", b"\0" * 64],
 )
 def test_other_bytes_are_unsupported(encoded: bytes) -> None:
     with pytest.raises(ImageUnsupported, match="JPEG, PNG, WebP, BMP, TIFF, AVIF or HEIC"):
         decode(encoded)
+
+
+def test_a_gif_is_named_with_what_to_do_instead() -> None:
+    with pytest.raises(ImageUnsupported, match="PNG; an animated one is a film"):
+        decode(as_file(Image.fromarray(landscape()).convert("P"), "gif"))
 
 
 @pytest.mark.parametrize("image_format", FORMATS)

@@ -43,7 +43,7 @@ def test_a_flood_is_cut_short_and_a_right_key_passes() -> None:
     assert 'code="too-many-bad-requests"} 12.0' in scraped
 
 
-def test_what_is_not_http_counts_too() -> None:
+def test_what_is_not_http_counts_too_and_fills_no_log(caplog: pytest.LogCaptureFixture) -> None:
     with serve(max_bad_requests_per_minute=5) as live:
         for _ in range(5):
             with socket.create_connection(live.host_and_port, timeout=10) as connection:
@@ -52,6 +52,7 @@ def test_what_is_not_http_counts_too() -> None:
         answer = httpx.get(live.url)
         assert answer.status_code == 429
         assert answer.headers["connection"] == "close"
+    assert "Invalid HTTP" not in caplog.text
 
 
 def test_good_requests_are_never_counted_and_the_limit_can_be_off() -> None:
