@@ -1,8 +1,8 @@
 """`make bench`: measures models, codecs and streams and writes benchmarks/RESULTS.md.
 
 The file has one section for each measurement, with the bars that it is held to beside the figures.
-`--only` measures some of them anew and leaves the others as they are. Sections that it does not know,
-of runs that take too long for it, are always left.
+`--only` measures some of them anew and leaves the others as they are. Sections that it does not
+know, of runs that take too long for it, are always left.
 """
 
 from __future__ import annotations
