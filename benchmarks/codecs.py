@@ -24,7 +24,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from service.codec import ImageArray, decode_frame, encode_frame
+from service.frame_codec import ImageArray, decode_frame, encode_frame
 
 __all__ = ["CodecTiming", "codec_timings", "main"]
 

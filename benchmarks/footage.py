@@ -10,7 +10,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from service.codec import ImageArray, encode_frame
+from service.frame_codec import ImageArray, encode_frame
 from trainer.videos import sample_frames
 
 __all__ = ["clip_frames", "panned_frames", "played", "still_frames"]

@@ -17,7 +17,7 @@ from benchmarks.footage import panned_frames, played
 from benchmarks.load import LoadReport, run_load
 from benchmarks.load_client import LoadOptions, StreamPlan
 from benchmarks.service import Service
-from service.codec import decode_frame, encode_frame, use_one_thread_per_call
+from service.frame_codec import decode_frame, encode_frame, use_one_thread_per_call
 from service.model.sharpener import Sharpener
 from trainer.timing import PICTURES, time_calls
 

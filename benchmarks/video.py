@@ -23,7 +23,7 @@ from desktop.video.conversion import Stages, VideoOptions, prepare_stages
 from desktop.video.pipeline import Passed, Picture, Tally, run_stages
 from desktop.video.sink import Sink
 from desktop.video.source import Span, open_source
-from service.codec import decode_frame
+from service.frame_codec import decode_frame
 from service.model.cpus import available_cpus
 from service.model.sharpener import Sharpener
 

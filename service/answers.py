@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from service.codec import decode_frame, encode_frame
 from service.codec_pool import CodecPool
 from service.engine import EngineStream
 from service.errors import (
@@ -14,6 +13,7 @@ from service.errors import (
     RequestInvalid,
     SharpeningFailed,
 )
+from service.frame_codec import decode_frame, encode_frame
 from service.frames import Result, pack_result
 from service.ladder import Rung
 from service.ledger import DropReason

@@ -30,11 +30,11 @@ from service.browser import (
     SecurityHeaders,
     docs_policy,
 )
-from service.codec import use_one_thread_per_call
 from service.codec_pool import CodecPool
 from service.engine import Engine
 from service.errors import ClearcallError, RequestInvalid
 from service.flood import FloodBrake, FloodLedger
+from service.frame_codec import use_one_thread_per_call
 from service.metrics import Metrics
 from service.model.cpus import available_cpus
 from service.models_routes import router as models_router

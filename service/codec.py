@@ -1,17 +1,13 @@
-"""Encoded bytes <-> images. The limits are checked on the header, before anything is decoded.
+"""Pictures in files <-> images. The limits are checked on the header, before anything is decoded.
 
-Uploads (Pillow): JPEG, PNG, WebP, BMP, TIFF, AVIF and HEIC, told by their bytes. They come out
+With Pillow: JPEG, PNG, WebP, BMP, TIFF, AVIF and HEIC, told by their bytes. They come out
 upright, as RGB of 8 bits, with the alpha channel beside them; a colour profile and what `metadata`
 keeps are carried over to the output, and gray pictures are written as gray ones. What is converted
 on the way (CMYK, palettes) is said in `Picture.warnings`. PNG and TIFF of 16 bits have them beside
 the 8 that the network sees (`deep`), JPEGs their `gain_map`. Animations are refused.
 
-Stream frames (libjpeg-turbo through simplejpeg, straight to and from RGB; OpenCV for the rare
-kinds that it refuses, for WebP and PNG, and where it is not installed): JPEG only. They come out
-upright too.
-
-Images are (H, W, 3) uint8 RGB, C-contiguous. BGR exists only between two neighbouring lines of this
-module.
+Images are (H, W, 3) uint8 RGB, C-contiguous. Stream frames have a module of their own,
+`frame_codec`.
 """
 
 from __future__ import annotations
@@ -22,9 +18,8 @@ import re
 import struct
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 from PIL import (
@@ -41,35 +36,25 @@ from PIL import (
 
 from service.deep import DEEP_FORMATS, DeepSamples, read_deep, shallow, write_deep
 from service.errors import ImageBroken, ImageTooManyPixels, ImageUnsupported, RequestInvalid
-from service.frames import FrameFormat
+from service.frame_codec import ImageArray, check_scans
 from service.gain_map import GainMap, read_multi_picture, with_gain_map
 from service.heif import bits_of, box_format, has_gain_map, is_boxed, open_boxes, save_boxes
 from service.metadata import NO_METADATA, Metadata, metadata_of
-from service.orientation import jpeg_orientation, turned_upright
+from service.orientation import turned_upright
 from service.tiff_strips import deflated, on_exif
-
-try:
-    import simplejpeg
-except ImportError:  # a platform without a wheel: OpenCV does it all
-    simplejpeg = None
 
 __all__ = [
     "ALPHA_FORMATS",
     "ImageArray",
     "ImageFormat",
     "Picture",
-    "decode_frame",
     "decode_image",
-    "encode_frame",
     "encode_image",
     "is_deep",
-    "jpeg_size",
     "picture_size",
     "sniff",
-    "use_one_thread_per_call",
 ]
 
-ImageArray: TypeAlias = npt.NDArray[np.uint8]
 ImageFormat = Literal["jpeg", "png", "webp", "bmp", "tiff", "avif", "heic"]
 
 ALPHA_FORMATS: frozenset[ImageFormat] = frozenset({"png", "webp", "tiff", "avif", "heic"})
@@ -89,10 +74,6 @@ _MAX_SIDE_PX: dict[ImageFormat, int] = {
     "avif": 65_535,
     "heic": 16_384,
 }
-# libjpeg spends the time of a whole picture on each scan, and a scan can be a few bytes long: a
-# bomb that no pixel limit catches. Progressive files have about ten.
-_MAX_JPEG_SCANS = 100
-_DAMAGE = ("Corrupt JPEG data", "Premature end of JPEG file")  # how libjpeg's warnings begin
 _TIFF_TILE_WIDTH, _TIFF_TILE_LENGTH = 322, 323
 _TIFF_BITS = 258
 _TIFF_EXTRA_SAMPLES = 338
@@ -123,11 +104,6 @@ class Picture:
     warnings: tuple[str, ...] = ()
     deep: DeepSamples | None = None
     gain_map: GainMap | None = None
-
-
-def use_one_thread_per_call() -> None:
-    """Makes OpenCV single-threaded, process-wide: the cores are the network's."""
-    cv2.setNumThreads(1)
 
 
 def sniff(encoded: bytes) -> ImageFormat:
@@ -216,7 +192,7 @@ def decode_image(
     """
     file_format = sniff(encoded)
     if file_format == "jpeg":
-        _check_scans(encoded)
+        check_scans(encoded)
     if file_format == "webp":  # Pillow makes room for the whole picture when it opens one
         _check_pixels(_webp_size(encoded), max_pixels)
     with _translated_errors():
@@ -314,74 +290,6 @@ def encode_image(picture: Picture, image_format: ImageFormat, *, quality: int) -
     return _finished_tiff(out.getvalue(), picture) if image_format == "tiff" else out.getvalue()
 
 
-def decode_frame(encoded: bytes, *, max_pixels: int) -> ImageArray:
-    """Decodes one JPEG frame of a stream; it comes out upright.
-
-    Raises:
-        ImageUnsupported: Not a JPEG.
-        ImageTooManyPixels: The header announces more than `max_pixels`.
-        ImageBroken: Damaged or cut off.
-    """
-    height, width = jpeg_size(encoded)
-    if height * width > max_pixels:
-        raise ImageTooManyPixels(height=height, width=width, limit_px=max_pixels)
-    _check_scans(encoded)
-    # A decoder may fill the missing part with grey and say nothing. Cameras may pad the end.
-    if encoded.rfind(b"\xff\xd9") < 0:
-        raise ImageBroken("The JPEG is cut off: its end marker is missing.")
-    image = _turbo_decoded(encoded, height, width)
-    if image is None:
-        image = _opencv_decoded(encoded)
-    if image is None or image.shape != (height, width, 3):
-        raise ImageBroken("The JPEG is damaged and cannot be decoded.")
-    return turned_upright(image, jpeg_orientation(encoded))
-
-
-def encode_frame(image: ImageArray, frame_format: FrameFormat, *, quality: int) -> bytes:
-    """Encodes one frame of a stream; `quality` 1 to 100 is of JPEG and WebP, PNG is lossless.
-
-    A JPEG's chroma is halved (4:2:0), as video has it.
-    """
-    if frame_format == "jpeg" and simplejpeg is not None:
-        return bytes(simplejpeg.encode_jpeg(image, quality, "RGB", "420", fastdct=False))
-    options = {
-        "jpeg": [cv2.IMWRITE_JPEG_QUALITY, quality],
-        "webp": [cv2.IMWRITE_WEBP_QUALITY, quality],
-        "png": [cv2.IMWRITE_PNG_COMPRESSION, 1],
-    }[frame_format]
-    is_encoded, buffer = cv2.imencode(f".{frame_format}", _swap_red_and_blue(image), options)
-    assert is_encoded, "OpenCV encodes every uint8 image of a size that it could decode"
-    return bytes(buffer.data)
-
-
-def jpeg_size(encoded: bytes) -> tuple[int, int]:
-    """Reads (height, width) in px from a JPEG's frame header, without decoding.
-
-    Raises:
-        ImageUnsupported: Not a JPEG.
-        ImageBroken: The frame header is missing, or says that there are no pixels.
-    """
-    if not encoded.startswith(b"\xff\xd8\xff"):
-        raise ImageUnsupported("The frame is not a JPEG: it should start with FF D8 FF.")
-    at = 2
-    while at + 9 <= len(encoded) and encoded[at] == 0xFF:
-        marker = encoded[at + 1]
-        if marker == 0xFF:  # any number of these may fill the space before a marker
-            at += 1
-        elif 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):  # SOF0 to SOF15
-            height, width = struct.unpack_from(">HH", encoded, at + 5)
-            if not height or not width:
-                break
-            return height, width
-        elif marker == 0x01 or 0xD0 <= marker <= 0xD8:  # these stand alone, without a length
-            at += 2
-        elif marker in (0xD9, 0xDA):  # the end, or a scan, before any frame header
-            break
-        else:
-            at += 2 + struct.unpack_from(">H", encoded, at + 2)[0]
-    raise ImageBroken("The JPEG is damaged: it has no frame header that gives its size.")
-
-
 @contextlib.contextmanager
 def _translated_errors() -> Iterator[None]:
     """Turns whatever a decoder raises into ImageBroken, and lets our own errors through."""
@@ -393,42 +301,6 @@ def _translated_errors() -> Iterator[None]:
         # Damaged files make Pillow fail in an open set of ways (OSError, SyntaxError, ValueError,
         # struct.error, zlib.error, KeyError, ...): whatever it is, it is the file's fault here.
         raise ImageBroken("The picture is damaged or cut off and cannot be decoded.") from exc
-
-
-def _turbo_decoded(encoded: bytes, height: int, width: int) -> ImageArray | None:
-    """Decodes with libjpeg-turbo, as strictly as it can; None where it refuses this kind of JPEG.
-
-    It writes into memory of the size that was checked, and so cannot be made to take more.
-
-    Raises:
-        ImageBroken: The compressed data is damaged; other decoders would patch it up silently.
-    """
-    if simplejpeg is None:
-        return None
-    room = np.empty((height, width, 3), np.uint8)
-    try:
-        image: ImageArray = simplejpeg.decode_jpeg(encoded, "RGB", buffer=room)
-    except ValueError as exc:
-        if str(exc).startswith(_DAMAGE):
-            raise ImageBroken(f"The JPEG is damaged: {exc}.") from exc
-        return None
-    return image
-
-
-def _opencv_decoded(encoded: bytes) -> ImageArray | None:
-    flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
-    try:
-        bgr = cv2.imdecode(np.frombuffer(encoded, np.uint8), flags)
-    except cv2.error:
-        return None
-    return None if bgr is None else _swap_red_and_blue(bgr)
-
-
-def _check_scans(encoded: bytes) -> None:
-    if encoded.count(b"\xff\xda") > _MAX_JPEG_SCANS:
-        raise ImageBroken(
-            f"The JPEG has more than {_MAX_JPEG_SCANS} scans. Save it again as a normal JPEG."
-        )
 
 
 def _opened(encoded: bytes, file_format: ImageFormat) -> ImageFile.ImageFile:
@@ -685,8 +557,3 @@ def _save_options(image_format: ImageFormat, quality: int, profile: bytes | None
 def _finished_tiff(tiff: bytes, picture: Picture) -> bytes:
     exif = picture.metadata.exif_for(picture.image.shape[:2])
     return deflated(tiff) if exif is None else on_exif(tiff, exif)
-
-
-def _swap_red_and_blue(image: npt.NDArray[Any]) -> ImageArray:
-    # The swap is its own inverse, so this serves both directions.
-    return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), dtype=np.uint8)

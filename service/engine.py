@@ -24,8 +24,8 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from typing import TYPE_CHECKING, Literal
 
 from service.admission import WINDOW_S, Load
-from service.codec import ImageArray
 from service.errors import EngineBusy, EngineStopped
+from service.frame_codec import ImageArray
 from service.ladder import Rung
 from service.lanes import Lanes, Sharpened, Work
 from service.model.live import LiveSharpener

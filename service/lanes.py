@@ -19,8 +19,8 @@ from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
-from service.codec import ImageArray
 from service.errors import ClearcallError, EngineStopped, SharpeningFailed
+from service.frame_codec import ImageArray
 from service.queues import Job, Queues, StreamQueue
 
 if TYPE_CHECKING:  # loading torch takes seconds, and lanes only call what they are given

@@ -7,17 +7,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from service.codec import (
-    ALPHA_FORMATS,
-    ImageArray,
-    ImageFormat,
-    Picture,
-    decode_image,
-    encode_image,
-    sniff,
-)
+from service.codec import ALPHA_FORMATS, ImageFormat, Picture, decode_image, encode_image, sniff
 from service.deep import DEEP_FORMATS, DeepSamples, corrected, shallow
 from service.errors import ImageTooManyPixels
+from service.frame_codec import ImageArray
 from service.scaling import Resize, scaled_to, upscaled_size
 from service.transparency import with_hidden_colours_filled
 

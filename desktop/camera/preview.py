@@ -22,7 +22,7 @@ from desktop.camera.frames import Shown
 from desktop.camera.output import each_frame
 from desktop.camera.overlay import with_caption
 from desktop.camera.slot import Slot
-from service.codec import encode_frame
+from service.frame_codec import encode_frame
 
 __all__ = ["DEFAULT_PORT", "Preview"]
 

@@ -13,8 +13,8 @@ from desktop.camera.controls import Controls
 from desktop.camera.errors import ServerUnavailable
 from desktop.camera.frames import Captured, Shown
 from desktop.camera.slot import Slot
-from service.codec import decode_frame, encode_frame
 from service.errors import ImageError
+from service.frame_codec import decode_frame, encode_frame
 
 if TYPE_CHECKING:  # an extra
     from clearcall.blocking import BlockingClient

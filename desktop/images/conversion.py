@@ -14,8 +14,9 @@ from desktop.images.errors import Interrupted, PictureFailed, reason_of
 from desktop.images.files import read_picture, write_whole
 from desktop.images.memory import PixelBudget
 from desktop.images.places import Place
-from service.codec import ImageArray, encode_image, is_deep, picture_size, sniff
+from service.codec import encode_image, is_deep, picture_size, sniff
 from service.deep import DEEP_FORMATS
+from service.frame_codec import ImageArray
 from service.picture_options import PictureOptions, decode_for, encode_for
 from service.scaling import upscaled_size
 

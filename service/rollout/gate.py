@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from service.codec import ImageArray
+from service.frame_codec import ImageArray
 from service.lanes import Sharpened
 from service.rollout.golden_set import UNTOUCHED, GoldenPicture, Scores, mean_scores
 

@@ -14,7 +14,7 @@ from statistics import fmean
 import numpy as np
 from PIL import Image
 
-from service.codec import ImageArray
+from service.frame_codec import ImageArray
 
 __all__ = ["UNTOUCHED", "GoldenPicture", "Scores", "load_golden_set", "mean_scores", "psnr_db"]
 

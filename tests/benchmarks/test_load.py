@@ -11,7 +11,7 @@ import pytest
 from benchmarks.footage import panned_frames, played, still_frames
 from benchmarks.load import parse_mix, run_load
 from benchmarks.load_client import LoadOptions, StreamPlan
-from service.codec import jpeg_size
+from service.frame_codec import jpeg_size
 from tests.service.doubles import FakeSharpener
 from tests.service.live import serve
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from playwright.sync_api import Browser, sync_playwright
 
-from service.codec import ImageArray
+from service.frame_codec import ImageArray
 from tests.browser.launching import ALLOW_CAMERA, FLAGS, Launch
 from tests.browser.pages import read, write_film
 from tests.service.live import Live, serve

@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 from playwright.sync_api import Browser, Locator, Page, expect
 
-from service.codec import ImageArray
+from service.frame_codec import ImageArray
 
 __all__ = [
     "CANVAS_CAMERA",

@@ -6,7 +6,7 @@ import base64
 
 from playwright.sync_api import Browser, Page, expect
 
-from service.codec import ImageArray
+from service.frame_codec import ImageArray
 from tests.browser.pages import CANVAS_CAMERA, open_page, read, until
 from tests.service.live import serve
 

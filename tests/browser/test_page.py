@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from playwright.sync_api import Browser, Download, Locator, Page, expect
 
-from service.codec import ImageArray
+from service.frame_codec import ImageArray
 from tests.browser.launching import ALLOW_CAMERA, Launch
 from tests.browser.pages import (
     choose_file,

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from service.codec import ImageArray
+from service.frame_codec import ImageArray
 from service.model.sharpener import Sharpener
 from tests.service.live import serve
 from tests.service.pictures import sample

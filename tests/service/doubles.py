@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, cast
 import cv2
 import numpy as np
 
-from service.codec import ImageArray
+from service.frame_codec import ImageArray
 
 if TYPE_CHECKING:
     from service.model.sharpener import Description, MeasuredSize, Sharpener

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import struct
+import zlib
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -11,9 +13,10 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from service.codec import ImageArray
+from service.codec import ImageFormat
+from service.frame_codec import ImageArray
 
-__all__ = ["as_file", "difference", "jpeg_frame", "landscape", "sample"]
+__all__ = ["as_file", "difference", "jpeg_frame", "landscape", "sample", "with_announced_size"]
 
 _SAMPLES = Path(__file__).parents[1] / "samples"
 
@@ -61,3 +64,24 @@ def sample(name: str) -> ImageArray:
         image = np.array(picture.convert("RGB"))
     image.flags.writeable = False
     return image
+
+
+def with_announced_size(image_format: ImageFormat, width: int, height: int) -> bytes:
+    """A small file whose header lies."""
+    encoded = bytearray(as_file(landscape(), image_format))
+    match image_format:
+        case "jpeg":
+            at = encoded.index(b"\xff\xc0")
+            encoded[at + 5 : at + 9] = struct.pack(">HH", height, width)
+        case "png":
+            encoded[16:24] = struct.pack(">II", width, height)
+            encoded[29:33] = struct.pack(">I", zlib.crc32(encoded[12:29]))
+        case "bmp":
+            encoded[18:26] = struct.pack("<ii", width, height)
+        case "webp":
+            encoded[26:30] = struct.pack("<HH", width, height)
+        case "tiff":
+            for tag, value in ((256, width), (257, height)):
+                at = encoded.index(struct.pack("<HHI", tag, 4, 1)) + 8
+                encoded[at : at + 4] = struct.pack("<I", value)
+    return bytes(encoded)

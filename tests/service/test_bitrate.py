@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from service.bitrate import MIN_QUALITY, BitRate
-from service.codec import ImageArray, encode_frame
+from service.frame_codec import ImageArray, encode_frame
 from service.frames import FrameFormat
 from tests.service.pictures import sample
 

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from websockets.sync.client import connect
 
-from service.codec import decode_frame, decode_image
+from service.codec import decode_image
+from service.frame_codec import decode_frame
 from service.frames import Frame, pack_frame, parse_result
 from service.model.sharpener import Sharpener
 from tests.service.live import Live, serve

@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from service.codec import ImageArray
 from service.engine import MAX_FRAMES_BEFORE_AN_IMAGE, Engine, Sharpened, WorkKind
 from service.errors import (
     CheckpointNotFound,
@@ -22,6 +21,7 @@ from service.errors import (
     QueueFull,
     SharpeningFailed,
 )
+from service.frame_codec import ImageArray
 from service.ladder import Rung
 from service.model.sharpener import Sharpener
 from tests.clock import Clock

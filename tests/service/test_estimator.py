@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from service.codec import ImageArray
+from service.frame_codec import ImageArray
 from service.model.estimator import (
     DESCRIPTION_LENGTH,
     GRID_PX,

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import pytest
 
-from service.codec import ImageArray
+from service.frame_codec import ImageArray
 from service.model.live import DESCRIBE_EVERY, LiveFrame, LiveSharpener
 from service.model.sharpener import Description, Sharpener
 from tests.service.doubles import FakeSharpener

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
-from service.codec import decode_frame
+from service.frame_codec import decode_frame
 from service.orientation import jpeg_orientation, turned_upright
 from tests.service.pictures import as_file, difference, jpeg_frame, landscape
 

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
-from service.codec import ImageArray
+from service.frame_codec import ImageArray
 from service.model.still import BLOCK_PX, Noise, StillMemory, change_between
 from tests.service.pictures import sample
 

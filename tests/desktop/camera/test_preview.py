@@ -18,7 +18,7 @@ from desktop.camera.errors import OutputUnavailable
 from desktop.camera.frames import Shown
 from desktop.camera.output import OutputThread
 from desktop.camera.preview import Preview
-from service.codec import decode_frame
+from service.frame_codec import decode_frame
 from tests.desktop.camera.doubles import flat, level_of
 from tests.service.live import eventually
 

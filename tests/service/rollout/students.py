@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from benchmarks.checkpoints import harmless_student
-from service.codec import ImageArray
+from service.frame_codec import ImageArray
 from service.model.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from tests.service.doubles import FakeSharpener
 

@@ -10,7 +10,7 @@ from typing import cast
 import numpy as np
 import pytest
 
-from service.codec import ImageArray
+from service.frame_codec import ImageArray
 from service.lanes import Sharpened
 from service.model.sharpener import Sharpener
 from service.rollout.gate import Gate
