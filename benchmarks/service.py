@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,6 +15,8 @@ from dataclasses import dataclass
 import httpx
 import psutil
 from prometheus_client.parser import text_string_to_metric_families
+
+from service.exposition import REPLICA_LABEL
 
 __all__ = ["Scrape", "Service", "free_port", "running_service", "scrape"]
 
@@ -87,31 +90,31 @@ def running_service(student: str = "small", **settings: object) -> Iterator[Serv
 
 
 def scrape(url: str) -> Scrape:
-    """Reads /metrics of the service at an HTTP URL.
+    """Reads /metrics of the service at an HTTP URL; of a cluster, the sums over its replicas.
 
     Raises:
         httpx.HTTPError: It does not answer.
     """
     text = httpx.get(f"{url}/metrics", timeout=30).raise_for_status().text
-    values: dict[str, float] = {}
-    dropped: dict[str, int] = {}
-    reloads: dict[str, int] = {}
+    values: defaultdict[str, float] = defaultdict(float)
+    dropped: Counter[str] = Counter()
+    reloads: Counter[str] = Counter()
     for family in text_string_to_metric_families(text):
         for sample in family.samples:
             if sample.name == "clearcall_frames_dropped_total":
-                dropped[sample.labels["reason"]] = int(sample.value)
+                dropped[sample.labels["reason"]] += int(sample.value)
             elif sample.name == "clearcall_checkpoint_reloads_total":
-                reloads[sample.labels["result"]] = int(sample.value)
-            elif not sample.labels:
-                values[sample.name] = sample.value
+                reloads[sample.labels["result"]] += int(sample.value)
+            elif not sample.labels.keys() - {REPLICA_LABEL}:
+                values[sample.name] += sample.value
     return Scrape(
         received=int(values["clearcall_frames_received_total"]),
         sent=int(values["clearcall_frames_sent_total"]),
-        dropped=dropped,
+        dropped=dict(dropped),
         streams=int(values["clearcall_streams_active"]),
-        cpu_s=values.get("process_cpu_seconds_total", 0.0),
-        memory_mb=values.get("process_resident_memory_bytes", 0.0) / 1e6,
-        reloads=reloads,
+        cpu_s=values["process_cpu_seconds_total"],
+        memory_mb=values["process_resident_memory_bytes"] / 1e6,
+        reloads=dict(reloads),
     )
 
 
