@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import socket
 import subprocess
 import sys
@@ -116,15 +115,12 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
         yield made
     finally:
         everything = psutil.Process(process.pid).children(recursive=True)
-        process.send_signal(signal.SIGINT)
-        try:
-            process.wait(30)
-        except subprocess.TimeoutExpired:
-            process.kill()
-        for each in everything:
-            if each.is_running():
-                each.kill()
-        psutil.wait_procs(everything, 10)
+        process.terminate()  # SIGINT may be ignored here, as in a shell's background
+        process.wait(30)
+        _, left = psutil.wait_procs(everything, 10)
+        for each in left:
+            each.kill()
+        psutil.wait_procs(left, 10)
 
 
 def _is_ready(cluster: Cluster) -> bool:
