@@ -136,6 +136,7 @@ def create_app(settings: Settings, sharpener: Sharpener | None = None) -> FastAP
         settings.max_bad_requests_per_minute,
         access=app.state.access,
         on_refused=metrics.note_refused,
+        proxies=settings.trusted_proxies,
     )
     for each in (router, models_router, access_router):
         app.include_router(each)

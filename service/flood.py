@@ -9,8 +9,9 @@ where there are keys.
 
 from __future__ import annotations
 
+import ipaddress
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from starlette.requests import HTTPConnection
 from starlette.responses import Response
@@ -36,14 +37,34 @@ class FloodLedger:
         *,
         access: Access,
         on_refused: Callable[[str], None],
+        proxies: Sequence[str] = (),
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Args: per_minute: Bad requests of one address; 0 = no limit."""
+        """Prepares.
+
+        Args:
+            per_minute: Bad requests of one address; 0 = no limit.
+            access: Knows right keys.
+            on_refused: Called with the code of each refusal.
+            proxies: Addresses or networks that speak for others, and say for whom.
+            clock: Seconds.
+        """
+        self._proxies = [ipaddress.ip_network(each, strict=False) for each in proxies]
         self._per_minute = per_minute
         self._bad = Buckets(per_minute)
         self._access = access
         self._on_refused = on_refused
         self._clock = clock
+
+    def is_proxy(self, client: tuple[str, int] | None) -> bool:
+        """Whether it speaks for others: what comes from there is not its own fault."""
+        if client is None or not self._proxies:
+            return False
+        try:
+            address = ipaddress.ip_address(client[0])
+        except ValueError:
+            return False
+        return any(address in network for network in self._proxies)
 
     def note(self, client: tuple[str, int] | None) -> None:
         """Counts a bad request."""

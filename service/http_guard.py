@@ -91,6 +91,8 @@ class GuardedHttp(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Makes room if there is none, and begins to wait for headers."""
         super().connection_made(transport)
+        if self.floods is not None and self.floods.is_proxy(self.client):
+            self.floods = None  # only the application learns whom the proxy speaks for
         self.waiting_since_s = self.loop.time()
         self._look = self.loop.call_later(_LOOK_S, self._check)
         if len(self.connections) > self.max_connections:

@@ -11,7 +11,7 @@ from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
 from service.keys import hash_of, make_key
-from tests.service.live import serve
+from tests.service.live import Live, serve
 
 KEY = make_key()
 
@@ -43,16 +43,33 @@ def test_a_flood_is_cut_short_and_a_right_key_passes() -> None:
     assert 'code="too-many-bad-requests"} 12.0' in scraped
 
 
+def not_http(live: Live, address: str) -> None:
+    with socket.create_connection(
+        live.host_and_port, timeout=10, source_address=(address, 0)
+    ) as connection:
+        connection.sendall(b"\x16\x03\x01 no HTTP\r\n\r\n")
+        assert connection.recv(65_536).startswith(b"HTTP/1.1 400 ")
+
+
 def test_what_is_not_http_counts_too_and_fills_no_log(caplog: pytest.LogCaptureFixture) -> None:
     with serve(max_bad_requests_per_minute=5) as live:
         for _ in range(5):
-            with socket.create_connection(live.host_and_port, timeout=10) as connection:
-                connection.sendall(b"\x16\x03\x01 no HTTP\r\n\r\n")
-                assert connection.recv(65_536).startswith(b"HTTP/1.1 400 ")
-        answer = httpx.get(live.url)
+            not_http(live, "127.0.0.2")
+        with httpx.Client(transport=httpx.HTTPTransport(local_address="127.0.0.2")) as client:
+            answer = client.get(live.url)
         assert answer.status_code == 429
         assert answer.headers["connection"] == "close"
     assert "Invalid HTTP" not in caplog.text
+
+
+def test_what_a_trusted_proxy_passes_on_brakes_nobody_else_behind_it() -> None:
+    with serve(max_bad_requests_per_minute=5) as live, httpx.Client(base_url=live.url) as proxy:
+        flood, other = {"X-Forwarded-For": "192.0.2.1"}, {"X-Forwarded-For": "192.0.2.2"}
+        for _ in range(10):
+            not_http(live, "127.0.0.1")
+            proxy.get("/nowhere", headers=flood)
+        assert proxy.get("/", headers=flood).status_code == 429
+        assert proxy.get("/", headers=other).status_code == 200
 
 
 def test_good_requests_are_never_counted_and_the_limit_can_be_off() -> None:
