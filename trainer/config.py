@@ -21,6 +21,7 @@ _PLACES = ("loader", "device")
 _TERMS = (
     "l1",
     "charbonnier",
+    "psnr",
     "ssim",
     "edge",
     "perceptual",
@@ -67,6 +68,7 @@ class TrainingConfig:
     ema: float = _number(0.999, "decay of the averaged weights, per step", 0, 0.999999)
     l1: float = _number(1.0, "weight of the L1 term")
     charbonnier: float = _number(0.0, "weight of the Charbonnier term")
+    psnr: float = _number(0.0, "weight of the term of log10 of the squared error")
     ssim: float = _number(0.05, "weight of the 1 - SSIM term")
     edge: float = _number(0.1, "weight of the Sobel edge term")
     harm: float = _number(0.0, "weight of the term against crops that come out worse")

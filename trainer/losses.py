@@ -25,6 +25,7 @@ __all__ = [
     "edge_loss",
     "harm_loss",
     "output_distillation_loss",
+    "psnr_loss",
     "reconstruction_loss",
     "ssim_loss",
     "weighted_terms",
@@ -48,6 +49,16 @@ def charbonnier_loss(sharpened: Tensor, clean: Tensor) -> Tensor:
     """
     squared = _difference(sharpened, clean).square()
     return (squared + CHARBONNIER_EPSILON**2).sqrt().mean(dim=(1, 2, 3))
+
+
+def psnr_loss(sharpened: Tensor, clean: Tensor) -> Tensor:
+    """log10(1 + the mean squared error / that of half a level): what is short of 54 dB, in tenths.
+
+    Every crop counts by what it gains in dB, however slightly it was degraded. NAFNet's authors
+    train by PSNR alone.
+    """
+    errors = _difference(sharpened, clean).square().mean(dim=(1, 2, 3))
+    return torch.log10(1 + errors / _LEAST_ERROR)
 
 
 def ssim_loss(sharpened: Tensor, clean: Tensor) -> Tensor:
@@ -90,6 +101,7 @@ def output_distillation_loss(sharpened: Tensor, taught: Tensor) -> Tensor:
 TERMS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "l1": reconstruction_loss,
     "charbonnier": charbonnier_loss,
+    "psnr": psnr_loss,
     "ssim": ssim_loss,
     "edge": edge_loss,
 }

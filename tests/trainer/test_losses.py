@@ -15,11 +15,12 @@ from trainer.losses import (
     edge_loss,
     harm_loss,
     output_distillation_loss,
+    psnr_loss,
     reconstruction_loss,
     ssim_loss,
     weighted_terms,
 )
-from trainer.quality import ssim_map
+from trainer.quality import psnr_db, ssim_map
 
 
 def pair() -> tuple[torch.Tensor, torch.Tensor]:
@@ -56,6 +57,12 @@ def test_harm_to_an_untouched_crop_is_finite_and_has_a_gradient() -> None:
     loss.sum().backward()  # type: ignore[no-untyped-call]
     assert sharpened.grad is not None
     assert bool((sharpened.grad > 0).all())
+
+
+def test_the_psnr_term_is_a_tenth_of_what_is_short_of_half_a_level() -> None:
+    sharpened, clean = pair()
+    expected = (20 * math.log10(255 / 0.5) - psnr_db(sharpened, clean)) / 10
+    assert psnr_loss(sharpened, clean).tolist() == pytest.approx(expected.tolist(), abs=1e-4)
 
 
 def test_charbonnier_by_hand() -> None:
