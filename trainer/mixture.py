@@ -129,6 +129,20 @@ def _camera(rng: np.random.Generator) -> Chain:
     return tuple(steps)
 
 
+def _webcam(rng: np.random.Generator) -> Chain:
+    """The whole way of a cheap webcam's picture through a call: lens, sensor, resizing, JPEG."""
+    return (
+        Gaussian(float(rng.uniform(0.6, 1.6))),
+        Noise(float(rng.uniform(1, 6)), float(rng.uniform(0, 4)), _seed(rng)),
+        Rescale(
+            float(rng.uniform(1.2, 2.0)),
+            _SHRINKERS[rng.integers(3)],
+            _ENLARGERS[rng.integers(3)],
+        ),
+        Jpeg(int(rng.integers(35, 76)), is_subsampled=bool(rng.random() < 0.9)),
+    )
+
+
 def _two_rounds(rng: np.random.Generator) -> Chain:
     """A picture that was sent on: two rounds of blur, rescaling, noise and JPEG.
 
@@ -181,6 +195,7 @@ CHAINS: dict[str, Callable[[np.random.Generator], Chain]] = {
     "halo": _halo,
     "codec": _codec,
     "camera": _camera,
+    "webcam": _webcam,
     "two-rounds": _two_rounds,
     "clean": lambda _: (),
 }

@@ -18,6 +18,7 @@ from trainer.mixture import (
     draw_chain,
     sample_chain,
 )
+from trainer.routing import EXPERT_KINDS, expert_of
 from trainer.steps import Defocus, Gaussian, Jpeg, Motion, Noise, Rescale, Video
 from trainer.video_codec import Codec, available_codecs
 
@@ -129,6 +130,13 @@ def test_two_rounds_come_in_random_order() -> None:
     assert min(order[True], order[False]) > 20
     assert max(len(chain) for chain in chains) > 5
     assert min(len(chain) for chain in chains) >= 1
+
+
+def test_a_webcam_has_all_four_steps_in_their_order_and_is_the_camera_experts() -> None:
+    for seed in range(50):
+        chain = CHAINS["webcam"](rng(seed))
+        assert [type(step) for step in chain] == [Gaussian, Noise, Rescale, Jpeg]
+        assert EXPERT_KINDS[expert_of(chain)] == "camera"
 
 
 def test_motion_is_straight_or_bent() -> None:
