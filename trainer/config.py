@@ -184,9 +184,6 @@ class TeacherConfig(TrainingConfig):
     """
 
     shape: str = _word("width16", "named shape of the NAFNet: see trainer.nafnet.TEACHERS")
-    student: str = _word(
-        "", "student's checkpoint whose answer the teacher refines; none = it starts from the crop"
-    )
     rate: float = _number(1e-3, "largest learning rate", 0, 1)
 
 

@@ -5,11 +5,6 @@ files load strictly. Two things are arranged otherwise, neither of which changes
 the size multiple happens outside (`trainer.teacher_file.teach`), and layers work channels last,
 where the layer norm is one fused kernel. Dropout, 0 in every published model, is left out.
 
-A NAFNet may also refine what a student makes of the picture, instead of starting from the picture:
-it then sees the pixels, the student's answer and the student's features, all at the student's
-1/r^2 of the positions, and what it finds is added to that answer. Such a teacher is as good as the
-student before its first step and costs a fraction of one at full resolution.
-
 Also here: the local statistics of TLC (arXiv 2112.04491) for whole pictures. Not here: files.
 """
 
@@ -18,30 +13,18 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from service.model.student import StudentConfig, StudentNetEnhanced, build_student
-
-__all__ = [
-    "ARCHITECTURE",
-    "TEACHERS",
-    "JsonSetting",
-    "NAFNet",
-    "NAFNetConfig",
-    "with_local_statistics",
-]
+__all__ = ["ARCHITECTURE", "TEACHERS", "NAFNet", "NAFNetConfig", "with_local_statistics"]
 
 ARCHITECTURE = "NAFNet"
 _NORM_EPSILON = 1e-6
 _WIDTHS = (2, 256)
 _LEVELS = (1, 6)
 _BLOCKS = (1, 64)
-
-JsonSetting = int | list[int] | dict[str, int | float | str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,8 +36,6 @@ class NAFNetConfig:
         encoder_blocks: blocks of each level on the way down, 1 to 64 each, 1 to 6 levels.
         middle_blocks: blocks at the lowest resolution, 1 to 64.
         decoder_blocks: blocks of each level on the way up, lowest resolution first; as many levels.
-        student: the shape of the student whose answer is refined, its normalisation frozen; None =
-            the published network, which starts from the picture.
 
     Raises:
         ValueError: a value is out of its range.
@@ -64,7 +45,6 @@ class NAFNetConfig:
     encoder_blocks: tuple[int, ...]
     middle_blocks: int
     decoder_blocks: tuple[int, ...]
-    student: StudentConfig | None = None
 
     def __post_init__(self) -> None:
         _require_range("width", self.width, _WIDTHS)
@@ -78,20 +58,11 @@ class NAFNetConfig:
                 "decoder_blocks must have as many levels as encoder_blocks, "
                 f"{len(self.encoder_blocks)}, not {len(self.decoder_blocks)}"
             )
-        if self.student is not None and self.student.normalisation != "frozen":
-            raise ValueError(
-                "the student's normalisation must be frozen: train it to its end first"
-            )
-
-    @property
-    def unshuffle(self) -> int:
-        """r: the first level has 1/r^2 of the picture's positions."""
-        return 1 if self.student is None else self.student.unshuffle
 
     @property
     def size_multiple(self) -> int:
         """Height and width of the network's input must be multiples of this, in px."""
-        return int(self.unshuffle * 2 ** len(self.encoder_blocks))
+        return int(2 ** len(self.encoder_blocks))
 
     @property
     def feature_channels(self) -> dict[str, int]:
@@ -103,29 +74,27 @@ class NAFNetConfig:
             **{f"decoders.{step}": self.width << (levels - 1 - step) for step in range(levels)},
         }
 
-    def to_json(self) -> dict[str, JsonSetting]:
-        """Numbers, lists and the student's shape, where there is one, as JSON has them."""
+    def to_json(self) -> dict[str, int | list[int]]:
+        """Numbers and lists, as JSON has them."""
         return {
             name: list(value) if isinstance(value, tuple) else value
             for name, value in asdict(self).items()
-            if value is not None
         }
 
     @classmethod
-    def from_json(cls, values: Mapping[str, JsonSetting]) -> NAFNetConfig:
+    def from_json(cls, values: Mapping[str, int | list[int]]) -> NAFNetConfig:
         """What `to_json` wrote.
 
         Raises:
-            TypeError: a value is missing, unknown, or of another type than it should be.
+            TypeError: a value is missing, unknown, or not a number or list of numbers as it should.
             ValueError: a value is out of its range.
         """
-        made: dict[str, Any] = {
-            name: tuple(value) if isinstance(value, list) else value
-            for name, value in values.items()
-        }
-        if "student" in made:
-            made["student"] = StudentConfig(**made["student"])
-        return cls(**made)
+        return cls(
+            **{  # type: ignore[arg-type]
+                name: tuple(value) if isinstance(value, list) else value
+                for name, value in values.items()
+            }
+        )
 
 
 def _require_range(name: str, value: int, limits: tuple[int, int]) -> None:
@@ -144,8 +113,6 @@ TEACHERS: dict[str, NAFNetConfig] = {
     "width16": NAFNetConfig(16, (1, 1, 1, 28), 1, (1, 1, 1, 1)),
     "compact": NAFNetConfig(16, (1, 1, 4), 6, (1, 1, 1)),
     "tiny": NAFNetConfig(8, (1, 1), 1, (1, 1)),
-    # To refine a student's answer, for a CPU, in an hour.
-    "refining": NAFNetConfig(32, (1, 2), 4, (1, 1)),
 }
 
 
@@ -205,24 +172,15 @@ def _blocks(channels: int, count: int) -> nn.Sequential:
 class NAFNet(nn.Module):
     """Pixels (N, 3, H, W), float, RGB in [0, 1] -> restored pixels of the same shape, not clamped.
 
-    H and W must be multiples of `config.size_multiple`. The student, where there is one, is never
-    trained; its weights are part of this network's.
+    H and W must be multiples of `config.size_multiple`.
     """
 
     def __init__(self, config: NAFNetConfig) -> None:
         super().__init__()
         self.config = config
         channels = config.width
-        planes = seen = 3 * config.unshuffle**2
-        self.student: StudentNetEnhanced | None = None
-        if config.student is not None:
-            self.student = build_student(config.student).folded().requires_grad_(False)
-            seen = 2 * planes + config.student.channels
-        self.intro = nn.Conv2d(seen, channels, 3, padding=1)
-        self.ending = nn.Conv2d(channels, planes, 3, padding=1)
-        if self.student is not None:  # begin with what the student says
-            nn.init.zeros_(self.ending.weight)
-            nn.init.zeros_(self.ending.bias)  # type: ignore[arg-type]
+        self.intro = nn.Conv2d(3, channels, 3, padding=1)
+        self.ending = nn.Conv2d(channels, 3, 3, padding=1)
         self.encoders, self.downs = nn.ModuleList(), nn.ModuleList()
         for count in config.encoder_blocks:
             self.encoders.append(_blocks(channels, count))
@@ -270,9 +228,7 @@ class NAFNet(nn.Module):
             return x
 
         # The norms work channels last; mixed formats would cost a copy in every block.
-        pixels = pixels.contiguous(memory_format=torch.channels_last)
-        start, seen = self._beginning(pixels)
-        x = self.intro(seen)
+        x = self.intro(pixels.contiguous(memory_format=torch.channels_last))
         skips: list[Tensor] = []
         for level, (encoder, down) in enumerate(zip(self.encoders, self.downs, strict=True)):
             skips.append(keep(f"encoders.{level}", encoder(x)))
@@ -280,20 +236,7 @@ class NAFNet(nn.Module):
         x = keep("middle_blks", self.middle_blks(x))
         for step, (up, decoder) in enumerate(zip(self.ups, self.decoders, strict=True)):
             x = keep(f"decoders.{step}", decoder(up(x) + skips.pop()))
-        return start + F.pixel_shuffle(self.ending(x), self.config.unshuffle), features
-
-    def _beginning(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
-        """What the correction is added to, and the planes that it is found from."""
-        if self.student is None:
-            return pixels, pixels
-        with torch.no_grad():
-            answer = self.student.answer(pixels)
-            unshuffled = [
-                F.pixel_unshuffle(image, self.config.unshuffle)
-                for image in (pixels, answer.sharpened)
-            ]
-            seen = torch.cat((*unshuffled, answer.features), dim=1)
-        return answer.sharpened, seen.contiguous(memory_format=torch.channels_last)
+        return pixels + self.ending(x), features
 
     def _require_size(self, pixels: Tensor) -> None:
         height, width = pixels.shape[-2:]
@@ -374,5 +317,5 @@ def with_local_statistics(network: NAFNet, *, window_px: int) -> NAFNet:
     for stage, depth in depths:
         for module in stage.modules():
             if isinstance(module, _Block):
-                module.sca[0] = _LocalMean(window_px // network.config.unshuffle >> depth)
+                module.sca[0] = _LocalMean(window_px >> depth)
     return local

@@ -40,7 +40,7 @@ from service.errors import (
 # One check for students and teachers alike.
 from service.model.checkpoint import Score, require_finite, require_matching
 from trainer.atomic import write_bytes
-from trainer.nafnet import ARCHITECTURE, JsonSetting, NAFNet, NAFNetConfig
+from trainer.nafnet import ARCHITECTURE, NAFNet, NAFNetConfig
 
 __all__ = [
     "TEACHER_FORMAT_VERSION",
@@ -66,7 +66,7 @@ class TeacherFacts(BaseModel):
 
     format_version: Literal[1] = TEACHER_FORMAT_VERSION
     architecture: str = ARCHITECTURE
-    config: dict[str, JsonSetting] = Field(description="`NAFNetConfig.to_json`")
+    config: dict[str, int | list[int]] = Field(description="`NAFNetConfig.to_json`")
     name: str = Field(pattern=r"^[A-Za-z0-9._-]{1,64}$", description="named shape or nickname")
     value_range: tuple[float, float] = (0.0, 1.0)
     colour_order: Literal["RGB"] = "RGB"
@@ -313,11 +313,7 @@ def _described(config: NAFNetConfig) -> str:
         "-".join(str(count) for count in blocks)
         for blocks in (config.encoder_blocks, config.decoder_blocks)
     )
-    shape = f"a NAFNet of width {config.width}, blocks {encoder}/{config.middle_blocks}/{decoder}"
-    student = config.student
-    if student is None:
-        return shape
-    return f"{shape}, refining a student of {student.channels} channels, {student.blocks} blocks"
+    return f"a NAFNet of width {config.width}, blocks {encoder}/{config.middle_blocks}/{decoder}"
 
 
 def _first_line(exc: Exception) -> str:

@@ -10,7 +10,6 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from service.model.checkpoint import Checkpoint, load_checkpoint
 from trainer.config import RunOptions, TeacherConfig
 from trainer.device import choose_precision
 from trainer.distillation import perceptual_loss
@@ -45,18 +44,13 @@ def teacher_task(
     torch.manual_seed(config.seed)
     if config.shape not in TEACHERS:
         raise ValueError(f"shape must be one of {', '.join(TEACHERS)}, not {config.shape!r}")
-    student = load_checkpoint(Path(config.student)) if config.student else None
-    shape = replace(TEACHERS[config.shape], student=student.network.config if student else None)
+    shape = TEACHERS[config.shape]
     if config.crop % shape.size_multiple:
         raise ValueError(
             f"crop must be a multiple of {shape.size_multiple} px for this shape, not {config.crop}"
         )
     init = load_teacher(Path(config.init), expected=shape) if config.init else None
-    named = replace(
-        config,
-        init=init.teacher_id if init else "",
-        student=student.model_id if student else "",
-    )
+    named = replace(config, init=init.teacher_id if init else "")
 
     def export(path: Path, weights: Mapping[str, Tensor], step: int) -> None:
         network = NAFNet(shape)
@@ -75,7 +69,7 @@ def teacher_task(
     task = Task(
         title="teacher",
         objective=Objective(
-            _first_teacher(shape, init, student),
+            _first_teacher(shape, init),
             config.loss_weights,
             balance=config.balance,
             precision=choose_precision(config.precision, device),
@@ -88,16 +82,10 @@ def teacher_task(
     return task, named
 
 
-def _first_teacher(
-    shape: NAFNetConfig, init: LoadedTeacher | None, student: Checkpoint | None
-) -> NAFNet:
-    """With the student of the settings also where `init` has refined an earlier one."""
+def _first_teacher(shape: NAFNetConfig, init: LoadedTeacher | None) -> NAFNet:
     network = NAFNet(shape)
     if init is not None:
         network.load_state_dict(init.network.state_dict())
-    if student is not None:
-        assert network.student is not None, "its shape is the student's"
-        network.student.load_state_dict(student.network.folded().state_dict())
     return network
 
 

@@ -6,7 +6,6 @@ import json
 from pathlib import Path
 
 import pytest
-import torch
 
 from service.model.checkpoint import load_checkpoint
 from trainer.__main__ import main
@@ -70,26 +69,6 @@ def test_a_teacher_is_trained_and_teaches(samples: Path, tmp_path: Path) -> None
     assert main(["distill", *folders, str(tmp_path / "s"), *taught, *quick]) == 0
     student = load_checkpoint(tmp_path / "s" / "student.safetensors")
     assert student.facts.training_config["teacher"] == loaded.teacher_id
-
-
-def test_a_teacher_refines_a_student_and_then_a_better_one(
-    checkpoint: Path, samples: Path, tmp_path: Path
-) -> None:
-    quick = ("--steps", "2", "--batch", "2", "--crop", "64", "--workers", "0", "--shape", "tiny")
-    folders = ("--data", str(samples), "--out")
-    first = ("--student", str(checkpoint))
-    assert main(["teacher", *folders, str(tmp_path / "t"), *first, *quick]) == 0
-    teacher = load_teacher(tmp_path / "t" / "teacher.safetensors")
-    assert teacher.facts.training_config["student"] == load_checkpoint(checkpoint).model_id
-    more = ("--steps", "3", *QUICK[4:])
-    assert main(["distill", *folders, str(tmp_path / "s"), "--size", "nano", *more]) == 0
-    better = tmp_path / "s" / "student.safetensors"
-    then = ("--init", str(tmp_path / "t" / "teacher.safetensors"), "--student", str(better))
-    assert main(["teacher", *folders, str(tmp_path / "t2"), *then, *quick]) == 0
-    refined = load_teacher(tmp_path / "t2" / "teacher.safetensors").network.student
-    assert refined is not None
-    expected = load_checkpoint(better).network.folded().state_dict()
-    assert all(torch.equal(tensor, expected[name]) for name, tensor in refined.state_dict().items())
 
 
 def test_a_checkpoint_is_exported_for_the_service_and_as_onnx(

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 
 import pytest
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from service.model.student import SIZES, StudentConfig
 from trainer.nafnet import TEACHERS, NAFNet, NAFNetConfig, with_local_statistics
 
 SMALL = NAFNetConfig(4, (1, 2), 1, (2, 1))
-STUDENT = StudentConfig(4, 2, blocks=1, experts=2, normalisation="frozen")
 
 
 def network(config: NAFNetConfig = SMALL, *, dtype: torch.dtype = torch.float32) -> NAFNet:
@@ -257,49 +254,3 @@ def test_local_statistics_of_a_part_do_not_depend_on_what_is_far_away() -> None:
 def test_a_window_below_one_position_of_the_lowest_level_is_refused() -> None:
     with pytest.raises(ValueError, match="window_px must be at least 4, not 3"):
         with_local_statistics(network(), window_px=3)
-
-
-def test_a_refining_teacher_begins_with_the_students_answer() -> None:
-    net, x = NAFNet(replace(SMALL, student=STUDENT)).eval(), pixels()
-    assert net.config.size_multiple == 8
-    assert net.student is not None
-    with torch.no_grad():
-        for parameter in net.student.parameters():
-            parameter.copy_(0.1 * torch.randn(parameter.shape))
-        answer = net.student(x)
-        assert not torch.equal(answer, x)
-        torch.testing.assert_close(net(x), answer)
-        torch.nn.init.ones_(net.ending.weight)
-        assert not torch.allclose(net(x), answer, atol=1e-3)
-
-
-def test_the_student_that_is_refined_is_not_trained() -> None:
-    net = NAFNet(replace(SMALL, student=STUDENT)).train()
-    for parameter in net.parameters():
-        if parameter.requires_grad:
-            torch.nn.init.normal_(parameter, std=0.1)
-    (net(pixels()) - 0.5).square().mean().backward()
-    for name, parameter in net.named_parameters():
-        is_students = name.startswith("student.")
-        assert (parameter.grad is None) == is_students, name
-        assert parameter.requires_grad != is_students, name
-
-
-def test_a_refining_shape_survives_json() -> None:
-    config = replace(TEACHERS["refining"], student=replace(SIZES["nano"], normalisation="frozen"))
-    assert NAFNetConfig.from_json(json.loads(json.dumps(config.to_json()))) == config
-
-
-def test_a_student_whose_statistics_still_move_cannot_be_refined() -> None:
-    with pytest.raises(ValueError, match="must be frozen"):
-        replace(SMALL, student=SIZES["small"])
-
-
-def test_local_statistics_of_a_refining_teacher_count_px_of_the_picture() -> None:
-    net = NAFNet(replace(SMALL, student=STUDENT)).eval()
-    with torch.no_grad():
-        for parameter in net.parameters():
-            parameter.copy_(0.2 * torch.randn(parameter.shape))
-        x = pixels(32, 48)
-        assert torch.equal(with_local_statistics(net, window_px=48)(x), net(x))
-        assert not torch.equal(with_local_statistics(net, window_px=24)(x), net(x))

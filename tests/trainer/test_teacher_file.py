@@ -27,7 +27,6 @@ from service.errors import (
     CheckpointWeightsMismatch,
 )
 from service.model.checkpoint import Score, load_checkpoint, save_checkpoint
-from service.model.student import StudentConfig
 from tests.trainer.students import identity_checkpoint
 from trainer.nafnet import NAFNet, NAFNetConfig
 from trainer.teacher_file import TeacherFacts, load_teacher, save_teacher, teach
@@ -120,17 +119,6 @@ def test_weights_and_facts_come_back_as_they_were_saved(ours: Path) -> None:
     assert_weights_equal(loaded.network, network())
     assert not loaded.network.training
     assert os.listdir(ours.parent) == [ours.name]
-
-
-def test_a_refined_student_comes_back_with_its_teacher(tmp_path: Path) -> None:
-    student = StudentConfig(4, 2, blocks=1, experts=2, normalisation="frozen")
-    refining = NAFNet(replace(CONFIG, student=student))
-    path = tmp_path / "teacher.safetensors"
-    save_teacher(path, refining, facts(config=refining.config.to_json()))
-    loaded = load_teacher(path, expected=refining.config)
-    assert_weights_equal(loaded.network, refining)
-    with pytest.raises(CheckpointWeightsMismatch, match="refining a student of 4 channels"):
-        load_teacher(path, expected=CONFIG)
 
 
 def test_the_id_changes_with_the_content(ours: Path) -> None:
