@@ -85,7 +85,7 @@ REPORTS ?= reports
 report: $(DEVELOPER)
 	@for weights in service/weights/*.safetensors; do \
 		name=$$(basename $$weights .safetensors); \
-		$(BIN)/clearcall-train evaluate --checkpoint $$weights --data $(DATA) --region both \
+		$(BIN)/clearcall-train evaluate --checkpoint $$weights --data $(DATA) --region both --still \
 			$(if $(CLIPS),--clips $(CLIPS)) --html $(REPORTS)/$$name.html --json $(REPORTS)/$$name.json \
 			--grids $(REPORTS)/$$name || exit 1; \
 	done

@@ -19,6 +19,7 @@ from trainer.clip_evaluation import FLICKER_NOTE, ClipQuality, bd_rates, ladders
 from trainer.evaluation import SEED, Quality, Region
 from trainer.methods import METHOD_NOTES
 from trainer.quality import PSNR_CEILING_DB
+from trainer.still_scene import STILL_NOTE, Stillness, flicker_ratios
 from trainer.summary import (
     categories_of,
     grouped,
@@ -37,6 +38,7 @@ __all__ = [
     "report_json",
     "report_table",
     "speed_table",
+    "still_table",
     "worst_table",
 ]
 
@@ -57,6 +59,7 @@ def report_json(
     model_id: str,
     strength: float,
     clips: Sequence[ClipQuality] = (),
+    still: Sequence[Stillness] = (),
     command: str = "",
     created: str | None = None,
 ) -> dict[str, object]:
@@ -64,6 +67,7 @@ def report_json(
 
     Args:
         clips: results of the codec ladder.
+        still: of still scenes.
         command: how the evaluation was run.
         created: its date; None = now.
     """
@@ -92,7 +96,28 @@ def report_json(
             "bd_rates": [asdict(rate) for rate in bd_rates(clips)],
             "rungs": [_rung_json(quality) for quality in clips],
         }
+    if still:
+        report["still"] = _still_json(still)
     return report
+
+
+def _still_json(still: Sequence[Stillness]) -> dict[str, object]:
+    return {
+        "note": STILL_NOTE,
+        "ratios": [
+            {"noise": noise, "method": method, "mean": round(mean, 3), "worst": round(worst, 3)}
+            for noise, methods in flicker_ratios(still).items()
+            for method, (mean, worst) in methods.items()
+        ],
+        "scenes": [
+            {
+                "picture": scene.picture,
+                "noise": scene.noise,
+                "difference": _rounded(scene.difference, 3),
+            }
+            for scene in still
+        ],
+    }
 
 
 def _means_json(measured: Sequence[Quality]) -> dict[str, dict[str, object]]:
@@ -260,6 +285,22 @@ def clip_table(clips: Sequence[ClipQuality]) -> Table:
                 "" if percent is None else f"{percent:+.1f} %",
                 end_section=method == last,
             )
+    return table
+
+
+def still_table(still: Sequence[Stillness]) -> Table:
+    """One row for each level of noise: how much each method flickers beside its input."""
+    ratios = flicker_ratios(still)
+    table = Table(
+        title="still scenes: flicker beside the input's, mean (worst picture)",
+        caption=f"{STILL_NOTE}.",
+    )
+    table.add_column("noise", justify="right")
+    for method in next(iter(ratios.values())):
+        table.add_column(method, justify="right")
+    for noise, methods in ratios.items():
+        cells = (f"{mean:.2f} ({worst:.2f})" for mean, worst in methods.values())
+        table.add_row(f"{noise:g}", *cells)
     return table
 
 

@@ -15,6 +15,7 @@ from trainer.clip_evaluation import FLICKER_NOTE, ClipQuality, bd_rates, ladders
 from trainer.evaluation import CROP_PX, SEED, UNTOUCHED, Quality, Region, harm_count
 from trainer.methods import METHOD_NOTES
 from trainer.report import BD_RATE_NOTE, PSNR_NOTE, SSIM_NOTE
+from trainer.still_scene import STILL_NOTE, Stillness, flicker_ratios
 from trainer.summary import (
     GOOD_SSIM,
     categories_of,
@@ -33,6 +34,7 @@ __all__ = [
     "method_notes",
     "score_sections",
     "speed_rows",
+    "still_section",
     "tiles",
     "training_charts",
     "worst_lists",
@@ -244,6 +246,27 @@ def _rate_cell(percent: float | None) -> dict[str, str]:
     if percent is None:
         return {"text": "\N{EN DASH}", "direction": ""}
     return {"text": f"{_signed(percent, 1)} %", "direction": _direction(-percent)}
+
+
+def still_section(still: Sequence[Stillness]) -> dict[str, Any] | None:
+    """How much each method flickers beside its input where nothing moves, by level of noise."""
+    if not still:
+        return None
+    ratios = flicker_ratios(still)
+    return {
+        "note": _sentence(STILL_NOTE),
+        "methods": list(next(iter(ratios.values()))),
+        "rows": [
+            {
+                "noise": f"{noise:g}",
+                "cells": [
+                    {"text": f"{mean:.2f} ({worst:.2f})", "direction": _direction(1 - mean)}
+                    for mean, worst in methods.values()
+                ],
+            }
+            for noise, methods in ratios.items()
+        ],
+    }
 
 
 def worst_lists(measured: Sequence[Quality]) -> tuple[str, list[dict[str, Any]]]:

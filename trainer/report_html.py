@@ -30,10 +30,12 @@ from trainer.report_card import (
     method_notes,
     score_sections,
     speed_rows,
+    still_section,
     tiles,
     training_charts,
     worst_lists,
 )
+from trainer.still_scene import Stillness
 from trainer.training_log import read_training_log
 
 __all__ = ["write_html_report"]
@@ -52,6 +54,7 @@ def write_html_report(
     strength: float,
     cases: Sequence[Case] = (),
     clips: Sequence[ClipQuality] = (),
+    still: Sequence[Stillness] = (),
     log_path: Path | None = None,
     command: str = "",
     created: str | None = None,
@@ -63,6 +66,7 @@ def write_html_report(
         cases: examples of it, from `trainer.cases.render_cases`; their images are embedded.
         clips: from `trainer.clip_evaluation.evaluate_clips`; of each codec's lowest rate a frame
             is embedded.
+        still: from `trainer.still_scene.evaluate_still`.
         log_path: a run's `log.jsonl`, for the training curves.
         command: how the evaluation was run.
         created: its date; None = now.
@@ -85,6 +89,7 @@ def write_html_report(
         "regions": score_sections(measured),
         "categories": category_section(measured),
         "clips": clip_section(clips),
+        "still": still_section(still),
         "examples": _examples([*cases, *clip_cases(clips)]),
         "worst_region": worst_region,
         "worst": worst,

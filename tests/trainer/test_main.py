@@ -10,6 +10,7 @@ import pytest
 from service.model.checkpoint import load_checkpoint
 from trainer.__main__ import main
 from trainer.degradation import PROTOCOLS
+from trainer.still_scene import NOISES
 from trainer.teacher_file import load_teacher
 
 QUICK = ("--size", "nano", "--steps", "2", "--batch", "2", "--crop", "64", "--workers", "0")
@@ -129,12 +130,21 @@ def test_evaluate_prints_tables_writes_json_and_scores(
 ) -> None:
     report = tmp_path / "report.json"
     arguments = ["--checkpoint", str(checkpoint), "--data", str(samples), "--region", "crop"]
-    options = ["--limit", "2", "--json", str(report), "--find-strength", "--write-scores"]
+    options = [
+        "--limit",
+        "2",
+        "--still",
+        "--json",
+        str(report),
+        "--find-strength",
+        "--write-scores",
+    ]
     assert main(["evaluate", *arguments, *options]) == 0
     printed = capsys.readouterr().out
-    for column in ("input", "unsharp", "cas", "student", *PROTOCOLS):
+    for column in ("input", "unsharp", "cas", "student", *PROTOCOLS, "still scenes"):
         assert column in printed
     assert json.loads(report.read_text())["means"]["crop"].keys() == PROTOCOLS.keys()
+    assert len(json.loads(report.read_text())["still"]["scenes"]) == 2 * len(NOISES)
     assert json.loads(report.read_text())["model"] == load_checkpoint(checkpoint).model_id
     facts = load_checkpoint(checkpoint).facts
     assert facts.scores.keys() == PROTOCOLS.keys()

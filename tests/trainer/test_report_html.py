@@ -15,6 +15,7 @@ from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from tests.trainer.evaluations import case, quality, rung
 from trainer.report_html import write_html_report
+from trainer.still_scene import Stillness
 
 HOSTILE = '"><img src=x onerror="document.title=1"></script><script>document.title=1</script>.jpg'
 MEASURED = [
@@ -36,6 +37,7 @@ def write(path: Path, *, log_path: Path | None = None) -> Path:
             case("sharp.jpg", -9.0, protocol="untouched"),
         ],
         clips=[rung(100, 30.0, clip=HOSTILE), rung(200, 40.0, clip=HOSTILE)],
+        still=[Stillness("a.jpg", 0.5, {"input": 2.0, "unsharp": 2.5, "student": 1.8})],
         log_path=log_path,
         command=f"clearcall-train evaluate --data {HOSTILE}",
         created="2026-11-24",
@@ -63,7 +65,16 @@ class Tags(HTMLParser):
 
 def test_the_page_holds_every_part(report: Path) -> None:
     text = report.read_text()
-    for part in ("scores-crop", "categories", "clips", "examples", "worst", "speed", "training"):
+    for part in (
+        "scores-crop",
+        "categories",
+        "clips",
+        "still",
+        "examples",
+        "worst",
+        "speed",
+        "training",
+    ):
         assert f'id="{part}"' in text
     for words in ("small-1", "2026-11-24", "window 11, sigma 1.5", "20261123", "--data"):
         assert words in text

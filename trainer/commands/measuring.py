@@ -7,6 +7,7 @@ import json
 import shlex
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
@@ -30,9 +31,11 @@ from trainer.report import (
     header_scores,
     report_json,
     report_table,
+    still_table,
     worst_table,
 )
 from trainer.report_html import write_html_report
+from trainer.still_scene import STILL_NOTE, Stillness, evaluate_still
 from trainer.teacher_file import load_teacher
 from trainer.teacher_method import teacher_method
 from trainer.timing import Timing
@@ -42,6 +45,15 @@ __all__ = ["add_measuring_commands"]
 Commands = argparse._SubParsersAction  # argparse has no public name for it
 
 _STRENGTH_STEPS = (0.6, 0.7, 0.8, 0.9, 1.0, 1.1, 1.2, 1.3, 1.4)
+
+
+@dataclass(frozen=True, slots=True)
+class _Results:
+    """What one call of `evaluate` measured."""
+
+    pictures: Sequence[Quality]
+    clips: Sequence[ClipQuality]
+    still: Sequence[Stillness]
 
 
 def add_measuring_commands(commands: Commands[argparse.ArgumentParser]) -> None:
@@ -84,6 +96,11 @@ def _add_evaluate(commands: Commands[argparse.ArgumentParser]) -> None:
     )
     command.add_argument("--clips", type=Path, help="videos to measure through the codec ladder")
     command.add_argument("--clip-frames", type=int, default=60, help="of each video, at most")
+    command.add_argument(
+        "--still",
+        action="store_true",
+        help="measure flicker where nothing moves; " + STILL_NOTE,
+    )
     command.add_argument("--lpips-weights", type=Path, help="measure LPIPS too, with this file")
     command.add_argument("--json", type=Path, help="write the full report here")
     command.add_argument("--html", type=Path, help="write the report card here, one file")
@@ -113,14 +130,17 @@ def _evaluate(arguments: argparse.Namespace, console: Console) -> int:
     if arguments.find_strength:
         sharpener = _with_best_strength(arguments, sharpener, console)
     extra = _teacher_methods(arguments)
-    measured = _measured(arguments, sharpener, extra, console)
-    clips = _measured_clips(arguments, sharpener, extra, console)
+    results = _Results(
+        _measured(arguments, sharpener, extra, console),
+        _measured_clips(arguments, sharpener, extra, console),
+        _measured_still(arguments, sharpener, extra, console),
+    )
     if arguments.write_scores:
-        scores = header_scores(measured, "crop")
+        scores = header_scores(results.pictures, "crop")
         rewrite_facts(arguments.checkpoint, sharpener.checkpoint, scores=scores)
         sharpener = _load(arguments)  # its id is another one now
-    _print(arguments, sharpener, measured, clips)
-    _write(arguments, sharpener, extra, measured, clips)
+    _print(arguments, sharpener, results)
+    _write(arguments, sharpener, extra, results)
     return 0
 
 
@@ -192,18 +212,35 @@ def _measured_clips(
         )
 
 
-def _print(
+def _measured_still(
     arguments: argparse.Namespace,
     sharpener: Sharpener,
-    measured: Sequence[Quality],
-    clips: Sequence[ClipQuality],
-) -> None:
+    extra: dict[str, Method],
+    console: Console,
+) -> list[Stillness]:
+    if not arguments.still:
+        return []
+    with Progress(console=console, transient=True) as bar:
+        task = bar.add_task("still scenes", total=None)
+        return evaluate_still(
+            sharpener,
+            arguments.data,
+            strength=arguments.strength,
+            limit=arguments.limit,
+            extra_methods=extra,
+            on_picture=lambda done, total: bar.update(task, completed=done, total=total),
+        )
+
+
+def _print(arguments: argparse.Namespace, sharpener: Sharpener, results: _Results) -> None:
     output = Console(width=max(150, Console().width))
     for region in _regions(arguments):
-        output.print(report_table(measured, region))
-        output.print(worst_table(measured, region))
-    if clips:
-        output.print(clip_table(clips))
+        output.print(report_table(results.pictures, region))
+        output.print(worst_table(results.pictures, region))
+    if results.clips:
+        output.print(clip_table(results.clips))
+    if results.still:
+        output.print(still_table(results.still))
     strength = _strength(arguments, sharpener)
     output.print(f"{sharpener.checkpoint.model_id}, strength {strength:g}. {SSIM_NOTE}.")
 
@@ -212,31 +249,36 @@ def _write(
     arguments: argparse.Namespace,
     sharpener: Sharpener,
     extra: dict[str, Method],
-    measured: Sequence[Quality],
-    clips: Sequence[ClipQuality],
+    results: _Results,
 ) -> None:
     model_id, strength = sharpener.checkpoint.model_id, _strength(arguments, sharpener)
     command = _command()
     if arguments.json:
         report = report_json(
-            measured, model_id=model_id, strength=strength, clips=clips, command=command
+            results.pictures,
+            model_id=model_id,
+            strength=strength,
+            clips=results.clips,
+            still=results.still,
+            command=command,
         )
         write_bytes(arguments.json, (json.dumps(report, indent=1) + "\n").encode())
     if not (arguments.html or arguments.grids):
         return
     methods = standard_methods(sharpener, strength=arguments.strength, extra=extra)
-    cases = render_cases(arguments.data, choose_cases(measured), methods)
+    cases = render_cases(arguments.data, choose_cases(results.pictures), methods)
     if arguments.grids:
         arguments.grids.mkdir(parents=True, exist_ok=True)
         write_grids(arguments.grids, cases)
     if arguments.html:
         write_html_report(
             arguments.html,
-            measured,
+            results.pictures,
             model_id=model_id,
             strength=strength,
             cases=cases,
-            clips=clips,
+            clips=results.clips,
+            still=results.still,
             log_path=arguments.log,
             command=command,
         )
