@@ -50,6 +50,7 @@ _TRACED_POSITIONS = 32
 _LANES = 2
 _STRONGER = (False, True)
 _MAX_TEMPLATES = 16
+_BAND_PX = 64
 
 # The only state of this module, see `read_graph`.
 _kept_templates: dict[Hashable, Any] = {}
@@ -460,20 +461,28 @@ def _run_rgb(
 def _run_luma(
     request: Any, image: ImageBatch, strength: np.float32, description: FloatArray
 ) -> ImageBatch:
-    """Adds what becomes brighter and subtracts what becomes darker, in saturating arithmetic."""
-    luma: Any = cv2.cvtColor(np.ascontiguousarray(image), cv2.COLOR_RGB2GRAY)
-    brighter, darker = (
-        cv2.cvtColor(part[0], cv2.COLOR_GRAY2RGB)
-        for part in _infer(request, luma[None], strength, description)
-    )
-    sharpened: Any = cv2.subtract(cv2.add(image, brighter), darker)
-    return sharpened  # type: ignore[no-any-return]
+    """Adds what becomes brighter and subtracts what becomes darker, in saturating arithmetic.
+
+    In bands, so that what lies between stays in the cache: whole pictures of it would be new memory
+    for every frame, and to be given that by the kernel takes half as long as the network.
+    """
+    image = np.ascontiguousarray(image)
+    luma: Any = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
+    outputs = _infer(request, luma[None], strength, description, is_shared=True)
+    brighter, darker = (part[0] for part in outputs)
+    sharpened = np.empty_like(image)
+    for top in range(0, len(image), _BAND_PX):
+        band = slice(top, top + _BAND_PX)
+        cv2.add(image[band], cv2.cvtColor(brighter[band], cv2.COLOR_GRAY2RGB), dst=sharpened[band])
+        darker_band = cv2.cvtColor(darker[band], cv2.COLOR_GRAY2RGB)
+        cv2.subtract(sharpened[band], darker_band, dst=sharpened[band])
+    return sharpened
 
 
-def _infer(request: Any, images: ImageBatch, *more: Any) -> list[Any]:
-    """The outputs, arrays of their own."""
-    inputs = (np.ascontiguousarray(images), *more)
-    return list(request.infer(dict(enumerate(inputs)), share_inputs=True).values())
+def _infer(request: Any, images: ImageBatch, *more: Any, is_shared: bool = False) -> list[Any]:
+    """The outputs: arrays of their own, or the request's, which its next call overwrites."""
+    inputs = dict(enumerate((np.ascontiguousarray(images), *more)))
+    return list(request.infer(inputs, share_inputs=True, share_outputs=is_shared).values())
 
 
 def _precision_hint(precision: str) -> dict[str, str]:
