@@ -33,6 +33,7 @@ __all__ = [
     "Region",
     "best_strength",
     "change_db",
+    "cuts_of",
     "evaluate",
     "harm_count",
     "reproduce",
@@ -112,7 +113,7 @@ def evaluate(
     measured: list[Quality] = []
     for done, (path, name) in enumerate(names.items()):
         on_picture(done, len(paths))
-        for region, clean in _cuts(path, regions):
+        for region, clean in cuts_of(path, regions):
             if clean.shape not in seen:
                 # A first call with a size may compile for it; it is not what a stream would see.
                 seen.add(clean.shape)
@@ -128,8 +129,11 @@ def evaluate(
     return measured
 
 
-def _cuts(path: Path, regions: Sequence[Region]) -> Iterator[tuple[Region, ImageArray]]:
-    """The parts of a picture that are measured; none if it cannot be read."""
+def cuts_of(path: Path, regions: Sequence[Region]) -> Iterator[tuple[Region, ImageArray]]:
+    """The parts of a picture that are measured.
+
+    A picture that cannot be read or is too small is named in the log, and has none.
+    """
     try:
         image = load_picture(path)
     except ImageUnreadable as exc:
@@ -186,7 +190,7 @@ def reproduce(
     Raises:
         OSError: the picture is gone or has another size.
     """
-    cuts = dict(_cuts(folder / quality.picture, (quality.region,)))
+    cuts = dict(cuts_of(folder / quality.picture, (quality.region,)))
     clean = cuts.get(quality.region)
     if clean is None or clean.shape[:2] != quality.size_px:
         raise OSError(
@@ -228,7 +232,7 @@ def best_strength(
     values: dict[float, list[float]] = {strength: [] for strength in strengths}
     for path in choose_pictures(folder, limit):
         name = path.relative_to(folder).as_posix()
-        for _, clean in _cuts(path, ("crop",)):
+        for _, clean in cuts_of(path, ("crop",)):
             reference = Reference(clean)
             for protocol in PROTOCOLS.keys() - {UNTOUCHED}:
                 degraded = _degraded(protocol, name, clean)

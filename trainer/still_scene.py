@@ -3,13 +3,13 @@
 A still scene as a webcam sends it: each picture is blurred once, and every frame of it has sensor
 noise of its own and goes through JPEG by itself. What changes from frame to frame is noise, so the
 change of a method's results beside that of its input tells whether noise is amplified or taken
-away. Frames are sharpened one by one, without what a live stream remembers of those before.
+away. The methods see each frame by itself; `live` is the student on a stream, which remembers what
+stands still.
 """
 
 from __future__ import annotations
 
 import itertools
-import logging
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,11 +17,12 @@ from pathlib import Path
 
 import numpy as np
 
+from service.model.live import LiveSharpener
 from service.model.sharpener import Sharpener
-from trainer.evaluation import CROP_PX, SEED
+from trainer.evaluation import CROP_PX, SEED, cuts_of
 from trainer.methods import ImageArray, Method, standard_methods
 from trainer.operators import add_sensor_noise, blur_gaussian, compress_jpeg
-from trainer.pictures import ImageUnreadable, centre_crop, choose_pictures, load_picture
+from trainer.pictures import choose_pictures
 
 __all__ = [
     "FRAMES",
@@ -41,10 +42,9 @@ _JPEG_QUALITY = 85
 STILL_NOTE = (
     f"still scenes: {FRAMES} frames of each {CROP_PX}x{CROP_PX} centre crop, Gaussian blur "
     f"{_BLUR_SIGMA_PX:g}, fresh sensor noise (standard deviation in levels of 255), JPEG "
-    f"{_JPEG_QUALITY}; mean absolute difference from frame to frame, divided by the input's"
+    f"{_JPEG_QUALITY}; mean absolute difference from frame to frame, divided by the input's; live: "
+    "the student as a stream on a CPU has it, where still regions are on"
 )
-
-_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,33 +87,37 @@ def evaluate_still(
     Raises:
         FileNotFoundError: no picture can be read and is large enough.
     """
+    strength = sharpener.default_strength if strength is None else strength
     methods = standard_methods(sharpener, strength=strength, extra=extra_methods)
     paths = choose_pictures(folder, limit)
     measured = []
     for done, path in enumerate(paths):
         on_picture(done, len(paths))
         name = path.relative_to(folder).as_posix()
-        try:
-            picture = load_picture(path)
-        except ImageUnreadable as exc:
-            _log.warning("skipped %s: %s", path, exc)
-            continue
-        if min(picture.shape[:2]) < CROP_PX:
-            _log.warning("skipped %s: smaller than %d px", path, CROP_PX)
-            continue
-        for noise in noises:
-            rng = np.random.default_rng((SEED, zlib.crc32(f"still {noise:g}\n{name}".encode())))
-            frames = film_still(centre_crop(picture, CROP_PX), rng, noise=noise)
-            difference = {
-                method: temporal_difference([run(frame) for frame in frames])
-                for method, run in methods.items()
-            }
-            if difference["input"] > 0:
-                measured.append(Stillness(name, noise, difference))
+        for _, picture in cuts_of(path, ("crop",)):
+            for noise in noises:
+                rng = np.random.default_rng((SEED, zlib.crc32(f"still {noise:g}\n{name}".encode())))
+                frames = film_still(picture, rng, noise=noise)
+                results = {
+                    method: [run(frame) for frame in frames] for method, run in methods.items()
+                }
+                results["live"] = _streamed(sharpener, frames, strength)
+                difference = {
+                    method: temporal_difference(sharpened) for method, sharpened in results.items()
+                }
+                if difference["input"] > 0:
+                    measured.append(Stillness(name, noise, difference))
     on_picture(len(paths), len(paths))
     if not measured:
         raise FileNotFoundError(f"No picture in {folder} can be read and is large enough.")
     return measured
+
+
+def _streamed(
+    sharpener: Sharpener, frames: Sequence[ImageArray], strength: float
+) -> list[ImageArray]:
+    stream = LiveSharpener()
+    return [stream.sharpen(sharpener, frame, strength=strength).image for frame in frames]
 
 
 def film_still(

@@ -60,8 +60,8 @@ def test_methods_are_compared_with_their_input(samples: Path) -> None:
     ratios = flicker_ratios(measured)
     assert list(ratios) == list(NOISES)
     for methods in ratios.values():
-        assert list(methods) == ["unsharp", "cas", "student", "smooth", "frozen"]
-        assert methods["student"] == (1, 1)  # off
+        assert list(methods) == ["unsharp", "cas", "student", "smooth", "frozen", "live"]
+        assert methods["student"] == methods["live"] == (1, 1)  # off
         assert methods["frozen"] == (0, 0)
         assert methods["smooth"][1] < 1 < methods["unsharp"][0]
 
