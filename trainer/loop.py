@@ -55,7 +55,7 @@ def train(
     """Trains until `config.steps`, until it stops getting better, or until the time is up.
 
     Resumes what is in the output folder. Ctrl-C and SIGTERM end it after the step that is under
-    way, with the state saved.
+    way, with the state saved and the checkpoint written.
 
     Returns:
         The exported checkpoint: the averaged weights, the best ones where there is a validation.
@@ -64,7 +64,7 @@ def train(
         DivergedError: a loss term became NaN or infinite; the last saved state is kept.
         StateMismatchError: the folder's state belongs to another config or other pictures.
         StateDamagedError: the folder's state cannot be read.
-        KeyboardInterrupt: it was interrupted; the state is saved.
+        KeyboardInterrupt: it was interrupted; state and checkpoint are written.
     """
     if options.threads:
         torch.set_num_threads(options.threads)
@@ -93,12 +93,13 @@ def train(
             if processes.any(is_late or stop.is_set(), device) or run.is_patience_over:
                 break
     run.save()
+    exported = run.export()
     if stop.is_set():
         raise KeyboardInterrupt
     if run.step < config.steps and processes.is_first:
         why = "no better metric" if run.is_patience_over else "the time is up; run again to go on"
         _log.info("stopped at step %d: %s", run.step, why)
-    return run.export()
+    return exported
 
 
 def _now_s() -> float:

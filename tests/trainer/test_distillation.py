@@ -112,6 +112,8 @@ def test_an_interrupted_run_has_saved_its_state_and_goes_on_bit_by_bit(
         with pytest.raises(KeyboardInterrupt):
             distill(pictures, CONFIG, options(tmp_path / "broken", save_every=100))
     assert begun(pictures, CONFIG, tmp_path / "broken").step == 5
+    checkpoint = load_checkpoint(tmp_path / "broken" / "student.safetensors")
+    assert checkpoint.facts.training_steps == 5
     require_equal_bits(distill(pictures, CONFIG, options(tmp_path / "broken")), unbroken)
 
 
