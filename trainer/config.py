@@ -58,6 +58,9 @@ class TrainingConfig:
     crop_set: int = _number(0, "distinct crops, used again and again; 0 = endlessly new ones")
     clean_share: float = _number(0.1, "share of crops left untouched", 0, 1)
     mixture: str = _word("", "kind=share,... of the degraded crops; none = the default mixture")
+    soft_share: float = _number(
+        0.0, "share of the pictures made soft first, as film and webcams are", 0, 1
+    )
     pair_share: float = _number(0.0, "share of the crops that are taken from --pairs", 0, 1)
     degrade_on: str = _word("loader", "who degrades the crops", _PLACES)
     rate: float = _number(2e-3, "largest learning rate", 0, 1)

@@ -18,10 +18,11 @@ from torch.utils.data import DataLoader, Dataset
 
 from service.model.estimator import GRID_PX
 from trainer.degradation import degrade_sample
-from trainer.mixture import DEFAULT_MIXTURE, Mixture, is_from_pairs
+from trainer.mixture import DEFAULT_MIXTURE, Mixture, is_from_pairs, softening_chain
 from trainer.picture_set import PictureSet
 from trainer.pictures import ImageArray, find_pictures, read_picture
 from trainer.sources import Source, open_source
+from trainer.steps import carry_out
 
 __all__ = [
     "CropDataset",
@@ -60,6 +61,7 @@ class CropDataset(Dataset[tuple[Tensor, Tensor]]):
         degrade_on_device: bool = False,
         pairs: Source | None = None,
         pair_share: float = 0.0,
+        soft_share: float = 0.0,
     ) -> None:
         """Makes crops of a source.
 
@@ -71,6 +73,8 @@ class CropDataset(Dataset[tuple[Tensor, Tensor]]):
                 training loop degrades them where `needs_degradation` is true.
             pairs: a paired source that `pair_share` of the crops are taken from, see
                 `mixture.is_from_pairs`.
+            soft_share: of the crops without a partner, made soft before anything else, see
+                `mixture.softening_chain`.
 
         Raises:
             ValueError: a share of pairs without any, or of pairs that are none.
@@ -87,6 +91,7 @@ class CropDataset(Dataset[tuple[Tensor, Tensor]]):
         self.degrade_on_device = degrade_on_device
         self.pairs = pairs
         self.pair_share = pair_share
+        self.soft_share = soft_share
 
     @property
     def needs_degradation(self) -> bool:
@@ -100,6 +105,7 @@ class CropDataset(Dataset[tuple[Tensor, Tensor]]):
             source = self.pairs
         degraded, clean = self._crop(source, rng)
         if degraded is None:
+            clean = carry_out(softening_chain(self.seed, number, share=self.soft_share), clean)
             degraded = clean if self.degrade_on_device else self._degrade(clean, number)
         return _planes(degraded), _planes(clean)
 

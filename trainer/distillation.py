@@ -193,6 +193,7 @@ def _lessons(
         "crop": config.crop,
         "clean_share": config.clean_share,
         "mixture": config.mixture,
+        "soft_share": config.soft_share,
         "pair_share": config.pair_share,
         "pairs": str(options.pairs),
         "degrade_on": config.degrade_on,

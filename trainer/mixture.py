@@ -35,6 +35,7 @@ __all__ = [
     "draw_chain",
     "is_from_pairs",
     "sample_chain",
+    "softening_chain",
 ]
 
 _SHRINKERS: tuple[Resampler, ...] = (
@@ -299,6 +300,30 @@ def sample_chain(
     # The third word keeps this sequence apart from the one that the sample's crop is drawn from.
     rng = np.random.default_rng((seed, number, 1))
     return draw_chain(rng, clean_share=clean_share, mixture=mixture)
+
+
+def softening_chain(seed: int, number: int, *, share: float) -> Chain:
+    """What makes the clean picture of training sample `number` soft, in a `share` of them.
+
+    Film, webcams and enlarged pictures are soft to begin with. A student that has seen crisp
+    originals alone takes them for blurred ones, and makes them worse. Half of them get the grain of
+    a sensor behind the lens, which tells that what is soft was not blurred later.
+    """
+    rng = np.random.default_rng((seed, number, 3))
+    if not rng.random() < share:
+        return ()
+    lens: Step
+    kind = rng.integers(3)
+    if kind == 0:
+        lens = Gaussian(float(rng.uniform(0.5, 1.6)))
+    elif kind == 1:
+        lens = Defocus(float(rng.uniform(0.8, 2.4)))
+    else:
+        factor = float(rng.uniform(1.3, 2.8))
+        lens = Rescale(factor, _SHRINKERS[3 + rng.integers(2)], _ENLARGERS[rng.integers(3)])
+    if rng.random() < 0.5:
+        return (lens,)
+    return (lens, Noise(float(rng.uniform(0.3, 2.5)), float(rng.uniform(0, 2)), _seed(rng)))
 
 
 def is_from_pairs(seed: int, number: int, *, share: float) -> bool:

@@ -119,6 +119,7 @@ class Run:
             degrade_on_device=config.degrade_on == "device",
             pairs=self._pairs,
             pair_share=config.pair_share,
+            soft_share=config.soft_share,
         )
         self.network = task.objective.network
         task.objective.to(device)
