@@ -13,9 +13,10 @@ from tests.trainer.datasets import patch, write_picture
 from trainer import data
 from trainer.data import CropDataset, crop_batches, is_flat, open_source
 from trainer.degradation import degrade_sample
-from trainer.mixture import Mixture, is_from_pairs
+from trainer.mixture import Mixture, is_from_pairs, softening_chain
 from trainer.picture_set import PictureSet
 from trainer.pictures import ImageArray
+from trainer.steps import carry_out
 
 
 def crops(pictures: PictureSet, seed: int = 0) -> CropDataset:
@@ -92,6 +93,28 @@ def test_changing_a_crop_does_not_change_the_picture(tmp_path: Path) -> None:
         for crop in dataset[number]:
             crop.zero_()
     assert np.array_equal(source.image(0), patch(0, 64, 64))
+
+
+def test_a_soft_picture_is_soft_in_both_places_and_degraded_as_a_crisp_one_is(
+    pictures: PictureSet,
+) -> None:
+    soft = CropDataset(pictures, crop_px=64, seed=4, clean_share=0.1, soft_share=0.5)
+    is_soft = []
+    for number, (degraded, clean) in enumerate(soft[n] for n in range(12)):
+        crisp = crops(pictures, seed=4)[number][1]
+        chain = softening_chain(4, number, share=0.5)
+        assert np.array_equal(image_of(clean), carry_out(chain, image_of(crisp)))
+        expected = degrade_sample(image_of(clean), seed=4, number=number, clean_share=0.1)
+        assert np.array_equal(image_of(degraded), expected)
+        is_soft.append(bool(chain))
+    assert {True, False} == set(is_soft)
+
+
+def test_pairs_are_not_softened(pairs: PictureSet) -> None:
+    plain, soft = (
+        CropDataset(pairs, crop_px=48, seed=0, soft_share=share)[3] for share in (0.0, 1.0)
+    )
+    assert all(map(torch.equal, plain, soft))
 
 
 def test_another_mixture_takes_the_place_of_the_usual_one(pictures: PictureSet) -> None:

@@ -17,6 +17,7 @@ from trainer.mixture import (
     Mixture,
     draw_chain,
     sample_chain,
+    softening_chain,
 )
 from trainer.routing import EXPERT_KINDS, expert_of
 from trainer.steps import Defocus, Gaussian, Jpeg, Motion, Noise, Rescale, Video
@@ -161,3 +162,14 @@ def test_a_samples_chain_depends_on_seed_number_and_mixture_alone() -> None:
     assert chain == sample_chain(1, 2, clean_share=0, mixture=only_defocus)
     assert chain != sample_chain(1, 3, clean_share=0, mixture=only_defocus)
     assert chain != sample_chain(2, 2, clean_share=0, mixture=only_defocus)
+
+
+def test_a_share_of_the_samples_is_softened_half_of_them_with_grain() -> None:
+    chains = [softening_chain(1, number, share=0.25) for number in range(1000)]
+    assert chains == [softening_chain(1, number, share=0.25) for number in range(1000)]
+    soft = [chain for chain in chains if chain]
+    assert 200 < len(soft) < 300
+    assert {type(chain[0]) for chain in soft} == {Gaussian, Defocus, Rescale}
+    assert 90 < sum(type(chain[-1]) is Noise for chain in soft) < 160
+    assert not any(softening_chain(1, number, share=0) for number in range(100))
+    assert all(softening_chain(1, number, share=1) for number in range(100))
