@@ -17,8 +17,13 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from service.model.estimator import GRID_PX
-from trainer.degradation import degrade_sample
-from trainer.mixture import DEFAULT_MIXTURE, Mixture, is_from_pairs, softening_chain
+from trainer.mixture import (
+    DEFAULT_MIXTURE,
+    Mixture,
+    is_from_pairs,
+    sample_chain,
+    softening_chain,
+)
 from trainer.picture_set import PictureSet
 from trainer.pictures import ImageArray, find_pictures, read_picture
 from trainer.sources import Source, open_source
@@ -73,7 +78,7 @@ class CropDataset(Dataset[tuple[Tensor, Tensor]]):
                 training loop degrades them where `needs_degradation` is true.
             pairs: a paired source that `pair_share` of the crops are taken from, see
                 `mixture.is_from_pairs`.
-            soft_share: of the crops without a partner, made soft before anything else, see
+            soft_share: of those crops, made soft before they are degraded, see
                 `mixture.softening_chain`.
 
         Raises:
@@ -105,18 +110,13 @@ class CropDataset(Dataset[tuple[Tensor, Tensor]]):
             source = self.pairs
         degraded, clean = self._crop(source, rng)
         if degraded is None:
-            clean = carry_out(softening_chain(self.seed, number, share=self.soft_share), clean)
-            degraded = clean if self.degrade_on_device else self._degrade(clean, number)
+            chain = sample_chain(
+                self.seed, number, clean_share=self.clean_share, mixture=self.mixture
+            )
+            softening = softening_chain(self.seed, number, chain, share=self.soft_share)
+            clean = carry_out(softening, clean)
+            degraded = clean if self.degrade_on_device else carry_out(chain, clean)
         return _planes(degraded), _planes(clean)
-
-    def _degrade(self, clean: ImageArray, number: int) -> ImageArray:
-        return degrade_sample(
-            clean,
-            seed=self.seed,
-            number=number,
-            clean_share=self.clean_share,
-            mixture=self.mixture,
-        )
 
     def _crop(
         self, source: Source, rng: np.random.Generator

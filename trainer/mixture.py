@@ -46,6 +46,7 @@ _SHRINKERS: tuple[Resampler, ...] = (
     "bilinear-antialiased",
 )
 _ENLARGERS: tuple[Resampler, ...] = ("bicubic", "bicubic-antialiased", "bilinear")
+_BLURS = (Gaussian, Defocus, Motion)
 # From hardly visible to what a bad connection shows; the scales differ.
 _CRF_RANGES: dict[Codec, tuple[int, int]] = {"h264": (20, 40), "vp9": (25, 55), "av1": (30, 58)}
 
@@ -302,15 +303,20 @@ def sample_chain(
     return draw_chain(rng, clean_share=clean_share, mixture=mixture)
 
 
-def softening_chain(seed: int, number: int, *, share: float) -> Chain:
+def softening_chain(seed: int, number: int, chain: Chain, *, share: float) -> Chain:
     """What makes the clean picture of training sample `number` soft, in a `share` of them.
 
     Film, webcams and enlarged pictures are soft to begin with. A student that has seen crisp
-    originals alone takes them for blurred ones, and makes them worse. Half of them get the grain of
-    a sensor behind the lens, which tells that what is soft was not blurred later.
+    originals alone takes them for blurred ones, and makes them worse. Half of the soft ones get the
+    grain of a sensor behind the lens.
+
+    Args:
+        chain: what is done to the sample afterwards. Nothing is made soft before nothing or before
+            mere blur: two blurs look like one that is stronger, and what could be learned from them
+            is to leave blur alone.
     """
     rng = np.random.default_rng((seed, number, 3))
-    if not rng.random() < share:
+    if not rng.random() < share or all(isinstance(step, _BLURS) for step in chain):
         return ()
     lens: Step
     kind = rng.integers(3)

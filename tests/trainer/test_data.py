@@ -13,7 +13,7 @@ from tests.trainer.datasets import patch, write_picture
 from trainer import data
 from trainer.data import CropDataset, crop_batches, is_flat, open_source
 from trainer.degradation import degrade_sample
-from trainer.mixture import Mixture, is_from_pairs, softening_chain
+from trainer.mixture import Mixture, is_from_pairs, sample_chain, softening_chain
 from trainer.picture_set import PictureSet
 from trainer.pictures import ImageArray
 from trainer.steps import carry_out
@@ -102,7 +102,8 @@ def test_a_soft_picture_is_soft_in_both_places_and_degraded_as_a_crisp_one_is(
     is_soft = []
     for number, (degraded, clean) in enumerate(soft[n] for n in range(12)):
         crisp = crops(pictures, seed=4)[number][1]
-        chain = softening_chain(4, number, share=0.5)
+        later = sample_chain(4, number, clean_share=0.1)
+        chain = softening_chain(4, number, later, share=0.5)
         assert np.array_equal(image_of(clean), carry_out(chain, image_of(crisp)))
         expected = degrade_sample(image_of(clean), seed=4, number=number, clean_share=0.1)
         assert np.array_equal(image_of(degraded), expected)
