@@ -42,8 +42,10 @@ __all__ = [
     "TorchBackend",
     "create_backend",
     "openvino_abilities",
+    "picture_graph",
     "read_graph",
     "request_for",
+    "traced_model",
 ]
 
 _TRACED_POSITIONS = 32
@@ -266,7 +268,6 @@ class OpenVinoBackend:
         *,
         threads: int = 0,
         precision: Precision = "auto",
-        is_profiling: bool = False,
     ) -> None:
         if importlib.util.find_spec("openvino") is None:
             raise BackendUnavailable(
@@ -281,8 +282,6 @@ class OpenVinoBackend:
         }
         if threads:
             self._options["INFERENCE_NUM_THREADS"] = threads
-        if is_profiling:
-            self._options["PERF_COUNT"] = True
         description = read_graph(
             DescriptionGraph(network),
             [torch.zeros(1, SQUARE_PX, SQUARE_PX, 3, dtype=torch.uint8)],
@@ -290,9 +289,7 @@ class OpenVinoBackend:
             kind=("description", network.config),
         )
         self._whole_description = request_for(description, options=self._options)
-        models = {
-            is_stronger: self._read_network(network, is_stronger) for is_stronger in _STRONGER
-        }
+        models = {is_stronger: _read_network(network, is_stronger) for is_stronger in _STRONGER}
         self._whole = {
             is_stronger: request_for(model, precision=self.precision, options=self._options)
             for is_stronger, model in models.items()
@@ -313,30 +310,9 @@ class OpenVinoBackend:
         compiled = _openvino_core().compile_model(model, "CPU", options)
         return [compiled.create_infer_request() for _ in range(self.lanes)]
 
-    def _read_network(self, network: StudentNetEnhanced, is_stronger: bool) -> Any:
-        side_px = _TRACED_POSITIONS * self._config.unshuffle
-        strength, description = torch.tensor(1.0), torch.zeros(1, DESCRIPTION_LENGTH)
-        graph: nn.Module
-        if self._config.colour == "luma":
-            graph = LumaGraph(network, is_stronger=is_stronger)
-            images = torch.zeros(1, side_px, side_px, dtype=torch.uint8)
-            shape = [1, -1, -1]
-        else:
-            graph = ImageGraph(network, is_stronger=is_stronger)
-            images = torch.zeros(1, side_px, side_px, 3, dtype=torch.uint8)
-            shape = [1, -1, -1, 3]
-        shapes = [shape, [], [1, DESCRIPTION_LENGTH]]
-        kind = (type(graph), self._config, is_stronger)
-        return read_graph(graph, [images, strength, description], shapes, kind=kind)
-
     def _at(self, lane: int | None, whole: Any, shared: list[Any]) -> Any:
         """The request for one lane, or for the whole machine."""
         return whole if lane is None or self.lanes == 1 else shared[lane]
-
-    def node_times_ms(self) -> dict[str, float]:
-        """What each node of the graph took in the last picture by every core; needs profiling."""
-        counters = self._whole[False].profiling_info
-        return {counter.node_name: counter.real_time.total_seconds() * 1000 for counter in counters}
 
     def describe(self, images: ImageBatch, *, lane: int | None = None) -> FloatArray:
         request = self._at(lane, self._whole_description, self._shared_description)
@@ -360,6 +336,33 @@ class OpenVinoBackend:
             for n, image in enumerate(images)
         ]
         return each[0][None] if len(each) == 1 else np.stack(each)
+
+
+def _read_network(network: StudentNetEnhanced, is_stronger: bool) -> Any:
+    graph, example, shapes = picture_graph(network, is_stronger=is_stronger)
+    kind = (type(graph), network.config, is_stronger)
+    return read_graph(graph, example, shapes, kind=kind)
+
+
+def picture_graph(
+    network: StudentNetEnhanced, *, is_stronger: bool
+) -> tuple[nn.Module, list[Tensor], list[list[int]]]:
+    """What OpenVINO is given of a student, with an example and the shapes of its inputs.
+
+    The graph, fp32; see `read_graph` for the others.
+    """
+    side_px = _TRACED_POSITIONS * network.config.unshuffle
+    graph: nn.Module
+    if network.config.colour == "luma":
+        graph = LumaGraph(network, is_stronger=is_stronger)
+        images = torch.zeros(1, side_px, side_px, dtype=torch.uint8)
+        shape = [1, -1, -1]
+    else:
+        graph = ImageGraph(network, is_stronger=is_stronger)
+        images = torch.zeros(1, side_px, side_px, 3, dtype=torch.uint8)
+        shape = [1, -1, -1, 3]
+    example = [images, torch.tensor(1.0), torch.zeros(1, DESCRIPTION_LENGTH)]
+    return graph, example, [shape, [], [1, DESCRIPTION_LENGTH]]
 
 
 def read_graph(
@@ -419,27 +422,33 @@ class _Weightless(nn.Module):
 def _template(
     graph: nn.Module, weights: dict[str, Tensor], example: list[Tensor], shapes: list[list[int]]
 ) -> Any:
+    inputs = [*example, *weights.values()]
+    shapes = [*shapes, *(list(tensor.shape) for tensor in weights.values())]
+    model = traced_model(_Weightless(graph, list(weights)), inputs, shapes)
+    assert len(model.inputs) == len(inputs), "all weights are used"
+    return model
+
+
+def traced_model(module: nn.Module, example: list[Tensor], shapes: list[list[int]]) -> Any:
+    """A module as an OpenVINO model; its nodes are named by the parts of the module.
+
+    Each call traces it anew, see `read_graph`, as which `example` and `shapes` are.
+    """
     from openvino import PartialShape
     from openvino.frontend import FrontEndManager
     from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
 
-    inputs = (*example, *weights.values())
     with warnings.catch_warnings(), torch.no_grad():
         # Tracing warns about Python branches on the config, which are constant.
         warnings.simplefilter("ignore")
         # Its check would trace once more. Tests hold the graphs against PyTorch.
         traced = torch.jit.trace(  # type: ignore[no-untyped-call]
-            _Weightless(graph, list(weights)).eval(), inputs, check_trace=False
+            module.eval(), tuple(example), check_trace=False
         )
         decoder = TorchScriptPythonDecoder(traced)
     frontend = FrontEndManager().load_by_framework("pytorch")
     model = frontend.convert(frontend.load(decoder))
-    assert len(model.inputs) == len(inputs), "all weights are used"
-    partial = [
-        *(PartialShape(shape) for shape in shapes),
-        *(PartialShape(list(tensor.shape)) for tensor in weights.values()),
-    ]
-    model.reshape(dict(zip(model.inputs, partial, strict=True)))
+    model.reshape(dict(zip(model.inputs, map(PartialShape, shapes), strict=True)))
     return model
 
 
