@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from service.model.estimator import GRID_PX
+from trainer.degradation import degrade_sample
 from trainer.mixture import (
     DEFAULT_MIXTURE,
     Mixture,
@@ -110,13 +111,24 @@ class CropDataset(Dataset[tuple[Tensor, Tensor]]):
             source = self.pairs
         degraded, clean = self._crop(source, rng)
         if degraded is None:
-            chain = sample_chain(
-                self.seed, number, clean_share=self.clean_share, mixture=self.mixture
-            )
-            softening = softening_chain(self.seed, number, chain, share=self.soft_share)
-            clean = carry_out(softening, clean)
-            degraded = clean if self.degrade_on_device else carry_out(chain, clean)
+            clean = self._soften(clean, number)
+            degraded = clean if self.degrade_on_device else self._degrade(clean, number)
         return _planes(degraded), _planes(clean)
+
+    def _soften(self, clean: ImageArray, number: int) -> ImageArray:
+        if not self.soft_share:
+            return clean
+        later = sample_chain(self.seed, number, clean_share=self.clean_share, mixture=self.mixture)
+        return carry_out(softening_chain(self.seed, number, later, share=self.soft_share), clean)
+
+    def _degrade(self, clean: ImageArray, number: int) -> ImageArray:
+        return degrade_sample(
+            clean,
+            seed=self.seed,
+            number=number,
+            clean_share=self.clean_share,
+            mixture=self.mixture,
+        )
 
     def _crop(
         self, source: Source, rng: np.random.Generator
