@@ -1,15 +1,14 @@
-"""benchmarks.parts: every part of a student is found in what OpenVINO counts."""
+"""benchmarks.parts: the parts of a student are found in what OpenVINO counts."""
 
 from __future__ import annotations
 
 import pytest
 
-from benchmarks.parts import PARTS, part_costs
+from benchmarks.parts import part_costs
 
 
-@pytest.mark.parametrize(("name", "absent"), [("nano", {"spatial_attention"}), ("small", set())])
-def test_every_part_has_its_time(name: str, absent: set[str]) -> None:
-    costs = part_costs(name, (64, 64), precision="fp32")
-    assert costs.parts_ms.keys() == {*PARTS, "rest"} - absent
-    assert costs.parts_ms["blocks"] > 0
-    assert costs.gflops > 0
+@pytest.mark.parametrize("name", ["nano", "small"])
+def test_the_costly_parts_have_their_times(name: str) -> None:
+    parts_ms = part_costs(name, (64, 64), precision="fp32").parts_ms
+    assert min(parts_ms[part] for part in ("head", "blocks", "tail")) > 0
+    assert parts_ms["blocks"] > parts_ms["head"]
