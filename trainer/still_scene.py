@@ -9,7 +9,6 @@ stands still.
 
 from __future__ import annotations
 
-import itertools
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,10 +18,12 @@ import numpy as np
 
 from service.model.live import LiveSharpener
 from service.model.sharpener import Sharpener
+from trainer.clip_evaluation import temporal_error
 from trainer.evaluation import CROP_PX, SEED, cuts_of
 from trainer.methods import ImageArray, Method, standard_methods
 from trainer.operators import add_sensor_noise, blur_gaussian, compress_jpeg
 from trainer.pictures import choose_pictures
+from trainer.summary import grouped
 
 __all__ = [
     "FRAMES",
@@ -32,7 +33,6 @@ __all__ = [
     "evaluate_still",
     "film_still",
     "flicker_ratios",
-    "temporal_difference",
 ]
 
 FRAMES = 6
@@ -49,9 +49,11 @@ STILL_NOTE = (
 
 @dataclass(frozen=True, slots=True)
 class Stillness:
-    """One still scene; `difference` is `temporal_difference` by method, `input` among them.
+    """One still scene; `difference` is by method, `input` among them.
 
     Attributes:
+        difference: `temporal_error` against the scene that does not change: the mean change from
+            frame to frame, in levels.
         noise: standard deviation of the sensor's noise, in levels of 255.
     """
 
@@ -99,11 +101,14 @@ def evaluate_still(
                 rng = np.random.default_rng((SEED, zlib.crc32(f"still {noise:g}\n{name}".encode())))
                 frames = film_still(picture, rng, noise=noise)
                 results = {
-                    method: [run(frame) for frame in frames] for method, run in methods.items()
+                    method: np.stack([run(frame) for frame in frames])
+                    for method, run in methods.items()
                 }
                 results["live"] = _streamed(sharpener, frames, strength)
+                scene = np.broadcast_to(picture, frames.shape)
                 difference = {
-                    method: temporal_difference(sharpened) for method, sharpened in results.items()
+                    method: temporal_error(sharpened, scene)
+                    for method, sharpened in results.items()
                 }
                 if difference["input"] > 0:
                     measured.append(Stillness(name, noise, difference))
@@ -113,43 +118,25 @@ def evaluate_still(
     return measured
 
 
-def _streamed(
-    sharpener: Sharpener, frames: Sequence[ImageArray], strength: float
-) -> list[ImageArray]:
+def _streamed(sharpener: Sharpener, frames: ImageArray, strength: float) -> ImageArray:
     stream = LiveSharpener()
-    return [stream.sharpen(sharpener, frame, strength=strength).image for frame in frames]
+    return np.stack([stream.sharpen(sharpener, frame, strength=strength).image for frame in frames])
 
 
 def film_still(
     picture: ImageArray, rng: np.random.Generator, *, noise: float, frames: int = FRAMES
-) -> list[ImageArray]:
-    """Frames of a webcam before a `picture`, (H, W, 3) uint8 RGB, that does not move.
+) -> ImageArray:
+    """What a webcam sees of a `picture`, (H, W, 3) uint8 RGB, that does not move: (T, H, W, 3).
 
     Args:
         noise: standard deviation of the sensor's noise, in levels of 255.
     """
     soft = blur_gaussian(picture, sigma_px=_BLUR_SIGMA_PX)
-    return [
-        compress_jpeg(add_sensor_noise(soft, rng, read=noise), quality=_JPEG_QUALITY)
-        for _ in range(frames)
-    ]
-
-
-def temporal_difference(frames: Sequence[ImageArray]) -> float:
-    """Mean |f[t] - f[t-1]| over pixels, channels and t, in levels; two frames at least.
-
-    Raises:
-        ValueError: there is no second frame.
-    """
-    if len(frames) < 2:
-        raise ValueError("a temporal difference needs two frames")
-    return float(
-        np.mean(
-            [
-                np.abs(after.astype(np.int16) - before).mean()
-                for before, after in itertools.pairwise(frames)
-            ]
-        )
+    return np.stack(
+        [
+            compress_jpeg(add_sensor_noise(soft, rng, read=noise), quality=_JPEG_QUALITY)
+            for _ in range(frames)
+        ]
     )
 
 
@@ -157,9 +144,6 @@ def flicker_ratios(
     measured: Sequence[Stillness],
 ) -> dict[float, dict[str, tuple[float, float]]]:
     """By noise and method: mean and largest ratio over the pictures; `input` is left out."""
-    by_noise: dict[float, list[Stillness]] = {}
-    for still in measured:
-        by_noise.setdefault(still.noise, []).append(still)
     return {
         noise: {
             method: (
@@ -169,5 +153,5 @@ def flicker_ratios(
             for method in group[0].difference
             if method != "input"
         }
-        for noise, group in by_noise.items()
+        for noise, group in grouped(measured, lambda still: still.noise).items()
     }

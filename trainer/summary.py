@@ -26,13 +26,14 @@ __all__ = [
 GOOD_SSIM = 0.90
 Means = dict[str, float | int]
 _Key = TypeVar("_Key")
+_Measured = TypeVar("_Measured")
 
 
 def grouped(
-    measured: Sequence[Quality], key: Callable[[Quality], _Key]
-) -> dict[_Key, list[Quality]]:
+    measured: Sequence[_Measured], key: Callable[[_Measured], _Key]
+) -> dict[_Key, list[_Measured]]:
     """The measurements by what `key` says of them, in the order of first appearance."""
-    groups: dict[_Key, list[Quality]] = {}
+    groups: dict[_Key, list[_Measured]] = {}
     for quality in measured:
         groups.setdefault(key(quality), []).append(quality)
     return groups

@@ -424,9 +424,7 @@ def _template(
 ) -> Any:
     inputs = [*example, *weights.values()]
     shapes = [*shapes, *(list(tensor.shape) for tensor in weights.values())]
-    model = traced_model(_Weightless(graph, list(weights)), inputs, shapes)
-    assert len(model.inputs) == len(inputs), "all weights are used"
-    return model
+    return traced_model(_Weightless(graph, list(weights)), inputs, shapes)
 
 
 def traced_model(module: nn.Module, example: list[Tensor], shapes: list[list[int]]) -> Any:
@@ -448,6 +446,7 @@ def traced_model(module: nn.Module, example: list[Tensor], shapes: list[list[int
         decoder = TorchScriptPythonDecoder(traced)
     frontend = FrontEndManager().load_by_framework("pytorch")
     model = frontend.convert(frontend.load(decoder))
+    assert len(model.inputs) == len(example), "all inputs are used"
     model.reshape(dict(zip(model.inputs, map(PartialShape, shapes), strict=True)))
     return model
 

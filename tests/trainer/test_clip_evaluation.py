@@ -48,6 +48,11 @@ def test_flicker_by_hand() -> None:
     assert temporal_error(frames(255, 0, 0), frames(0, 255, 255)) == pytest.approx(510 / 2)
 
 
+def test_flicker_of_a_still_scene_is_what_changes_from_frame_to_frame() -> None:
+    assert temporal_error(frames(7, 7), frames(0, 0)) == 0
+    assert temporal_error(frames(0, 255, 250), frames(9, 9, 9)) == (255 + 5) / 2
+
+
 def test_flicker_needs_two_clips_of_one_shape() -> None:
     with pytest.raises(ValueError, match="one shape and two frames"):
         temporal_error(frames(1, 2), frames(1, 2, 3))

@@ -11,6 +11,7 @@ import pytest
 
 from tests.service.pictures import sample
 from tests.trainer.evaluations import brightening_sharpener
+from trainer.clip_evaluation import temporal_error
 from trainer.methods import ImageArray
 from trainer.operators import blur_gaussian
 from trainer.still_scene import (
@@ -20,31 +21,23 @@ from trainer.still_scene import (
     evaluate_still,
     film_still,
     flicker_ratios,
-    temporal_difference,
 )
 
 
-def level(value: int) -> ImageArray:
-    return np.full((4, 5, 3), value, np.uint8)
-
-
-def test_the_difference_by_hand() -> None:
-    assert temporal_difference([level(7), level(7)]) == 0
-    assert temporal_difference([level(0), level(255), level(250)]) == (255 + 5) / 2
-    with pytest.raises(ValueError, match="two frames"):
-        temporal_difference([level(7)])
+def change_of(frames: ImageArray) -> float:
+    return temporal_error(frames, np.zeros_like(frames))
 
 
 def test_a_still_scene_differs_by_its_noise_alone() -> None:
     picture = np.ascontiguousarray(sample("museum")[:96, :128])
     quiet, loud = (
-        temporal_difference(film_still(picture, np.random.default_rng(0), noise=noise))
+        change_of(film_still(picture, np.random.default_rng(0), noise=noise))
         for noise in (0.5, 3.0)
     )
     assert 0 < quiet < loud < 6
     again = film_still(picture, np.random.default_rng(0), noise=3.0)
     assert len(again) == FRAMES
-    assert temporal_difference(again) == loud
+    assert change_of(again) == loud
 
 
 def test_methods_are_compared_with_their_input(samples: Path) -> None:

@@ -6,7 +6,8 @@ import argparse
 import json
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -170,6 +171,14 @@ def _regions(arguments: argparse.Namespace) -> tuple[Region, ...]:
     return ("crop", "whole") if arguments.region == "both" else (arguments.region,)
 
 
+@contextmanager
+def _progress(console: Console, title: str) -> Iterator[Callable[[int, int], None]]:
+    """A bar that is told how many are done, and of how many."""
+    with Progress(console=console, transient=True) as bar:
+        task = bar.add_task(title, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
 def _measured(
     arguments: argparse.Namespace,
     sharpener: Sharpener,
@@ -178,15 +187,14 @@ def _measured(
 ) -> list[Quality]:
     weights = arguments.lpips_weights
     lpips = PerceptualMetric.load(weights).distance if weights else None
-    with Progress(console=console, transient=True) as bar:
-        task = bar.add_task("evaluate", total=None)
+    with _progress(console, "evaluate") as advance:
         return evaluate(
             sharpener,
             arguments.data,
             regions=_regions(arguments),
             strength=arguments.strength,
             limit=arguments.limit,
-            on_picture=lambda done, total: bar.update(task, completed=done, total=total),
+            on_picture=advance,
             extra_methods=extra,
             lpips=lpips,
         )
@@ -201,14 +209,13 @@ def _measured_clips(
     if arguments.clips is None:
         return []
     clips = load_clips(arguments.clips, max_frames=arguments.clip_frames)
-    with Progress(console=console, transient=True) as bar:
-        task = bar.add_task("clips", total=None)
+    with _progress(console, "clips") as advance:
         return evaluate_clips(
             sharpener,
             clips,
             strength=arguments.strength,
             extra_methods=extra,
-            on_rung=lambda done, total: bar.update(task, completed=done, total=total),
+            on_rung=advance,
         )
 
 
@@ -220,15 +227,14 @@ def _measured_still(
 ) -> list[Stillness]:
     if not arguments.still:
         return []
-    with Progress(console=console, transient=True) as bar:
-        task = bar.add_task("still scenes", total=None)
+    with _progress(console, "still scenes") as advance:
         return evaluate_still(
             sharpener,
             arguments.data,
             strength=arguments.strength,
             limit=arguments.limit,
             extra_methods=extra,
-            on_picture=lambda done, total: bar.update(task, completed=done, total=total),
+            on_picture=advance,
         )
 
 
