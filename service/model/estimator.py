@@ -88,8 +88,11 @@ class DegradationEstimator(nn.Module):
     hear.
     """
 
+    laplacians: Tensor
+
     def __init__(self) -> None:
         super().__init__()
+        self.register_buffer("laplacians", _laplacians(), persistent=False)
         self.fine = nn.Conv2d(_UNSHUFFLE**2, _FILTERS, 3, stride=2)
         self.coarse = nn.Conv2d(_FILTERS, _FILTERS, 3, stride=2)
         self.norm = nn.LayerNorm(DESCRIPTION_LENGTH)
@@ -118,8 +121,7 @@ class DegradationEstimator(nn.Module):
         """Squares (B, 3, 64, 64) -> (B, DESCRIPTION_LENGTH), how much passes each filter."""
         with torch.autocast(squares.device.type, enabled=False):
             luma = F.pad(luma_of(squares.float()), (1, 1, 1, 1), mode="replicate")
-            detail = F.pixel_unshuffle(F.conv2d(luma, _laplacian(luma.device)), _UNSHUFFLE)
-            fine = self.fine(detail)
+            fine = self.fine(F.conv2d(luma, self.laplacians, stride=_UNSHUFFLE))
             coarse = self.coarse(F.leaky_relu(fine, 0.1))
             return torch.cat([layer.abs().mean(dim=(2, 3)) for layer in (fine, coarse)], dim=1)
 
@@ -130,10 +132,18 @@ class DegradationEstimator(nn.Module):
             return description
 
 
-def _laplacian(device: torch.device) -> Tensor:
-    """(1, 1, 3, 3); scaled so that what it lets through is about as large as the pixels."""
-    kernel = [[1.0, 2.0, 1.0], [2.0, -12.0, 2.0], [1.0, 2.0, 1.0]]
-    return torch.tensor(kernel, device=device)[None, None] * (8 / 12)
+def _laplacians() -> Tensor:
+    """(16, 1, 6, 6), the Laplacian at each place of a square of 4 px: strided by 4 they give what it
+    gives, unshuffled, in a quarter of the time. Scaled so that what it lets through is about as
+    large as the pixels.
+    """
+    kernel = np.array([[1, 2, 1], [2, -12, 2], [1, 2, 1]], np.float32) * (8 / 12)
+    side_px = _UNSHUFFLE + len(kernel) - 1
+    kernels = np.zeros((_UNSHUFFLE**2, 1, side_px, side_px), np.float32)
+    for place in range(_UNSHUFFLE**2):
+        top, left = divmod(place, _UNSHUFFLE)
+        kernels[place, 0, top : top + len(kernel), left : left + len(kernel)] = kernel
+    return torch.from_numpy(kernels)
 
 
 def _apart(pixels: Tensor) -> Tensor:

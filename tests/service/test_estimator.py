@@ -111,6 +111,20 @@ def test_contrast_cancels_out_but_for_the_filters_biases(estimator: DegradationE
     torch.testing.assert_close(flatter, plain, atol=0.02, rtol=0)
 
 
+def test_the_fine_filters_see_the_laplacian_of_the_luma_unshuffled(
+    estimator: DegradationEstimator,
+) -> None:
+    square = sample("museum")[:SQUARE_PX, :SQUARE_PX]
+    luma = (square.astype(np.float64) / 255) @ [0.299, 0.587, 0.114]
+    kernel = np.array([[1, 2, 1], [2, -12, 2], [1, 2, 1]]) * 8 / 12
+    laplacian = cv2.filter2D(luma, -1, kernel, borderType=cv2.BORDER_REPLICATE)
+    places = laplacian.reshape(16, 4, 16, 4).transpose(1, 3, 0, 2).reshape(1, 16, 16, 16)
+    with torch.inference_mode():
+        fine = estimator.fine(torch.from_numpy(places).float()).abs().mean(dim=(2, 3))
+        magnitudes = estimator.magnitudes(pixels_of(square))
+    torch.testing.assert_close(magnitudes[:, : fine.shape[1]], fine, rtol=1e-4, atol=1e-6)
+
+
 def test_the_description_is_in_fp32_under_autocast_too(estimator: DegradationEstimator) -> None:
     pixels = pixels_of(_cut(128, 128))
     with torch.inference_mode():
