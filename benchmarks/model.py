@@ -6,7 +6,8 @@ import torch
 
 from service.model.backends import Backend, OpenVinoBackend, TorchBackend
 from service.model.student import SIZES, build_student
-from trainer.bench import runs_bf16, served_network
+from trainer.bench import served_network
+from trainer.device import runs_bf16
 from trainer.timing import PICTURES, Timing, measure
 
 __all__ = ["model_timings"]

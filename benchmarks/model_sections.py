@@ -8,7 +8,7 @@ from benchmarks.codecs import codec_timings
 from benchmarks.model import model_timings
 from benchmarks.parts import PARTS, part_costs, peak_gflops
 from service.model.backends import Precision
-from trainer.bench import runs_bf16
+from trainer.device import runs_bf16
 
 __all__ = ["codec_lines", "model_lines", "part_lines"]
 

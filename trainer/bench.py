@@ -38,6 +38,7 @@ from service.model.backends import (
 from service.model.checkpoint import load_checkpoint
 from service.model.estimator import DESCRIPTION_LENGTH
 from service.model.student import SIZES, StudentNetEnhanced, build_student
+from trainer.device import runs_bf16
 from trainer.onnx_export import onnx_graph, onnx_session
 from trainer.timing import PICTURES, Timing, measure
 
@@ -48,7 +49,6 @@ __all__ = [
     "bench_table",
     "print_report",
     "processor",
-    "runs_bf16",
     "served_network",
 ]
 
@@ -166,15 +166,6 @@ def _backend(
     if runtime == "onnxruntime":
         return _OnnxBackend(network, threads=threads)
     return TorchBackend(network, device=device, precision=precision)
-
-
-def runs_bf16() -> bool:
-    """Whether this CPU has instructions for bf16 (AVX-512 BF16 or AMX); others only emulate it."""
-    checks = (
-        getattr(torch.cpu, name, lambda: False)
-        for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
-    )
-    return any(check() for check in checks)
 
 
 def _combinations(

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
-
 import torch
 
 from service.model.backends import PRECISIONS
 
-__all__ = ["choose_device", "choose_precision"]
+__all__ = ["choose_device", "choose_precision", "runs_bf16"]
 
 
 def choose_device(name: str, *, local_rank: int = 0) -> torch.device:
@@ -26,16 +24,13 @@ def choose_precision(name: str, device: torch.device) -> torch.dtype:
         return PRECISIONS[name]
     if device.type == "cuda":
         return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
-    if device.type == "cpu" and _has_matrix_tiles():
-        return torch.bfloat16
-    return torch.float32
+    return torch.bfloat16 if device.type == "cpu" and runs_bf16() else torch.float32
 
 
-def _has_matrix_tiles() -> bool:
-    """Whether this CPU multiplies bf16 matrices in hardware (AMX).
-
-    Where bf16 is twice as fast and more.
-    """
-    with suppress(AttributeError, RuntimeError):
-        return bool(torch.cpu._is_amx_tile_supported())
-    return False
+def runs_bf16() -> bool:
+    """Whether this CPU has instructions for bf16 (AVX-512 BF16 or AMX); others only emulate it."""
+    checks = (
+        getattr(torch.cpu, name, lambda: False)
+        for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+    )
+    return any(check() for check in checks)

@@ -24,8 +24,8 @@ from trainer.bench import (
     bench_json,
     bench_table,
     print_report,
-    runs_bf16,
 )
+from trainer.device import runs_bf16
 from trainer.timing import Timing
 
 
