@@ -273,15 +273,16 @@ class Mixture:
 # much as the others' mean (0.4 and 1.4 ms), and teaches less than `call_frames`, whose clips move.
 DEFAULT_MIXTURE = Mixture(
     {
-        "rescale": 0.52,
+        "rescale": 0.38,
         "gaussian": 0.12,
-        "defocus": 0.03,
-        "motion": 0.03,
+        "defocus": 0.04,
+        "motion": 0.04,
         "jpeg": 0.05,
         "noise": 0.03,
         "halo": 0.02,
-        "camera": 0.15,
-        "two-rounds": 0.05,
+        "camera": 0.12,
+        "webcam": 0.16,
+        "two-rounds": 0.04,
         "codec": 0.0,
     }
 )

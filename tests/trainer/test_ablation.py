@@ -17,24 +17,24 @@ def names(**changes: object) -> list[str]:
 
 
 def test_each_term_is_switched_off_once() -> None:
-    assert names() == ["all terms", "without l1", "without ssim", "without edge", "without routing"]
+    assert names() == ["all terms", "without psnr", "without ssim", "without routing"]
 
 
 def test_the_last_term_that_says_what_is_wanted_stays() -> None:
-    assert names(ssim=0.0, edge=0.0) == ["all terms", "without routing"]
+    assert names(ssim=0.0) == ["all terms", "without routing"]
 
 
 def test_the_teacher_is_switched_off_with_all_of_its_terms() -> None:
     found = variants(
         DistillConfig(teacher="t", teacher_output=1.0, teacher_features=0.1, routing=0.0)
     )
-    assert list(found)[4:] == [
+    assert list(found)[3:] == [
         "without teacher_output",
         "without teacher_features",
         "without the teacher",
     ]
     assert found["without the teacher"].teacher == ""
-    assert names(teacher="t", teacher_output=1.0, routing=0.0)[4:] == ["without the teacher"]
+    assert names(teacher="t", teacher_output=1.0, routing=0.0)[3:] == ["without the teacher"]
 
 
 def test_an_ablation_needs_pictures_to_measure_on(tmp_path: Path, pictures: PictureSet) -> None:
@@ -51,7 +51,6 @@ def test_every_variant_is_trained_and_measured(
         batch=2,
         crop=64,
         warmup=1,
-        edge=0.0,
         routing=0.0,
         validation_pictures=2,
     )
@@ -62,7 +61,7 @@ def test_every_variant_is_trained_and_measured(
     rows = ablate(
         pictures, config, options, on_variant=lambda name, _at, _count: begun.append(name)
     )
-    assert begun == [row.variant for row in rows] == ["all terms", "without l1", "without ssim"]
+    assert begun == [row.variant for row in rows] == ["all terms", "without psnr", "without ssim"]
     assert all(
         (tmp_path / name.replace(" ", "-") / "student.safetensors").exists() for name in begun
     )

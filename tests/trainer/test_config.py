@@ -19,7 +19,7 @@ from trainer.config import DistillConfig, RunOptions, TeacherConfig, setting_hel
         ({"clean_share": -0.1}, "clean_share must be 0 to 1"),
         ({"precision": "int8"}, "precision must be auto, fp32, bf16 or fp16"),
         ({"metric": "mse"}, "metric must be psnr or ssim"),
-        ({"l1": 0.0, "ssim": 0.0, "edge": 0.0}, "at least one loss term"),
+        ({"psnr": 0.0, "ssim": 0.0}, "at least one loss term"),
         ({"batch": 6, "accumulate": 4}, "batch .6. must be a multiple of accumulate"),
         ({"batch": 6, "crop_set": 100}, "crop_set .100. must be a multiple of batch"),
         ({"patience": 3}, "patience needs validate_every"),

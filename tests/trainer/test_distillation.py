@@ -239,7 +239,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_names_the_term(
         distill(pictures, CONFIG, options(tmp_path))
 
 
-TERMS_OF_A_RUN = ("l1", "ssim", "edge", "routing")
+TERMS_OF_A_RUN = ("psnr", "ssim", "routing")
 
 
 def test_the_log_has_loss_psnr_and_speed(pictures: PictureSet, tmp_path: Path) -> None:
@@ -262,7 +262,7 @@ def test_tensorboard_gets_scalars_and_pictures(
     events = EventAccumulator(str(tmp_path / "tensorboard"))
     events.Reload()
     tags = events.Tags()
-    assert {"training/loss", "training/l1", "validation/metric"} <= set(tags["scalars"])
+    assert {"training/loss", "training/psnr", "validation/metric"} <= set(tags["scalars"])
     assert tags["images"] == ["crops"]
 
 
@@ -312,7 +312,7 @@ def test_a_term_of_weight_zero_is_never_computed(
     monkeypatch.setitem(losses.TERMS, "ssim", refuse)
     run = begun(pictures, replace(CONFIG, ssim=0.0, routing=0.0), tmp_path)
     terms, _ = run.train_step(*first_batch(pictures, 2))
-    assert set(terms) == {"l1", "edge"}
+    assert set(terms) == {"psnr"}
 
 
 def test_the_best_weights_by_the_metric_are_kept_and_patience_ends_the_run(
