@@ -196,7 +196,11 @@ class Run:
         self._scaler.step(self.optimiser)
         self._scaler.update()
         self.processes.average(
-            [buffer for buffer in self.network.buffers() if buffer.is_floating_point()]
+            [
+                buffer
+                for name, buffer in self.network.named_buffers()
+                if name in self.averaged and buffer.is_floating_point()  # others are constants
+            ]
         )
         self.step += 1
         self._average()
