@@ -313,7 +313,9 @@ def _described(config: NAFNetConfig) -> str:
         "-".join(str(count) for count in blocks)
         for blocks in (config.encoder_blocks, config.decoder_blocks)
     )
-    return f"a NAFNet of width {config.width}, blocks {encoder}/{config.middle_blocks}/{decoder}"
+    squares = f", unshuffle {config.unshuffle}" if config.unshuffle > 1 else ""
+    blocks = f"{encoder}/{config.middle_blocks}/{decoder}"
+    return f"a NAFNet of width {config.width}, blocks {blocks}{squares}"
 
 
 def _first_line(exc: Exception) -> str:

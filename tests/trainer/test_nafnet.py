@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
@@ -215,7 +216,32 @@ def test_a_shape_out_of_range_is_refused(
 def test_a_shape_survives_json(name: str) -> None:
     config = TEACHERS[name]
     assert NAFNetConfig.from_json(json.loads(json.dumps(config.to_json()))) == config
-    assert config.size_multiple == 2 ** len(config.encoder_blocks)
+    assert config.size_multiple == config.unshuffle * 2 ** len(config.encoder_blocks)
+
+
+def test_squares_of_pixels_as_positions_keep_shape_and_identity() -> None:
+    config = replace(SMALL, unshuffle=2)
+    net, x = network(config), pixels(16, 24)
+    assert net(x).shape == x.shape
+    _, features = net.forward_with_features(x, ("encoders.0", "middle_blks"))
+    assert features["encoders.0"].shape == (2, 4, 8, 12)
+    assert features["middle_blks"].shape == (2, 16, 2, 3)
+    torch.nn.init.zeros_(net.ending.weight)
+    torch.nn.init.zeros_(net.ending.bias)
+    assert torch.equal(net(x), x)
+    with pytest.raises(ValueError, match="multiples of 8 px, not 12x24"):
+        net(pixels(12, 24))
+
+
+def test_a_file_from_before_unshuffle_is_read_as_the_published_network() -> None:
+    values = SMALL.to_json()
+    del values["unshuffle"]
+    assert NAFNetConfig.from_json(values) == SMALL
+
+
+def test_unshuffle_out_of_range_is_refused() -> None:
+    with pytest.raises(ValueError, match="unshuffle must be 1, 2 or 4, not 3"):
+        replace(SMALL, unshuffle=3)
 
 
 def test_local_statistics_change_nothing_where_the_window_covers_the_picture() -> None:
