@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from service.model.checkpoint import Checkpoint, load_checkpoint
+from service.model.sharpener import find_checkpoint
 from service.model.student import SIZES, StudentNetEnhanced, build_student
 from trainer.config import DistillConfig, RunOptions, TrainingConfig
 from trainer.device import choose_precision
@@ -25,7 +26,7 @@ from trainer.perceptual import PerceptualLoss
 from trainer.routing import EXPERT_KINDS, experts_of_samples
 from trainer.run import Task
 from trainer.sources import Source
-from trainer.teacher_file import LoadedTeacher, load_teacher
+from trainer.teacher_file import LoadedTeacher, find_teacher, load_teacher
 
 __all__ = ["distill", "distill_task", "names_of", "perceptual_loss"]
 
@@ -49,12 +50,12 @@ def distill_task(
     """The student and its objective, and the config with files' names replaced by their ids."""
     torch.manual_seed(config.seed)
     precision = choose_precision(config.precision, device)
-    init = load_checkpoint(Path(config.init)) if config.init else None
+    init = load_checkpoint(find_checkpoint(config.init)) if config.init else None
     student = _first_student(config.size, init)
     if config.restart:
         expert, like = config.restarted_experts()
         restart_expert(student, expert, like=like)
-    teacher = load_teacher(Path(config.teacher)) if config.teacher else None
+    teacher = load_teacher(find_teacher(config.teacher)) if config.teacher else None
     if teacher is not None:
         _require_fitting_crop(teacher.network, config.crop)
     weights = config.loss_weights
