@@ -86,7 +86,7 @@ class TrainingConfig:
     metric: str = _word("psnr", "mean gain that decides which weights are best", ("psnr", "ssim"))
     patience: int = _number(0, "validations without a better metric before it stops; 0 = no stop")
     precision: str = _word("auto", "auto = what the device is fast at", _PRECISIONS)
-    init: str = _word("", "weights to start from: a bundled name or a file; none = random")
+    init: str = _word("", "file whose weights are the start; none = random")
     seed: int = _number(0, "of weights, crops and degradations", 0, 2**31)
 
     def __post_init__(self) -> None:
@@ -134,8 +134,9 @@ class DistillConfig(TrainingConfig):
         ValueError: a value is out of its range.
     """
 
+    init: str = _word("", "bundled student or file whose weights are the start; none = random")
     size: str = _word("small", "named size of the student: nano, small, base")
-    teacher: str = _word("", "compact (bundled) or a file; none = the clean crops alone teach")
+    teacher: str = _word("", "teacher's file; none = learn from the clean crops alone")
     teacher_output: float = _number(0.0, "weight of the output distillation term")
     teacher_features: float = _number(0.0, "weight of the feature distillation term")
     teacher_layers: str = _word("middle_blks", "layers whose features count, comma-separated")
@@ -182,10 +183,17 @@ class DistillConfig(TrainingConfig):
 class TeacherConfig(TrainingConfig):
     """A teacher's run.
 
+    It starts with L1 and few untouched crops: a NAFNet that does not tell degradations apart yet is
+    drawn to doing nothing by terms to which slight degradations count as much as coarse ones.
+
     Raises:
         ValueError: a value is out of its range.
     """
 
+    clean_share: float = _number(0.01, "share of crops left untouched", 0, 1)
+    l1: float = _number(1.0, "weight of the L1 term")
+    psnr: float = _number(0.0, "weight of the term of log10 of the squared error")
+    ssim: float = _number(0.0, "weight of the 1 - SSIM term")
     shape: str = _word("width16", "named shape of the NAFNet: see trainer.nafnet.TEACHERS")
     rate: float = _number(1e-3, "largest learning rate", 0, 1)
 

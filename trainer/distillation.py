@@ -26,7 +26,7 @@ from trainer.perceptual import PerceptualLoss
 from trainer.routing import EXPERT_KINDS, experts_of_samples
 from trainer.run import Task
 from trainer.sources import Source
-from trainer.teacher_file import LoadedTeacher, find_teacher, load_teacher
+from trainer.teacher_file import LoadedTeacher, load_teacher
 
 __all__ = ["distill", "distill_task", "names_of", "perceptual_loss"]
 
@@ -55,7 +55,7 @@ def distill_task(
     if config.restart:
         expert, like = config.restarted_experts()
         restart_expert(student, expert, like=like)
-    teacher = load_teacher(find_teacher(config.teacher)) if config.teacher else None
+    teacher = load_teacher(Path(config.teacher)) if config.teacher else None
     if teacher is not None:
         _require_fitting_crop(teacher.network, config.crop)
     weights = config.loss_weights

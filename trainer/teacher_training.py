@@ -19,13 +19,7 @@ from trainer.nafnet import TEACHERS, NAFNet, NAFNetConfig
 from trainer.objective import Objective
 from trainer.run import Task
 from trainer.sources import Source
-from trainer.teacher_file import (
-    LoadedTeacher,
-    TeacherFacts,
-    find_teacher,
-    load_teacher,
-    save_teacher,
-)
+from trainer.teacher_file import LoadedTeacher, TeacherFacts, load_teacher, save_teacher
 
 __all__ = ["teacher_task", "train_teacher"]
 
@@ -55,7 +49,7 @@ def teacher_task(
         raise ValueError(
             f"crop must be a multiple of {shape.size_multiple} px for this shape, not {config.crop}"
         )
-    init = load_teacher(find_teacher(config.init), expected=shape) if config.init else None
+    init = load_teacher(Path(config.init), expected=shape) if config.init else None
     named = replace(config, init=init.teacher_id if init else "")
 
     def export(path: Path, weights: Mapping[str, Tensor], step: int) -> None:

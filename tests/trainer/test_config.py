@@ -45,6 +45,12 @@ def test_every_setting_says_what_it_is(kind: type[DistillConfig] | type[TeacherC
     assert all(setting_help(setting.name, kind) for setting in fields(kind))
 
 
+def test_a_teacher_begins_by_l1_alone() -> None:
+    weights = {term: weight for term, weight in TeacherConfig().loss_weights.items() if weight}
+    assert weights == {"l1": 1.0}
+    assert TeacherConfig().clean_share < DistillConfig().clean_share
+
+
 def test_a_teacher_has_no_terms_of_distillation() -> None:
     assert "teacher_output" not in TeacherConfig().loss_weights
     assert "teacher_output" in DistillConfig().loss_weights
