@@ -226,8 +226,8 @@ def test_squares_of_pixels_as_positions_keep_shape_and_identity() -> None:
     _, features = net.forward_with_features(x, ("encoders.0", "middle_blks"))
     assert features["encoders.0"].shape == (2, 4, 8, 12)
     assert features["middle_blks"].shape == (2, 16, 2, 3)
-    torch.nn.init.zeros_(net.ending.weight)
-    torch.nn.init.zeros_(net.ending.bias)
+    for parameter in net.ending.parameters():
+        torch.nn.init.zeros_(parameter)
     assert torch.equal(net(x), x)
     with pytest.raises(ValueError, match="multiples of 8 px, not 12x24"):
         net(pixels(12, 24))
