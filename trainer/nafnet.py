@@ -174,9 +174,8 @@ class _Block(nn.Module):
 
 def _scaled(conv: nn.Conv2d, factors: Tensor, x: Tensor) -> Tensor:
     """`conv(x) * factors`, the factors (1, channels, 1, 1) multiplied into the small kernel."""
-    scale = factors.view(-1)
-    bias = None if conv.bias is None else conv.bias * scale
-    return F.conv2d(x, conv.weight * scale[:, None, None, None], bias)
+    assert conv.bias is not None, "the scaled layers of a block have one"
+    return F.conv2d(x, conv.weight * factors.view(-1, 1, 1, 1), conv.bias * factors.view(-1))
 
 
 def _blocks(channels: int, count: int) -> nn.Sequential:
@@ -316,7 +315,7 @@ def with_local_statistics(network: NAFNet, *, window_px: int) -> NAFNet:
     Pictures no larger than the window give exactly what `network` gives. Names of tensors stay.
 
     Args:
-        window_px: side of the window at full resolution; halved with each level.
+        window_px: side of the window in the picture, whatever the resolution of a level.
 
     Raises:
         ValueError: the window is smaller than `size_multiple`, less than a position of the lowest
@@ -334,5 +333,5 @@ def with_local_statistics(network: NAFNet, *, window_px: int) -> NAFNet:
     for stage, depth in depths:
         for module in stage.modules():
             if isinstance(module, _Block):
-                module.sca[0] = _LocalMean((window_px // local.config.unshuffle) >> depth)
+                module.sca[0] = _LocalMean(window_px // (local.config.unshuffle << depth))
     return local

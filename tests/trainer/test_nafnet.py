@@ -244,8 +244,11 @@ def test_unshuffle_out_of_range_is_refused() -> None:
         replace(SMALL, unshuffle=3)
 
 
-def test_local_statistics_change_nothing_where_the_window_covers_the_picture() -> None:
-    net, x = network(), pixels(16, 24)
+@pytest.mark.parametrize("unshuffle", [1, 2])
+def test_local_statistics_change_nothing_where_the_window_covers_the_picture(
+    unshuffle: int,
+) -> None:
+    net, x = network(replace(SMALL, unshuffle=unshuffle)), pixels(16, 24)
     local = with_local_statistics(net, window_px=24)
     assert torch.equal(local(x), net(x))
     assert local.state_dict().keys() == net.state_dict().keys()
