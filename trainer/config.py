@@ -75,6 +75,14 @@ class TrainingConfig:
     ssim: float = _number(0.05, "weight of the 1 - SSIM term")
     edge: float = _number(0.0, "weight of the Sobel edge term")
     harm: float = _number(0.0, "weight of the term against crops that come out worse")
+    routing: float = _number(
+        0.01,
+        "weight of the term that tells kinds of degradation apart; without effect on blurred/sharp "
+        "pairs and on networks of other than 10 experts or kinds",
+    )
+    pair_kind: str = _word(
+        "", "what degraded the pairs, for the routing term; none = unknown", ("", *EXPERT_KINDS)
+    )
     perceptual: float = _number(0.0, "weight of the VGG perceptual term")
     perceptual_layers: str = _word("relu2_2,relu3_3", "VGG layers, comma-separated")
     perceptual_network: str = _word("vgg16", "its network", ("vgg16", "vgg19"))
@@ -140,14 +148,6 @@ class DistillConfig(TrainingConfig):
     teacher_output: float = _number(0.0, "weight of the output distillation term")
     teacher_features: float = _number(0.0, "weight of the feature distillation term")
     teacher_layers: str = _word("middle_blks", "layers whose features count, comma-separated")
-    routing: float = _number(
-        0.01,
-        "weight of the term that tells the experts' crops apart; without effect on blurred/sharp "
-        "pairs and on students of other than 10 experts",
-    )
-    pair_kind: str = _word(
-        "", "what degraded the pairs, for the routing term; none = unknown", ("", *EXPERT_KINDS)
-    )
     restart: str = _word(
         "", "expert=other: an expert of init that begins with another one's kernels; none = as init"
     )
@@ -196,6 +196,9 @@ class TeacherConfig(TrainingConfig):
     ssim: float = _number(0.0, "weight of the 1 - SSIM term")
     shape: str = _word("width16", "named shape of the NAFNet: see trainer.nafnet.TEACHERS")
     rate: float = _number(1e-3, "largest learning rate", 0, 1)
+    estimator: str = _word(
+        "", "bundled student or file whose estimator is the start; none = random, or that of init"
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

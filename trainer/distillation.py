@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,11 +19,10 @@ from trainer.feature_distillation import FeatureAdapters
 from trainer.growth import can_grow, grown, restart_expert
 from trainer.lessons import CachedLessons, Lessons, LiveLessons
 from trainer.loop import train_task
-from trainer.mixture import Mixture
 from trainer.nafnet import NAFNet
 from trainer.objective import Objective
 from trainer.perceptual import PerceptualLoss
-from trainer.routing import EXPERT_KINDS, experts_of_samples
+from trainer.routed_crops import experts_of_run
 from trainer.run import Task
 from trainer.sources import Source
 from trainer.teacher_file import LoadedTeacher, load_teacher
@@ -59,7 +58,8 @@ def distill_task(
     if teacher is not None:
         _require_fitting_crop(teacher.network, config.crop)
     weights = config.loss_weights
-    if not _can_route(student, source):
+    experts = experts_of_run(config, source, experts=student.config.experts)
+    if experts is None:
         weights["routing"] = 0.0
     objective = Objective(
         student,
@@ -101,7 +101,7 @@ def distill_task(
         export=export,
         file_name=_FILE_NAME,
         lessons=lessons,
-        experts=_experts(config) if weights.get("routing") else None,
+        experts=experts,
     )
     return task, named
 
@@ -139,24 +139,6 @@ def _first_student(size: str, init: Checkpoint | None) -> StudentNetEnhanced:
             "size, or of a smaller one that differs in channels, blocks and experts only."
         )
     return grown(init.network, SIZES[size])
-
-
-def _can_route(student: StudentNetEnhanced, source: Source) -> bool:
-    """Whether its experts have kinds, and what is done to the crops is known."""
-    return student.config.experts == len(EXPERT_KINDS) and not source.is_paired
-
-
-def _experts(config: DistillConfig) -> Callable[[Sequence[int]], Tensor]:
-    """From crops' numbers to the experts that they belong to."""
-    mixture = Mixture.parse(config.mixture)
-    return lambda numbers: experts_of_samples(
-        numbers,
-        seed=config.seed,
-        clean_share=config.clean_share,
-        mixture=mixture,
-        pair_share=config.pair_share,
-        pair_kind=config.pair_kind,
-    )
 
 
 def _adapters(

@@ -4,7 +4,11 @@ The network is the published one, and so are the names of its tensors, so that t
 files load strictly. Three things are arranged otherwise, none of which changes a value: padding to
 the size multiple happens outside (`trainer.teacher_file.teach`), layers work channels last, where
 the layer norm is one fused kernel, and the blocks' learned factors are multiplied into kernels
-instead of features. Dropout, 0 in every published model, is left out. Added is `unshuffle`.
+instead of features. Dropout, 0 in every published model, is left out. The last layer starts as
+zero, so that an untrained network is the identity.
+
+Added are `unshuffle` and `kinds`. By the latter the network is told how a picture is degraded, by
+the estimator that the students have: a NAFNet that must find out for itself hardly learns to.
 
 Also here: the local statistics of TLC (arXiv 2112.04491) for whole pictures. Not here: files.
 """
@@ -19,6 +23,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from service.model.estimator import DESCRIPTION_LENGTH, DegradationEstimator
+from service.model.student import Answer, Router, StudentNetEnhanced
+
 __all__ = ["ARCHITECTURE", "TEACHERS", "NAFNet", "NAFNetConfig", "with_local_statistics"]
 
 ARCHITECTURE = "NAFNet"
@@ -27,6 +34,8 @@ _WIDTHS = (2, 256)
 _LEVELS = (1, 6)
 _BLOCKS = (1, 64)
 _UNSHUFFLES = (1, 2, 4)
+_KINDS = (0, 64)
+_ROUTER_SLOPE = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +50,9 @@ class NAFNetConfig:
         unshuffle: 1, as published, or 2 or 4: the first layer sees a square of so many pixels as
             one position with 3 * unshuffle^2 channels, the last one writes such squares, and "full
             resolution" above means theirs. The blocks then cost a CPU a fraction.
+        kinds: 0, as published, or how many kinds of degradation an estimator tells apart, 10 for
+            those of `trainer.routing`. What it finds in a picture scales the channels of every
+            block.
 
     Raises:
         ValueError: a value is out of its range.
@@ -51,10 +63,12 @@ class NAFNetConfig:
     middle_blocks: int
     decoder_blocks: tuple[int, ...]
     unshuffle: int = 1
+    kinds: int = 0
 
     def __post_init__(self) -> None:
         _require_range("width", self.width, _WIDTHS)
         _require_range("middle_blocks", self.middle_blocks, _BLOCKS)
+        _require_range("kinds", self.kinds, _KINDS)
         _require_range("the number of levels", len(self.encoder_blocks), _LEVELS)
         for name, blocks in (("encoder", self.encoder_blocks), ("decoder", self.decoder_blocks)):
             for count in blocks:
@@ -118,8 +132,8 @@ TEACHERS: dict[str, NAFNetConfig] = {
     "sidd-width64": NAFNetConfig(64, (2, 2, 4, 8), 12, (2, 2, 2, 2)),
     "reds-width64": NAFNetConfig(64, (1, 1, 1, 28), 1, (1, 1, 1, 1)),
     # Ours: for a GPU, in hours and within 20 MB; for a CPU, in hours; for tests.
-    "width16": NAFNetConfig(16, (1, 1, 1, 28), 1, (1, 1, 1, 1)),
-    "compact": NAFNetConfig(32, (1, 4), 6, (1, 2), unshuffle=2),
+    "width16": NAFNetConfig(16, (1, 1, 1, 28), 1, (1, 1, 1, 1), kinds=10),
+    "compact": NAFNetConfig(32, (1, 4), 6, (1, 2), unshuffle=2, kinds=10),
     "tiny": NAFNetConfig(8, (1, 1), 1, (1, 1)),
 }
 
@@ -145,14 +159,50 @@ def _gate(x: Tensor) -> Tensor:
     return first * second
 
 
+class _Diagnosis(nn.Module):
+    """How pictures (N, 3, H, W) are degraded.
+
+    A description and each kind's share, side by side (N, DESCRIPTION_LENGTH + kinds), and the
+    logarithms of the shares up to a constant, (N, kinds).
+    """
+
+    def __init__(self, kinds: int) -> None:
+        super().__init__()
+        self.estimator = DegradationEstimator()
+        self.router = Router(kinds, negative_slope=_ROUTER_SLOPE)
+
+    def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
+        description = self.estimator(pixels)
+        shares = self.router(description)
+        return torch.cat((description, F.softmax(shares.float(), dim=1)), dim=1), shares
+
+
+class _Modulation(nn.Module):
+    """From a diagnosis to what is added to the two scalings of a block, (N, channels, 1, 1) each.
+
+    It starts as zero.
+    """
+
+    def __init__(self, channels: int, *, kinds: int) -> None:
+        super().__init__()
+        self.linear = nn.Linear(DESCRIPTION_LENGTH + kinds, 2 * channels)
+        nn.init.zeros_(self.linear.weight)
+        nn.init.zeros_(self.linear.bias)
+
+    def forward(self, diagnosis: Tensor) -> tuple[Tensor, Tensor]:
+        attention, gain = self.linear(diagnosis)[:, :, None, None].chunk(2, dim=1)
+        return attention, gain
+
+
 class _Block(nn.Module):
     """NAFBlock: a depthwise convolution with channel attention, then a feed-forward part.
 
     Both widen the channels twofold and halve them again by the gate; both are scaled by a learned
-    factor per channel that starts as zero.
+    factor per channel that starts as zero. With `kinds`, a picture's diagnosis (N, L) has a say in
+    the attention, and scales the channels of the second part too.
     """
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, channels: int, *, kinds: int) -> None:
         super().__init__()
         wide = 2 * channels
         self.conv1 = nn.Conv2d(channels, wide, 1)
@@ -165,11 +215,16 @@ class _Block(nn.Module):
         self.norm2 = _LayerNorm2d(channels)
         self.beta = nn.Parameter(torch.zeros(1, channels, 1, 1))
         self.gamma = nn.Parameter(torch.zeros(1, channels, 1, 1))
+        self.modulation = _Modulation(channels, kinds=kinds) if kinds else None
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, diagnosis: Tensor | None) -> Tensor:
         spatial = _gate(self.conv2(self.conv1(self.norm1(x))))
-        x = x + _scaled(self.conv3, self.beta, spatial * self.sca(spatial))
-        return x + _scaled(self.conv5, self.gamma, _gate(self.conv4(self.norm2(x))))
+        if self.modulation is None or diagnosis is None:
+            x = x + _scaled(self.conv3, self.beta, spatial * self.sca(spatial))
+            return x + _scaled(self.conv5, self.gamma, _gate(self.conv4(self.norm2(x))))
+        attention, gain = (scale.to(x.dtype) for scale in self.modulation(diagnosis))
+        x = x + _scaled(self.conv3, self.beta, spatial * (self.sca(spatial) + attention))
+        return x + _scaled(self.conv5, self.gamma, _gate(self.conv4(self.norm2(x))) * (1 + gain))
 
 
 def _scaled(conv: nn.Conv2d, factors: Tensor, x: Tensor) -> Tensor:
@@ -178,8 +233,16 @@ def _scaled(conv: nn.Conv2d, factors: Tensor, x: Tensor) -> Tensor:
     return F.conv2d(x, conv.weight * factors.view(-1, 1, 1, 1), conv.bias * factors.view(-1))
 
 
-def _blocks(channels: int, count: int) -> nn.Sequential:
-    return nn.Sequential(*(_Block(channels) for _ in range(count)))
+class _Stage(nn.Sequential):
+    """Blocks of one resolution, one after the other."""
+
+    def __init__(self, channels: int, count: int, *, kinds: int) -> None:
+        super().__init__(*(_Block(channels, kinds=kinds) for _ in range(count)))
+
+    def forward(self, x: Tensor, diagnosis: Tensor | None) -> Tensor:
+        for block in self:
+            x = block(x, diagnosis)
+        return x
 
 
 class NAFNet(nn.Module):
@@ -195,18 +258,22 @@ class NAFNet(nn.Module):
         planes = 3 * config.unshuffle**2
         self.intro = nn.Conv2d(planes, channels, 3, padding=1)
         self.ending = nn.Conv2d(channels, planes, 3, padding=1)
+        for parameter in self.ending.parameters():
+            nn.init.zeros_(parameter)
+        kinds = config.kinds
+        self.diagnosis = _Diagnosis(kinds) if kinds else None
         self.encoders, self.downs = nn.ModuleList(), nn.ModuleList()
         for count in config.encoder_blocks:
-            self.encoders.append(_blocks(channels, count))
+            self.encoders.append(_Stage(channels, count, kinds=kinds))
             self.downs.append(nn.Conv2d(channels, 2 * channels, 2, stride=2))
             channels *= 2
-        self.middle_blks = _blocks(channels, config.middle_blocks)
+        self.middle_blks = _Stage(channels, config.middle_blocks, kinds=kinds)
         self.ups, self.decoders = nn.ModuleList(), nn.ModuleList()
         for count in config.decoder_blocks:
             widen = nn.Conv2d(channels, 2 * channels, 1, bias=False)
             self.ups.append(nn.Sequential(widen, nn.PixelShuffle(2)))
             channels //= 2
-            self.decoders.append(_blocks(channels, count))
+            self.decoders.append(_Stage(channels, count, kinds=kinds))
 
     def forward(self, pixels: Tensor) -> Tensor:
         """The restored pixels.
@@ -215,6 +282,14 @@ class NAFNet(nn.Module):
             ValueError: H or W is not a multiple of `config.size_multiple`.
         """
         return self.forward_with_features(pixels, ())[0]
+
+    def answer(self, pixels: Tensor) -> Answer:
+        """The restored pixels and the logarithms of the kinds' shares, for training.
+
+        No features; without `kinds`, no shares either.
+        """
+        restored, _, shares = self._restore(pixels, frozenset())
+        return Answer(restored, pixels.new_empty(0), shares)
 
     def forward_with_features(
         self, pixels: Tensor, layers: Iterable[str]
@@ -234,8 +309,32 @@ class NAFNet(nn.Module):
         """
         wanted = frozenset(layers)
         self._require_layers(wanted)
+        restored, features, _ = self._restore(pixels, wanted)
+        return restored, features
+
+    def take_estimator(self, student: StudentNetEnhanced) -> None:
+        """Copies a student's estimator and router.
+
+        Raises:
+            ValueError: this network has no estimator, or the student tells other kinds apart.
+        """
+        if self.diagnosis is None or student.config.experts != self.config.kinds:
+            raise ValueError(
+                f"a teacher of {self.config.kinds} kinds cannot take the estimator of a student of "
+                f"{student.config.experts} experts. Choose a shape and a student that agree."
+            )
+        self.diagnosis.estimator.load_state_dict(student.estimator.state_dict())
+        self.diagnosis.router.load_state_dict(student.router.state_dict())
+
+    def _restore(
+        self, pixels: Tensor, wanted: frozenset[str]
+    ) -> tuple[Tensor, dict[str, Tensor], Tensor]:
+        """The restored pixels, the wanted layers' features, the kinds' shares as logarithms."""
         self._require_size(pixels)
         features: dict[str, Tensor] = {}
+        diagnosis, shares = (
+            self.diagnosis(pixels) if self.diagnosis else (None, pixels.new_empty(0))
+        )
 
         def keep(name: str, x: Tensor) -> Tensor:
             if name in wanted:
@@ -247,12 +346,13 @@ class NAFNet(nn.Module):
         x = self.intro(squares.contiguous(memory_format=torch.channels_last))
         skips: list[Tensor] = []
         for level, (encoder, down) in enumerate(zip(self.encoders, self.downs, strict=True)):
-            skips.append(keep(f"encoders.{level}", encoder(x)))
+            skips.append(keep(f"encoders.{level}", encoder(x, diagnosis)))
             x = down(skips[-1])
-        x = keep("middle_blks", self.middle_blks(x))
+        x = keep("middle_blks", self.middle_blks(x, diagnosis))
         for step, (up, decoder) in enumerate(zip(self.ups, self.decoders, strict=True)):
-            x = keep(f"decoders.{step}", decoder(up(x) + skips.pop()))
-        return pixels + F.pixel_shuffle(self.ending(x), self.config.unshuffle), features
+            x = keep(f"decoders.{step}", decoder(up(x) + skips.pop(), diagnosis))
+        restored = pixels + F.pixel_shuffle(self.ending(x), self.config.unshuffle)
+        return restored, features, shares
 
     def _require_size(self, pixels: Tensor) -> None:
         height, width = pixels.shape[-2:]

@@ -15,6 +15,7 @@ from service.model.student import Answer, StudentNetEnhanced
 from trainer.feature_distillation import FeatureAdapters
 from trainer.lessons import Lesson
 from trainer.losses import crop_importance, harm_loss, output_distillation_loss, weighted_terms
+from trainer.nafnet import NAFNet
 from trainer.perceptual import PerceptualLoss
 from trainer.routing import routing_loss
 
@@ -91,7 +92,7 @@ class Objective(nn.Module):
         return terms, sharpened
 
     def _run(self, degraded: Tensor) -> Answer:
-        if isinstance(self.network, StudentNetEnhanced):
+        if isinstance(self.network, StudentNetEnhanced | NAFNet):
             return self.network.answer(degraded)
         none = degraded.new_empty(0)
         return Answer(self.network(degraded), features=none, shares=none)

@@ -10,6 +10,8 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from service.model.checkpoint import Checkpoint, load_checkpoint
+from service.model.sharpener import find_checkpoint
 from trainer.config import RunOptions, TeacherConfig
 from trainer.device import choose_precision
 from trainer.distillation import perceptual_loss
@@ -17,6 +19,7 @@ from trainer.export import training_commit
 from trainer.loop import train_task
 from trainer.nafnet import TEACHERS, NAFNet, NAFNetConfig
 from trainer.objective import Objective
+from trainer.routed_crops import experts_of_run
 from trainer.run import Task
 from trainer.sources import Source
 from trainer.teacher_file import LoadedTeacher, TeacherFacts, load_teacher, save_teacher
@@ -50,7 +53,16 @@ def teacher_task(
             f"crop must be a multiple of {shape.size_multiple} px for this shape, not {config.crop}"
         )
     init = load_teacher(Path(config.init), expected=shape) if config.init else None
-    named = replace(config, init=init.teacher_id if init else "")
+    estimator = load_checkpoint(find_checkpoint(config.estimator)) if config.estimator else None
+    named = replace(
+        config,
+        init=init.teacher_id if init else "",
+        estimator=estimator.model_id if estimator else "",
+    )
+    experts = experts_of_run(config, source, experts=shape.kinds)
+    weights = config.loss_weights
+    if experts is None:
+        weights["routing"] = 0.0
 
     def export(path: Path, weights: Mapping[str, Tensor], step: int) -> None:
         network = NAFNet(shape)
@@ -69,8 +81,8 @@ def teacher_task(
     task = Task(
         title="teacher",
         objective=Objective(
-            _first_teacher(shape, init),
-            config.loss_weights,
+            _first_teacher(shape, init, estimator),
+            weights,
             balance=config.balance,
             precision=choose_precision(config.precision, device),
             perceptual=perceptual_loss(config, options),
@@ -78,14 +90,19 @@ def teacher_task(
         before_step=_nothing,
         export=export,
         file_name=_FILE_NAME,
+        experts=experts,
     )
     return task, named
 
 
-def _first_teacher(shape: NAFNetConfig, init: LoadedTeacher | None) -> NAFNet:
+def _first_teacher(
+    shape: NAFNetConfig, init: LoadedTeacher | None, estimator: Checkpoint | None
+) -> NAFNet:
     network = NAFNet(shape)
     if init is not None:
         network.load_state_dict(init.network.state_dict())
+    if estimator is not None:
+        network.take_estimator(estimator.network)
     return network
 
 

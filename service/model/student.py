@@ -33,6 +33,7 @@ __all__ = [
     "ARCHITECTURE",
     "SIZES",
     "Answer",
+    "Router",
     "StudentConfig",
     "StudentNetEnhanced",
     "build_student",
@@ -296,14 +297,14 @@ class _SpatialAttention(nn.Module):
         return x * torch.sigmoid(self.window(summary))
 
 
-class _Router(nn.Module):
+class Router(nn.Module):
     """From a picture's description (N, DESCRIPTION_LENGTH) to its experts' shares."""
 
-    def __init__(self, config: StudentConfig) -> None:
+    def __init__(self, experts: int, *, negative_slope: float) -> None:
         super().__init__()
         self.hidden = nn.Linear(DESCRIPTION_LENGTH, _ROUTER_WIDTH)
-        self.output = nn.Linear(_ROUTER_WIDTH, config.experts)
-        self.negative_slope = config.negative_slope
+        self.output = nn.Linear(_ROUTER_WIDTH, experts)
+        self.negative_slope = negative_slope
 
     def forward(self, description: Tensor) -> Tensor:
         """(N, experts): the logarithms of the shares, up to a constant for each picture."""
@@ -325,7 +326,7 @@ class StudentNetEnhanced(nn.Module):
         self.config = config
         planes = config.planes * config.unshuffle**2
         self.estimator = DegradationEstimator()
-        self.router = _Router(config)
+        self.router = Router(config.experts, negative_slope=config.negative_slope)
         self.head = nn.Conv2d(planes, config.channels, 3, padding=1)
         self.blocks = nn.ModuleList(_ResidualBlock(config) for _ in range(config.blocks))
         self.channel_attention = _ChannelAttention(config)
