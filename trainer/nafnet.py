@@ -233,11 +233,11 @@ def _scaled(conv: nn.Conv2d, factors: Tensor, x: Tensor) -> Tensor:
     return F.conv2d(x, conv.weight * factors.view(-1, 1, 1, 1), conv.bias * factors.view(-1))
 
 
-class _Stage(nn.Sequential):
+class _Stage(nn.ModuleList):
     """Blocks of one resolution, one after the other."""
 
     def __init__(self, channels: int, count: int, *, kinds: int) -> None:
-        super().__init__(*(_Block(channels, kinds=kinds) for _ in range(count)))
+        super().__init__(_Block(channels, kinds=kinds) for _ in range(count))
 
     def forward(self, x: Tensor, diagnosis: Tensor | None) -> Tensor:
         for block in self:
