@@ -45,9 +45,9 @@ def test_every_setting_says_what_it_is(kind: type[DistillConfig] | type[TeacherC
     assert all(setting_help(setting.name, kind) for setting in fields(kind))
 
 
-def test_a_teacher_begins_by_l1_alone() -> None:
+def test_a_teacher_begins_by_l1() -> None:
     weights = {term: weight for term, weight in TeacherConfig().loss_weights.items() if weight}
-    assert weights == {"l1": 1.0}
+    assert weights == {"l1": 1.0, "routing": 0.01}
     assert TeacherConfig().clean_share < DistillConfig().clean_share
 
 

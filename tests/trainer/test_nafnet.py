@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from service.model.estimator import DESCRIPTION_LENGTH
+from service.model.student import SIZES, build_student
 from trainer.nafnet import TEACHERS, NAFNet, NAFNetConfig, with_local_statistics
 
 SMALL = NAFNetConfig(4, (1, 2), 1, (2, 1))
+TOLD = replace(SMALL, kinds=10)
 
 
 def network(config: NAFNetConfig = SMALL, *, dtype: torch.dtype = torch.float32) -> NAFNet:
@@ -141,6 +145,8 @@ def test_the_network_computes_the_papers_formula() -> None:
 def test_a_fresh_network_passes_its_blocks_by() -> None:
     torch.manual_seed(0)
     net, x = NAFNet(NAFNetConfig(4, (1,), 1, (1,))), pixels()
+    assert torch.equal(net(x), x)
+    torch.nn.init.normal_(net.ending.weight)
     fine = net.intro(x)
     up = net.ups[0](net.downs[0](fine))
     torch.testing.assert_close(net(x), x + net.ending(up + fine))
@@ -178,8 +184,9 @@ def test_an_unknown_layer_is_refused_with_the_choices() -> None:
         network().forward_with_features(pixels(), ["encoders.2", "middle_blks"])
 
 
-def test_every_weight_is_trained() -> None:
-    net = network().requires_grad_()
+@pytest.mark.parametrize("config", [SMALL, TOLD])
+def test_every_weight_is_trained(config: NAFNetConfig) -> None:
+    net = network(config).requires_grad_()
     net(pixels()).square().sum().backward()
     for name, parameter in net.named_parameters():
         assert parameter.grad is not None, name
@@ -203,11 +210,10 @@ def test_half_precision_stays_near_fp32() -> None:
         ((8, (1, 0), 1, (1, 1)), "encoder_blocks of a level must be 1 to 64, not 0"),
         ((8, (1,), 65, (1,)), "middle_blocks must be 1 to 64, not 65"),
         ((8, (1, 1), 1, (1,)), "as many levels as encoder_blocks, 2, not 1"),
+        ((8, (1,), 1, (1,), 1, 65), "kinds must be 0 to 64, not 65"),
     ],
 )
-def test_a_shape_out_of_range_is_refused(
-    values: tuple[int, tuple[int, ...], int, tuple[int, ...]], message: str
-) -> None:
+def test_a_shape_out_of_range_is_refused(values: tuple[Any, ...], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         NAFNetConfig(*values)
 
@@ -233,15 +239,61 @@ def test_squares_of_pixels_as_positions_keep_shape_and_identity() -> None:
         net(pixels(12, 24))
 
 
-def test_a_file_from_before_unshuffle_is_read_as_the_published_network() -> None:
+def test_a_file_from_before_unshuffle_and_kinds_is_read_as_the_published_network() -> None:
     values = SMALL.to_json()
-    del values["unshuffle"]
+    del values["unshuffle"], values["kinds"]
     assert NAFNetConfig.from_json(values) == SMALL
 
 
 def test_unshuffle_out_of_range_is_refused() -> None:
     with pytest.raises(ValueError, match="unshuffle must be 1, 2 or 4, not 3"):
         replace(SMALL, unshuffle=3)
+
+
+def test_kinds_add_an_estimator_and_a_scaling_of_each_block_to_the_published_names() -> None:
+    told = {name: tuple(tensor.shape) for name, tensor in NAFNet(TOLD).state_dict().items()}
+    published = {name: tuple(tensor.shape) for name, tensor in NAFNet(SMALL).state_dict().items()}
+    assert told.items() >= published.items()
+    added = told.keys() - published.keys()
+    assert {name.split(".")[0] for name in added if "modulation" not in name} == {"diagnosis"}
+    blocks = {name.split(".norm1")[0] for name in published if "norm1.weight" in name}
+    scalings = {name.split(".modulation")[0] for name in added if "modulation" in name}
+    assert scalings == blocks
+    assert told["middle_blks.0.modulation.linear.weight"] == (32, DESCRIPTION_LENGTH + 10)
+
+
+def test_a_fresh_scaling_changes_nothing_and_a_trained_one_tells_pictures_apart() -> None:
+    plain, x = network(), pixels(64, 64)
+    told = NAFNet(TOLD).eval().requires_grad_(requires_grad=False)
+    told.load_state_dict(plain.state_dict(), strict=False)
+    torch.testing.assert_close(told(x), plain(x))
+    linear = told.encoders[0][0].modulation.linear  # type: ignore[index]
+    torch.nn.init.normal_(linear.weight)
+    changes = (told(x) - plain(x)).abs().mean((1, 2, 3))
+    assert (changes > 1e-3).all()
+    # Each picture goes by its own diagnosis, whatever stands beside it.
+    torch.testing.assert_close(told(x)[:1], told(x[:1]))
+
+
+def test_the_answer_has_the_shares_of_the_kinds() -> None:
+    net, x = network(TOLD), pixels(64, 64)
+    answer = net.answer(x)
+    assert torch.equal(answer.sharpened, net(x))
+    assert net.diagnosis is not None
+    diagnosis, shares = net.diagnosis(x)
+    assert torch.equal(answer.shares, shares)
+    assert diagnosis.shape == (2, DESCRIPTION_LENGTH + 10)
+    torch.testing.assert_close(diagnosis[:, DESCRIPTION_LENGTH:], shares.softmax(1))
+    assert network().answer(x).shares.numel() == 0
+
+
+def test_a_student_s_estimator_can_be_taken() -> None:
+    torch.manual_seed(0)
+    student, net, x = build_student(SIZES["nano"]).eval(), network(TOLD), pixels(64, 64)
+    net.take_estimator(student)
+    assert torch.equal(net.answer(x).shares, student.answer(x).shares)
+    with pytest.raises(ValueError, match="0 kinds cannot take the estimator of a student of 10"):
+        network().take_estimator(student)
 
 
 @pytest.mark.parametrize("unshuffle", [1, 2])
