@@ -94,7 +94,7 @@ class TrainingConfig:
     metric: str = _word("psnr", "mean gain that decides which weights are best", ("psnr", "ssim"))
     patience: int = _number(0, "validations without a better metric before it stops; 0 = no stop")
     precision: str = _word("auto", "auto = what the device is fast at", _PRECISIONS)
-    init: str = _word("", "file whose weights are the start; none = random")
+    init: str = _word("", "bundled weights or a file to start from; none = random")
     seed: int = _number(0, "of weights, crops and degradations", 0, 2**31)
 
     def __post_init__(self) -> None:
@@ -142,9 +142,8 @@ class DistillConfig(TrainingConfig):
         ValueError: a value is out of its range.
     """
 
-    init: str = _word("", "bundled student or file whose weights are the start; none = random")
     size: str = _word("small", "named size of the student: nano, small, base")
-    teacher: str = _word("", "teacher's file; none = learn from the clean crops alone")
+    teacher: str = _word("", "compact (bundled) or a file; none = the clean crops alone teach")
     teacher_output: float = _number(0.0, "weight of the output distillation term")
     teacher_features: float = _number(0.0, "weight of the feature distillation term")
     teacher_layers: str = _word("middle_blks", "layers whose features count, comma-separated")

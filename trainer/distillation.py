@@ -25,7 +25,7 @@ from trainer.perceptual import PerceptualLoss
 from trainer.routed_crops import experts_of_run
 from trainer.run import Task
 from trainer.sources import Source
-from trainer.teacher_file import LoadedTeacher, load_teacher
+from trainer.teacher_file import LoadedTeacher, find_teacher, load_teacher
 
 __all__ = ["distill", "distill_task", "names_of", "perceptual_loss"]
 
@@ -54,7 +54,7 @@ def distill_task(
     if config.restart:
         expert, like = config.restarted_experts()
         restart_expert(student, expert, like=like)
-    teacher = load_teacher(Path(config.teacher)) if config.teacher else None
+    teacher = load_teacher(find_teacher(config.teacher)) if config.teacher else None
     if teacher is not None:
         _require_fitting_crop(teacher.network, config.crop)
     weights = config.loss_weights

@@ -17,6 +17,7 @@ import pickle
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from importlib import resources
 from pathlib import Path
 from typing import Any, Literal
 
@@ -43,14 +44,17 @@ from trainer.atomic import write_bytes
 from trainer.nafnet import ARCHITECTURE, NAFNet, NAFNetConfig
 
 __all__ = [
+    "BUNDLED_TEACHERS",
     "TEACHER_FORMAT_VERSION",
     "LoadedTeacher",
     "TeacherFacts",
+    "find_teacher",
     "load_teacher",
     "save_teacher",
     "teach",
 ]
 
+BUNDLED_TEACHERS = ("compact",)
 TEACHER_FORMAT_VERSION: Literal[1] = 1
 _HEADER_KEY = "clearcall-teacher"
 _STUDENT_HEADER_KEY = "clearcall"
@@ -88,6 +92,13 @@ class LoadedTeacher:
     network: NAFNet
     facts: TeacherFacts
     teacher_id: str
+
+
+def find_teacher(named: str | Path) -> Path:
+    """The bundled teacher where one of `BUNDLED_TEACHERS` is named, else the file."""
+    if str(named) in BUNDLED_TEACHERS:
+        return Path(str(resources.files("trainer") / "weights" / f"{named}.safetensors"))
+    return Path(named)
 
 
 def load_teacher(path: Path, *, expected: NAFNetConfig | None = None) -> LoadedTeacher:

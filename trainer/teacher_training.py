@@ -22,7 +22,13 @@ from trainer.objective import Objective
 from trainer.routed_crops import experts_of_run
 from trainer.run import Task
 from trainer.sources import Source
-from trainer.teacher_file import LoadedTeacher, TeacherFacts, load_teacher, save_teacher
+from trainer.teacher_file import (
+    LoadedTeacher,
+    TeacherFacts,
+    find_teacher,
+    load_teacher,
+    save_teacher,
+)
 
 __all__ = ["teacher_task", "train_teacher"]
 
@@ -52,7 +58,7 @@ def teacher_task(
         raise ValueError(
             f"crop must be a multiple of {shape.size_multiple} px for this shape, not {config.crop}"
         )
-    init = load_teacher(Path(config.init), expected=shape) if config.init else None
+    init = load_teacher(find_teacher(config.init), expected=shape) if config.init else None
     estimator = load_checkpoint(find_checkpoint(config.estimator)) if config.estimator else None
     named = replace(
         config,

@@ -26,7 +26,7 @@ from trainer.nafnet import TEACHERS, NAFNet
 from trainer.picture_set import PictureSet
 from trainer.run import DivergedError, Run, StateDamagedError, StateMismatchError, learning_rate
 from trainer.sources import Source, open_source
-from trainer.teacher_file import TeacherFacts, save_teacher
+from trainer.teacher_file import TeacherFacts, find_teacher, load_teacher, save_teacher
 
 CONFIG = DistillConfig(
     size="nano", steps=8, batch=2, crop=64, warmup=2, freeze_norm_at=0.6, precision="fp32"
@@ -162,12 +162,13 @@ def test_a_run_starts_from_another_ones_weights(pictures: PictureSet, tmp_path: 
         torch.testing.assert_close(tensor, weights_of(first)[name], atol=1e-6, rtol=0)
 
 
-def test_a_run_starts_from_a_bundled_student_by_its_name(
+def test_bundled_students_and_teachers_are_known_by_name(
     pictures: PictureSet, tmp_path: Path
 ) -> None:
-    path = distill(pictures, replace(CONFIG, init="nano", steps=1), options(tmp_path))
-    nano = load_checkpoint(bundled_checkpoint("nano")).model_id
-    assert load_checkpoint(path).facts.training_config["init"] == nano
+    config = replace(CONFIG, init="nano", teacher="compact", teacher_output=0.5, steps=1)
+    facts = load_checkpoint(distill(pictures, config, options(tmp_path))).facts
+    assert facts.training_config["init"] == load_checkpoint(bundled_checkpoint("nano")).model_id
+    assert facts.training_config["teacher"] == load_teacher(find_teacher("compact")).teacher_id
 
 
 def test_weights_of_another_size_are_refused(pictures: PictureSet, tmp_path: Path) -> None:

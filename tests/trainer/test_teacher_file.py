@@ -28,8 +28,15 @@ from service.errors import (
 )
 from service.model.checkpoint import Score, load_checkpoint, save_checkpoint
 from tests.trainer.students import identity_checkpoint
-from trainer.nafnet import NAFNet, NAFNetConfig
-from trainer.teacher_file import TeacherFacts, load_teacher, save_teacher, teach
+from trainer.nafnet import TEACHERS, NAFNet, NAFNetConfig
+from trainer.teacher_file import (
+    BUNDLED_TEACHERS,
+    TeacherFacts,
+    find_teacher,
+    load_teacher,
+    save_teacher,
+    teach,
+)
 
 CONFIG = NAFNetConfig(4, (1, 2), 1, (2, 1))
 
@@ -126,6 +133,14 @@ def test_the_id_changes_with_the_content(ours: Path) -> None:
     assert load_teacher(ours).teacher_id == before
     save_teacher(ours, network(), facts(training_steps=13))
     assert load_teacher(ours).teacher_id != before
+
+
+@pytest.mark.parametrize("name", BUNDLED_TEACHERS)
+def test_a_name_is_a_bundled_teacher_and_all_else_a_file(name: str) -> None:
+    loaded = load_teacher(find_teacher(name), expected=TEACHERS[name])
+    assert loaded.facts.name == name
+    assert loaded.facts.training_steps > 0
+    assert find_teacher(f"./{name}.safetensors") == Path(f"{name}.safetensors")
 
 
 @pytest.mark.parametrize("kind", ["published", "ours"])

@@ -9,7 +9,10 @@ import pytest
 import torch
 
 from trainer.nafnet import TEACHERS, NAFNet
+from trainer.operators import blur_gaussian
 from trainer.pictures import load_picture
+from trainer.quality import image_psnr_db
+from trainer.teacher_file import BUNDLED_TEACHERS, find_teacher, load_teacher
 from trainer.teacher_method import teacher_method
 
 
@@ -32,6 +35,17 @@ def test_a_picture_of_any_size_keeps_it(
     assert taught.shape == image.shape
     assert taught.dtype == np.uint8
     assert size == (1, 1) or not np.array_equal(taught, image)
+
+
+@pytest.mark.parametrize("name", BUNDLED_TEACHERS)
+def test_a_bundled_teacher_sharpens_what_is_soft_and_leaves_what_is_sharp(
+    samples: Path, name: str
+) -> None:
+    sharp = load_picture(samples / "museum.jpg")[:256, :256]
+    sharpen = teacher_method(load_teacher(find_teacher(name)).network, device="cpu")
+    soft = blur_gaussian(sharp, sigma_px=1.0)
+    assert image_psnr_db(sharpen(soft), sharp) > image_psnr_db(soft, sharp) + 1
+    assert image_psnr_db(sharpen(sharp), sharp) > 45
 
 
 def test_local_attention_is_global_in_a_picture_within_the_window(

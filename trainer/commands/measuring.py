@@ -37,7 +37,7 @@ from trainer.report import (
 )
 from trainer.report_html import write_html_report
 from trainer.still_scene import STILL_NOTE, Stillness, evaluate_still
-from trainer.teacher_file import load_teacher
+from trainer.teacher_file import BUNDLED_TEACHERS, find_teacher, load_teacher
 from trainer.teacher_method import teacher_method
 from trainer.timing import Timing
 
@@ -88,7 +88,11 @@ def _add_evaluate(commands: Commands[argparse.ArgumentParser]) -> None:
         help="of the correction: 0 = none, 1 = as trained, to 2; default: the file's",
     )
     command.add_argument("--limit", type=int, default=0, help="pictures; 0 = all")
-    command.add_argument("--teacher", type=Path, help="measure this NAFNet too")
+    command.add_argument(
+        "--teacher",
+        type=find_teacher,
+        help=f"measure this NAFNet too: {', '.join(BUNDLED_TEACHERS)} or a file",
+    )
     command.add_argument(
         "--teacher-window",
         type=int,
