@@ -20,6 +20,7 @@ from service.model.backends import (
     traced_model,
 )
 from service.model.estimator import DESCRIPTION_LENGTH
+from service.model.student import StudentConfig
 from trainer.bench import served_network
 from trainer.timing import time_calls
 
@@ -27,7 +28,6 @@ __all__ = ["PARTS", "PartCosts", "part_costs", "peak_gflops"]
 
 PARTS = (
     "head",
-    "coarse",
     "blocks",
     "channel_attention",
     "spatial_attention",
@@ -104,13 +104,24 @@ def part_costs(name: str, size: tuple[int, int], *, precision: Precision) -> Par
     if unseen:
         raise RuntimeError(f"OpenVINO names no node after {', '.join(sorted(unseen))}.")
     height, width = size
-    gflop = 2 * network.config.multiplications_per_px * height * width / 1e9
-    return PartCosts(name, precision, height, width, dict(sums), gflop)
+    return PartCosts(
+        name, precision, height, width, dict(sums), _student_gflop(network.config, size)
+    )
 
 
 def _part_of(node: str) -> str:
-    """By the module path that OpenVINO keeps in a node's name; coarse blocks are part of theirs."""
+    """By the module path that OpenVINO keeps in a node's name."""
     return next((part for part in PARTS if f".{part}" in node), "rest")
+
+
+def _student_gflop(config: StudentConfig, size: tuple[int, int]) -> float:
+    positions = size[0] * size[1] // config.unshuffle**2
+    planes = config.planes * config.unshuffle**2
+    return (
+        _gflop(planes, config.channels, positions) * 2
+        + _gflop(config.channels, config.channels, positions) * 2 * config.blocks
+        + _gflop(1, planes, positions)
+    )
 
 
 def _gflop(inputs: int, outputs: int, positions: int) -> float:

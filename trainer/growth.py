@@ -16,7 +16,7 @@ from service.model.student import StudentConfig, StudentNetEnhanced, build_stude
 
 __all__ = ["can_grow", "grown", "restart_expert"]
 
-_GROWING = ("channels", "blocks", "coarse_blocks", "experts", "normalisation")
+_GROWING = ("channels", "blocks", "experts", "normalisation")
 # New channels are a little more than nothing, so that the weights that read them have a gradient.
 _NEW_CHANNEL_SCALE = 0.1
 
@@ -24,8 +24,7 @@ _NEW_CHANNEL_SCALE = 0.1
 def can_grow(source: StudentConfig, target: StudentConfig) -> bool:
     """Whether `grown` can start the one from the other.
 
-    It has at least as many channels, blocks and coarse blocks, and as many experts or one; all else
-    is the same. Around coarse blocks there must be as many others, whose middle they are in.
+    It has at least as many channels and blocks, and as many experts or one; all else is the same.
     """
     return (
         all(
@@ -35,8 +34,6 @@ def can_grow(source: StudentConfig, target: StudentConfig) -> bool:
         )
         and source.channels <= target.channels
         and source.blocks <= target.blocks
-        and source.coarse_blocks <= target.coarse_blocks
-        and (source.blocks == target.blocks or not source.coarse_blocks)
         and source.experts in (1, target.experts)
     )
 
@@ -61,8 +58,6 @@ def grown(source: StudentNetEnhanced, target: StudentConfig) -> StudentNetEnhanc
         elif name.endswith("second.scale"):
             # Not the kernel: InstanceNorm would bring the least that becomes of it to full size.
             tensor.zero_()
-        elif name.startswith("coarse") and name.endswith("second.kernel") and source.coarse:
-            tensor.zero_()  # no norm comes after it; and a whole new stage adds nothing as it is
     if network.spatial_attention is not None:
         # The mean of the channels is over more of them now.
         new["spatial_attention.window.weight"][:, 0] *= target.channels / source.config.channels
@@ -78,7 +73,7 @@ def restart_expert(network: StudentNetEnhanced, expert: int, *, like: int) -> No
     move it from there.
     """
     for name, parameter in network.named_parameters():
-        if name.endswith("kernel") and len(parameter) > 1:
+        if name.endswith("kernel"):
             parameter[expert] = parameter[like]
 
 
@@ -96,8 +91,6 @@ def _place(name: str, old: Tensor, new: Tensor, *, width: int) -> None:
     else:
         if name.endswith("scale"):
             new *= _NEW_CHANNEL_SCALE
-        elif name.endswith(("excite.weight", "down.weight")):
+        elif name.endswith("excite.weight"):
             new[:, old.shape[1] :] = 0
-        elif name.endswith("up.weight"):  # a transposed convolution's inputs come first
-            new[len(old) :] = 0
         new[tuple(slice(0, side) for side in old.shape)] = old

@@ -173,8 +173,7 @@ def _empty_student(
 
     Not on PyTorch's meta device, whose first use in a process takes more than a second.
     """
-    kernels = 2 * config.blocks * config.experts + 2 * config.coarse_blocks * 4
-    least = kernels * 9 * config.channels**2
+    least = 2 * config.blocks * config.experts * 9 * config.channels**2
     if (found := sum(tensor.numel() for tensor in tensors.values())) < least:
         raise CheckpointWeightsMismatch(
             path,

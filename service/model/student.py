@@ -60,8 +60,6 @@ class StudentConfig:
         channels: width of the residual blocks, 4 to 256.
         unshuffle: r; the blocks work on 1/r^2 of the positions, 1 to 8.
         blocks: residual blocks, 1 to 64.
-        coarse_blocks: residual blocks of twice the width at half the resolution of the others, in
-            the middle of them, 0 to 16.
         experts: kernels that each convolution of the blocks and the tail is mixed from, 1 to 64.
         colour: `rgb` sees and corrects three planes; `luma` one, whose correction is added to red,
             green and blue alike: a third of the work at full resolution.
@@ -75,7 +73,6 @@ class StudentConfig:
     channels: int
     unshuffle: int
     blocks: int = 6
-    coarse_blocks: int = 0
     experts: int = 1
     colour: Colour = "rgb"
     attention: Attention = "channel+spatial"
@@ -88,7 +85,6 @@ class StudentConfig:
             "channels": (4, 256),
             "unshuffle": (1, 8),
             "blocks": (1, 64),
-            "coarse_blocks": (0, 16),
             "experts": (1, 64),
             "reduction": (1, self.channels),
             "negative_slope": (0.0, 1.0),
@@ -109,7 +105,7 @@ class StudentConfig:
     @property
     def size_multiple(self) -> int:
         """Height and width of the network's input must be multiples of this, in px."""
-        return self.unshuffle * (2 if self.coarse_blocks else 1)
+        return self.unshuffle
 
     @property
     def planes(self) -> int:
@@ -121,16 +117,13 @@ class StudentConfig:
         """How far, in px, a pixel's correction looks, the description aside."""
         convolutions = 2 * self.blocks + 3
         window = _SPATIAL_KERNEL_PX // 2 if self.attention == "channel+spatial" else 0
-        coarse = 2 * (2 * self.coarse_blocks + 1) if self.coarse_blocks else 0
-        return self.unshuffle * (convolutions + window + coarse + 1)
+        return self.unshuffle * (convolutions + window + 1)
 
     @property
     def multiplications_per_px(self) -> float:
         """Of the 3x3 convolutions, for each pixel of a picture; the rest is small beside them."""
         outer = 2 * self.planes * self.channels  # r^2 as many planes on 1/r^2 of the positions
-        # A coarse block has four times the kernels on a quarter of the positions.
-        blocks = self.blocks + self.coarse_blocks
-        return 9 * (outer + 2 * blocks * self.channels**2 / self.unshuffle**2)
+        return 9 * (outer + 2 * self.blocks * self.channels**2 / self.unshuffle**2)
 
     def to_json(self) -> dict[str, int | float | str]:
         return asdict(self)
@@ -141,7 +134,7 @@ SIZES: dict[str, StudentConfig] = {
         channels=16, unshuffle=4, blocks=3, experts=10, colour="luma", attention="channel"
     ),
     "small": StudentConfig(channels=16, unshuffle=2, experts=10),
-    "base": StudentConfig(channels=32, unshuffle=2, coarse_blocks=2, experts=10),
+    "base": StudentConfig(channels=32, unshuffle=2, experts=10),
     # The published network's shape (no unshuffling, no experts), kept as the yardstick for speed.
     "reference": StudentConfig(channels=32, unshuffle=1),
 }
@@ -277,52 +270,6 @@ class _ResidualBlock(nn.Module):
         return x + correction
 
 
-class _CoarseBlock(nn.Module):
-    """x + conv(leaky(gain * conv(x))); the picture's description sets the gain of each channel."""
-
-    def __init__(self, channels: int, *, negative_slope: float) -> None:
-        super().__init__()
-        self.first = _ExpertConvolution(channels, channels, experts=1)
-        self.gain = nn.Linear(DESCRIPTION_LENGTH, channels)
-        self.second = _ExpertConvolution(channels, channels, experts=1)
-        self.negative_slope = negative_slope
-        nn.init.zeros_(self.gain.weight)
-        nn.init.ones_(self.gain.bias)
-
-    def forward(self, x: Tensor, description: Tensor, mixture: Tensor) -> Tensor:
-        inner: Tensor = self.first(x, mixture)
-        inner = inner * self.gain(description)[:, :, None, None].to(inner.dtype)
-        correction: Tensor = self.second(F.leaky_relu(inner, self.negative_slope), mixture)
-        return x + correction
-
-
-class _CoarseStage(nn.Module):
-    """Adds to features what blocks of twice their width make of them at half their resolution.
-
-    For the price of as many other blocks they see twice as far. One expert each: with ten, a block
-    would have as many weights as four of the others. Untrained, the stage adds nothing.
-    """
-
-    def __init__(self, config: StudentConfig) -> None:
-        super().__init__()
-        wide = 2 * config.channels
-        self.down = nn.Conv2d(config.channels, wide, 2, stride=2)
-        self.blocks = nn.ModuleList(
-            _CoarseBlock(wide, negative_slope=config.negative_slope)
-            for _ in range(config.coarse_blocks)
-        )
-        self.up = nn.ConvTranspose2d(wide, config.channels, 2, stride=2)
-        nn.init.zeros_(self.up.weight)
-        nn.init.zeros_(self.up.bias)  # type: ignore[arg-type]
-
-    def forward(self, features: Tensor, description: Tensor, mixture: Tensor) -> Tensor:
-        x: Tensor = self.down(features)
-        for block in self.blocks:
-            x = block(x, description, mixture)
-        added: Tensor = self.up(x)
-        return features + added
-
-
 class _ChannelAttention(nn.Module):
     """Scales each channel by what the whole picture holds: by its description."""
 
@@ -382,7 +329,6 @@ class StudentNetEnhanced(nn.Module):
         self.router = Router(config.experts, negative_slope=config.negative_slope)
         self.head = nn.Conv2d(planes, config.channels, 3, padding=1)
         self.blocks = nn.ModuleList(_ResidualBlock(config) for _ in range(config.blocks))
-        self.coarse = _CoarseStage(config) if config.coarse_blocks else None
         self.channel_attention = _ChannelAttention(config)
         self.spatial_attention = (
             _SpatialAttention() if config.attention == "channel+spatial" else None
@@ -412,16 +358,14 @@ class StudentNetEnhanced(nn.Module):
             description: see `describe`; of the whole picture where `seen` is a part of it.
         """
         mixture = self._mixture(self.router(description))
-        return self._correction_from(
-            self._features(seen, description, mixture), description, mixture
-        )
+        return self._correction_from(self._features(seen, mixture), description, mixture)
 
     def answer(self, pixels: Tensor) -> Answer:
         """The sharpened pixels and what they were made from, for training."""
         description = self.describe(pixels)
         shares = self.router(description)
         mixture = self._mixture(shares)
-        features = self._features(self.seen(pixels), description, mixture)
+        features = self._features(self.seen(pixels), mixture)
         correction = self._correction_from(features, description, mixture)
         return Answer(pixels + correction, features, shares)
 
@@ -431,11 +375,9 @@ class StudentNetEnhanced(nn.Module):
     def _mixture(self, shares: Tensor) -> Tensor:
         return F.softmax(shares.float(), dim=1)
 
-    def _features(self, seen: Tensor, description: Tensor, mixture: Tensor) -> Tensor:
+    def _features(self, seen: Tensor, mixture: Tensor) -> Tensor:
         x: Tensor = self.head(F.pixel_unshuffle(seen, self.config.unshuffle))
-        for number, block in enumerate(self.blocks):
-            if self.coarse is not None and number == len(self.blocks) // 2:
-                x = self.coarse(x, description, mixture)
+        for block in self.blocks:
             x = block(x, mixture)
         return x
 

@@ -15,7 +15,6 @@ from tests.service.pictures import sample
 from trainer.growth import can_grow, grown, restart_expert
 
 SMALL = StudentConfig(channels=16, unshuffle=2, blocks=3)
-COARSE = replace(SMALL, coarse_blocks=1)
 NANO = StudentConfig(channels=8, unshuffle=4, blocks=2, colour="luma", attention="channel")
 # Of the correction's largest value. Rounding; and the spatial attention's largest of more channels.
 ROUNDING = 1e-5
@@ -57,9 +56,7 @@ def difference(source: StudentNetEnhanced, network: StudentNetEnhanced) -> float
 @pytest.mark.parametrize("normalisation", ["instance", "frozen"])
 @pytest.mark.parametrize("config", [SMALL, NANO], ids=["rgb", "luma"])
 @pytest.mark.parametrize(
-    "more",
-    [{"experts": 10}, {"blocks": 5}, {"coarse_blocks": 2}, {"experts": 10, "blocks": 5}, {}],
-    ids=str,
+    "more", [{"experts": 10}, {"blocks": 5}, {"experts": 10, "blocks": 5}, {}], ids=str
 )
 def test_more_experts_and_blocks_compute_what_the_source_does(
     more: dict[str, int], config: StudentConfig, normalisation: str
@@ -77,13 +74,6 @@ def test_more_channels_compute_nearly_what_the_source_does(normalisation: str) -
     source = trained(replace(SMALL, normalisation=normalisation))  # type: ignore[arg-type]
     network = grown(source, replace(SMALL, channels=32, blocks=4, experts=6))
     assert difference(source, network) < WIDENING
-
-
-@pytest.mark.parametrize("more", [{"coarse_blocks": 3}, {"experts": 10}, {"channels": 24}], ids=str)
-def test_a_student_with_coarse_blocks_grows_too(more: dict[str, int]) -> None:
-    config = replace(COARSE, attention="channel")
-    source = trained(config)
-    assert difference(source, grown(source, replace(config, **more))) < ROUNDING  # type: ignore[arg-type]
 
 
 def test_without_spatial_attention_more_channels_compute_what_the_source_does() -> None:
@@ -114,8 +104,7 @@ def test_the_source_is_not_changed() -> None:
 def test_after_two_steps_every_new_weight_has_a_gradient() -> None:
     """Until the first ones, zeros hold back the gradients of what is behind them."""
     source = trained(SMALL)
-    larger = replace(SMALL, channels=24, blocks=4, coarse_blocks=1, experts=2)
-    network = grown(source, larger).train()
+    network = grown(source, replace(SMALL, channels=24, blocks=4, experts=2)).train()
     optimiser = torch.optim.SGD(network.parameters(), lr=0.1)
     pixels = photograph()
     for _ in range(3):
@@ -156,11 +145,6 @@ def test_the_small_size_grows_into_the_base_one() -> None:
     assert can_grow(SIZES["small"], SIZES["base"])
 
 
-def test_blocks_are_not_added_around_coarse_ones() -> None:
-    assert not can_grow(COARSE, replace(COARSE, blocks=4))
-    assert can_grow(SMALL, replace(COARSE, blocks=4))
-
-
 def test_experts_are_neither_dropped_nor_split() -> None:
     for experts in (1, 3, 8):
         assert not can_grow(replace(SMALL, experts=4), replace(SMALL, experts=experts))
@@ -168,14 +152,14 @@ def test_experts_are_neither_dropped_nor_split() -> None:
 
 
 def test_an_expert_that_is_restarted_does_what_the_other_one_does() -> None:
-    network = build_student(replace(COARSE, experts=3))
+    network = build_student(replace(SMALL, experts=3))
     for parameter in network.parameters():
         torch.nn.init.normal_(parameter, std=0.1)
     before = copy.deepcopy(network)
     restart_expert(network, 2, like=0)
     for name, parameter in network.named_parameters():
         old = before.get_parameter(name)
-        if name.endswith("kernel") and len(parameter) > 1:
+        if name.endswith("kernel"):
             assert torch.equal(parameter[2], old[0])
             assert torch.equal(parameter[:2], old[:2])
         else:
