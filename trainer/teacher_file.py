@@ -39,7 +39,8 @@ from service.errors import (
 )
 
 # One check for students and teachers alike.
-from service.model.checkpoint import Score, require_finite, require_matching
+from service.model.checkpoint import Score
+from service.model.weights_file import require_finite, require_matching
 from trainer.atomic import write_bytes
 from trainer.nafnet import ARCHITECTURE, NAFNet, NAFNetConfig
 

@@ -8,32 +8,25 @@ Written atomically, read strictly, never unpickled. The header's `clearcall` ent
 
 from __future__ import annotations
 
-import hashlib
-import json
-import os
-import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
-from safetensors import SafetensorError
-from safetensors.torch import load, save
+from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
-from service.errors import (
-    CheckpointArchitectureUnknown,
-    CheckpointCorrupt,
-    CheckpointFactsInvalid,
-    CheckpointForeign,
-    CheckpointNotFinite,
-    CheckpointNotFound,
-    CheckpointVersionUnknown,
-    CheckpointWeightsMismatch,
-)
+from service.errors import CheckpointFactsInvalid, CheckpointWeightsMismatch
 from service.model.student import ARCHITECTURE, StudentConfig, StudentNetEnhanced, build_student
+from service.model.weights_file import (
+    Finite,
+    facts_of_header,
+    read_weights,
+    require_finite,
+    require_matching,
+    write_weights,
+)
 
 __all__ = [
     "FORMAT_VERSION",
@@ -41,16 +34,11 @@ __all__ = [
     "Facts",
     "Score",
     "load_checkpoint",
-    "require_finite",
-    "require_matching",
     "save_checkpoint",
 ]
 
 FORMAT_VERSION: Literal[2] = 2
 _HEADER_KEY = "clearcall"
-_LARGEST_FILE_BYTES = 512 * 1024 * 1024
-
-Finite = Annotated[float, Field(allow_inf_nan=False)]
 
 
 class Score(BaseModel):
@@ -119,19 +107,7 @@ def save_checkpoint(path: Path, network: StudentNetEnhanced, facts: Facts) -> No
         for name, tensor in network.state_dict().items()
     }
     require_finite(path, tensors)
-    encoded = save(tensors, metadata={_HEADER_KEY: facts.model_dump_json()})
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(encoded)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    write_weights(path, tensors, {_HEADER_KEY: facts.model_dump_json()})
 
 
 def load_checkpoint(path: Path) -> Checkpoint:
@@ -140,8 +116,10 @@ def load_checkpoint(path: Path) -> Checkpoint:
     Raises:
         CheckpointError: the leaf says what is wrong with the file.
     """
-    header, tensors, digest = _read(path)
-    facts = _parse_facts(path, header)
+    header, tensors, digest = read_weights(path)
+    facts = facts_of_header(
+        path, header, Facts, key=_HEADER_KEY, version=FORMAT_VERSION, architecture=ARCHITECTURE
+    )
     try:
         config = StudentConfig(**facts.config)  # type: ignore[arg-type]
     except (TypeError, ValueError) as exc:
@@ -187,124 +165,3 @@ def _empty_student(
 def _stored_type(tensor: Tensor) -> torch.dtype:
     is_expert_kernel = tensor.dim() == 5  # experts, outputs, inputs, height, width
     return torch.float16 if is_expert_kernel else torch.float32
-
-
-def _read(path: Path) -> tuple[dict[str, str], dict[str, Tensor], str]:
-    try:
-        size_bytes = path.stat().st_size
-        if not path.is_file():
-            raise CheckpointNotFound(path, "not a file. Name a .safetensors checkpoint.")
-        if size_bytes > _LARGEST_FILE_BYTES:
-            raise CheckpointForeign(
-                path, f"{size_bytes / 1e6:.0f} MB is far larger than any student. Not loaded."
-            )
-        # Read once: the hash is that of these weights, and a file that is cut short meanwhile is no
-        # memory map whose end is gone, which would end the process.
-        encoded = path.read_bytes()
-        digest = hashlib.sha256(encoded).hexdigest()
-        tensors = {name: tensor.clone() for name, tensor in load(encoded).items()}
-        header = _metadata(encoded)
-    except FileNotFoundError as exc:
-        raise CheckpointNotFound(
-            path, "no such file. Train one with clearcall-train distill, or correct the path."
-        ) from exc
-    except OSError as exc:
-        raise CheckpointNotFound(
-            path, f"cannot be read ({exc.strerror or exc}). Check its permissions."
-        ) from exc
-    except SafetensorError as exc:
-        raise CheckpointCorrupt(
-            path,
-            f"truncated, or not a safetensors file ({exc}). Copy it again or export it again.",
-        ) from exc
-    return header, tensors, digest
-
-
-def _metadata(encoded: bytes) -> dict[str, str]:
-    """The header's own entries, of a file whose header is known to be right."""
-    length = int.from_bytes(encoded[:8], "little")
-    metadata: dict[str, str] = json.loads(encoded[8 : 8 + length]).get("__metadata__") or {}
-    return metadata
-
-
-def _parse_facts(path: Path, header: Mapping[str, str]) -> Facts:
-    if _HEADER_KEY not in header:
-        raise CheckpointForeign(
-            path,
-            "a safetensors file, but its header has no 'clearcall' facts. "
-            "Only checkpoints written by clearcall-train can be served.",
-        )
-    try:
-        raw: Any = json.loads(header[_HEADER_KEY])
-    except (json.JSONDecodeError, RecursionError) as exc:
-        raise CheckpointFactsInvalid(
-            path, "its facts are not JSON. Export the checkpoint again."
-        ) from exc
-    version = raw.get("format_version") if isinstance(raw, dict) else None
-    if isinstance(raw, dict) and version != FORMAT_VERSION:
-        raise CheckpointVersionUnknown(
-            path,
-            f"format version {version!r}; this build reads version {FORMAT_VERSION}. "
-            "Export it with the Clearcall version that serves it.",
-        )
-    try:
-        facts = Facts.model_validate(raw)
-    except ValidationError as exc:
-        first = exc.errors()[0]
-        where = ".".join(str(part) for part in first["loc"]) or "facts"
-        raise CheckpointFactsInvalid(
-            path, f"{where}: {first['msg']}. Export the checkpoint again."
-        ) from exc
-    if facts.architecture != ARCHITECTURE:
-        raise CheckpointArchitectureUnknown(
-            path, f"architecture {facts.architecture!r}; this build has only {ARCHITECTURE}."
-        )
-    return facts
-
-
-def require_matching(
-    path: Path,
-    wanted: Mapping[str, Tensor],
-    tensors: Mapping[str, Tensor],
-    *,
-    stored_type: Callable[[Tensor], torch.dtype] = lambda _: torch.float32,
-) -> None:
-    """Refuses tensors whose names, shapes or types are not those of a state dict.
-
-    Args:
-        stored_type: of each tensor in the file; fp32 unless told.
-
-    Raises:
-        CheckpointWeightsMismatch: names the first that differ.
-    """
-    missing, unexpected = wanted.keys() - tensors.keys(), tensors.keys() - wanted.keys()
-    if missing or unexpected:
-        parts = [
-            f"{word} {', '.join(sorted(names)[:3])}{' ...' if len(names) > 3 else ''}"
-            for word, names in (("lacks", missing), ("has unexpected", unexpected))
-            if names
-        ]
-        raise CheckpointWeightsMismatch(
-            path, f"it {' and '.join(parts)}. Weights and config do not belong together."
-        )
-    for name, tensor in wanted.items():
-        found, dtype = tensors[name], stored_type(tensor)
-        if found.shape != tensor.shape or found.dtype != dtype:
-            raise CheckpointWeightsMismatch(
-                path,
-                f"{name} is {tuple(found.shape)} {found.dtype}, expected {tuple(tensor.shape)} "
-                f"{dtype}. Weights and config do not belong together.",
-            )
-
-
-def require_finite(path: Path, tensors: Mapping[str, Tensor]) -> None:
-    """Refuses weights that no picture should meet.
-
-    Raises:
-        CheckpointNotFinite: a weight is NaN or infinite.
-    """
-    for name, tensor in tensors.items():
-        if not bool(torch.isfinite(tensor).all()):
-            raise CheckpointNotFinite(
-                path, f"{name} holds NaN or infinity: the training diverged. Use an earlier one."
-            )

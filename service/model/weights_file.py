@@ -1,0 +1,217 @@
+"""A `.safetensors` file of weights with JSON facts in its header: read strictly, written atomically.
+
+What the weights are of is the caller's. Nothing in a file is run; everything that can be wrong with
+one has an error of its own, see `service.errors`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+import torch
+from pydantic import BaseModel, Field, ValidationError
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+from torch import Tensor
+
+from service.errors import (
+    CheckpointArchitectureUnknown,
+    CheckpointCorrupt,
+    CheckpointFactsInvalid,
+    CheckpointForeign,
+    CheckpointNotFinite,
+    CheckpointNotFound,
+    CheckpointVersionUnknown,
+    CheckpointWeightsMismatch,
+)
+
+__all__ = [
+    "Finite",
+    "facts_of_header",
+    "read_weights",
+    "require_finite",
+    "require_matching",
+    "write_weights",
+]
+
+_LARGEST_FILE_BYTES = 512 * 1024 * 1024
+
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+FactsType = TypeVar("FactsType", bound=BaseModel)
+
+
+def write_weights(path: Path, tensors: Mapping[str, Tensor], header: Mapping[str, str]) -> None:
+    """Writes tensors and header to `path`, replacing what is there in one step.
+
+    Raises:
+        OSError: the folder cannot be written; what was there stays.
+    """
+    encoded = save(dict(tensors), metadata=dict(header))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(encoded)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def read_weights(
+    path: Path, *, trained_by: str = "clearcall-train distill"
+) -> tuple[dict[str, str], dict[str, Tensor], str]:
+    """The header's own entries, the tensors and the SHA-256 of the file, in hex.
+
+    Args:
+        trained_by: the command that makes such files, for who has none.
+
+    Raises:
+        CheckpointNotFound, CheckpointForeign, CheckpointCorrupt: it is no such file.
+    """
+    try:
+        size_bytes = path.stat().st_size
+        if not path.is_file():
+            raise CheckpointNotFound(path, "not a file. Name a .safetensors checkpoint.")
+        if size_bytes > _LARGEST_FILE_BYTES:
+            raise CheckpointForeign(
+                path, f"{size_bytes / 1e6:.0f} MB is far larger than any student. Not loaded."
+            )
+        # Read once: the hash is that of these weights, and a file that is cut short meanwhile is no
+        # memory map whose end is gone, which would end the process.
+        encoded = path.read_bytes()
+        digest = hashlib.sha256(encoded).hexdigest()
+        tensors = {name: tensor.clone() for name, tensor in load(encoded).items()}
+        header = _metadata(encoded)
+    except FileNotFoundError as exc:
+        raise CheckpointNotFound(
+            path, f"no such file. Train one with {trained_by}, or correct the path."
+        ) from exc
+    except OSError as exc:
+        raise CheckpointNotFound(
+            path, f"cannot be read ({exc.strerror or exc}). Check its permissions."
+        ) from exc
+    except SafetensorError as exc:
+        raise CheckpointCorrupt(
+            path,
+            f"truncated, or not a safetensors file ({exc}). Copy it again or export it again.",
+        ) from exc
+    return header, tensors, digest
+
+
+def _metadata(encoded: bytes) -> dict[str, str]:
+    """The header's own entries, of a file whose header is known to be right."""
+    length = int.from_bytes(encoded[:8], "little")
+    metadata: dict[str, str] = json.loads(encoded[8 : 8 + length]).get("__metadata__") or {}
+    return metadata
+
+
+def facts_of_header(
+    path: Path,
+    header: Mapping[str, str],
+    kind: type[FactsType],
+    *,
+    key: str,
+    version: int,
+    architecture: str,
+) -> FactsType:
+    """What a header says about its weights, checked.
+
+    Args:
+        path: for the messages.
+        kind: with a field `architecture`.
+        key: the header's entry.
+        version, architecture: that this build reads.
+
+    Raises:
+        CheckpointError: the leaf says what is wrong.
+    """
+    if key not in header:
+        raise CheckpointForeign(
+            path,
+            f"a safetensors file, but its header has no '{key}' facts. "
+            "Only checkpoints written by clearcall-train can be served.",
+        )
+    try:
+        raw: Any = json.loads(header[key])
+    except (json.JSONDecodeError, RecursionError) as exc:
+        raise CheckpointFactsInvalid(
+            path, "its facts are not JSON. Export the checkpoint again."
+        ) from exc
+    found = raw.get("format_version") if isinstance(raw, dict) else None
+    if isinstance(raw, dict) and found != version:
+        raise CheckpointVersionUnknown(
+            path,
+            f"format version {found!r}; this build reads version {version}. "
+            "Export it with the Clearcall version that serves it.",
+        )
+    try:
+        facts = kind.model_validate(raw)
+    except ValidationError as exc:
+        first = exc.errors()[0]
+        where = ".".join(str(part) for part in first["loc"]) or "facts"
+        raise CheckpointFactsInvalid(
+            path, f"{where}: {first['msg']}. Export the checkpoint again."
+        ) from exc
+    if (found := facts.model_dump()["architecture"]) != architecture:
+        raise CheckpointArchitectureUnknown(
+            path, f"architecture {found!r}; this build has only {architecture}."
+        )
+    return facts
+
+
+def require_matching(
+    path: Path,
+    wanted: Mapping[str, Tensor],
+    tensors: Mapping[str, Tensor],
+    *,
+    stored_type: Callable[[Tensor], torch.dtype] = lambda _: torch.float32,
+) -> None:
+    """Refuses tensors whose names, shapes or types are not those of a state dict.
+
+    Args:
+        stored_type: of each tensor in the file; fp32 unless told.
+
+    Raises:
+        CheckpointWeightsMismatch: names the first that differ.
+    """
+    missing, unexpected = wanted.keys() - tensors.keys(), tensors.keys() - wanted.keys()
+    if missing or unexpected:
+        parts = [
+            f"{word} {', '.join(sorted(names)[:3])}{' ...' if len(names) > 3 else ''}"
+            for word, names in (("lacks", missing), ("has unexpected", unexpected))
+            if names
+        ]
+        raise CheckpointWeightsMismatch(
+            path, f"it {' and '.join(parts)}. Weights and config do not belong together."
+        )
+    for name, tensor in wanted.items():
+        found, dtype = tensors[name], stored_type(tensor)
+        if found.shape != tensor.shape or found.dtype != dtype:
+            raise CheckpointWeightsMismatch(
+                path,
+                f"{name} is {tuple(found.shape)} {found.dtype}, expected {tuple(tensor.shape)} "
+                f"{dtype}. Weights and config do not belong together.",
+            )
+
+
+def require_finite(path: Path, tensors: Mapping[str, Tensor]) -> None:
+    """Refuses weights that no picture should meet.
+
+    Raises:
+        CheckpointNotFinite: a weight is NaN or infinite.
+    """
+    for name, tensor in tensors.items():
+        if not bool(torch.isfinite(tensor).all()):
+            raise CheckpointNotFinite(
+                path, f"{name} holds NaN or infinity: the training diverged. Use an earlier one."
+            )
