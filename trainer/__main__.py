@@ -13,6 +13,7 @@ from rich.logging import RichHandler
 
 from service.errors import ClearcallError
 from trainer.commands.exporting import add_export_commands
+from trainer.commands.fusing import add_fusing_commands
 from trainer.commands.measuring import add_measuring_commands
 from trainer.commands.pictures import add_picture_commands
 from trainer.commands.training import add_training_commands
@@ -39,6 +40,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     add_picture_commands(commands)
     add_training_commands(commands)
+    add_fusing_commands(commands)
     add_measuring_commands(commands)
     add_export_commands(commands)
     arguments = parser.parse_args(argv)

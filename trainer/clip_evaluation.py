@@ -1,8 +1,9 @@
 """How good a student is on moving pictures: clips through real codecs over a ladder of bit rates.
 
-Every clip is encoded at each rung, decoded, and each method works on the decoded frames one by one,
-as it would in a call. A rate-distortion curve per method follows, its BD-rate against plain
-decoding, and the flicker that a method adds or takes away.
+Every clip is encoded at each rung, decoded, and each method works on the decoded frames one by
+one, as it would in a call; `look-ahead` then fuses the student's frames with their neighbours, as
+for a file. A rate-distortion curve per method follows, its BD-rate against plain decoding, and the
+flicker that a method adds or takes away.
 """
 
 from __future__ import annotations
@@ -10,11 +11,15 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import av
 import numpy as np
 
+from service.model.fusion import Fusion
+from service.model.fusion_network import NEIGHBOURS
+from service.model.neighbours import Shot
 from service.model.sharpener import Sharpener
 from trainer.bd_rate import bd_rate_percent
 from trainer.methods import ImageArray, Method, standard_methods
@@ -26,6 +31,7 @@ from trainer.videos import find_videos, video_size
 
 __all__ = [
     "FLICKER_NOTE",
+    "LOOK_AHEAD",
     "BdRate",
     "Clip",
     "ClipQuality",
@@ -40,6 +46,7 @@ FLICKER_NOTE = (
     "flicker: mean absolute error of the change from frame to frame, in levels of 255; what stands "
     "still in the original and in the result adds nothing, however wrong it is"
 )
+LOOK_AHEAD = "look-ahead"  # the method's name
 _USUAL_FPS = 30
 _FPS_RANGE = (1, 60)
 
@@ -154,6 +161,7 @@ def evaluate_clips(
     ladder: Sequence[Rung] = LADDER,
     strength: float | None = None,
     extra_methods: Mapping[str, Method] | None = None,
+    fusion: Fusion | None = None,
     encode: Callable[[Clip, Rung], EncodedClip] | None = None,
     on_rung: Callable[[int, int], None] = lambda _done, _total: None,
 ) -> list[ClipQuality]:
@@ -161,6 +169,7 @@ def evaluate_clips(
 
     Args:
         strength: of the student's correction, 0 to 2; None = the checkpoint's default.
+        fusion: measures `LOOK_AHEAD` too.
         encode: one way through a codec and back; None = `trainer.video_codec.encode_clip`.
         on_rung: called with the number of rungs done and in all.
 
@@ -177,7 +186,7 @@ def evaluate_clips(
         for rung in ladder:
             on_rung(len(measured), total)
             encoded = (encode or _encode)(clip, rung)
-            measured.append(_measure(clip, rung, encoded, methods, references))
+            measured.append(_measure(clip, rung, encoded, methods, references, fusion=fusion))
     on_rung(total, total)
     return measured
 
@@ -192,6 +201,8 @@ def _measure(
     encoded: EncodedClip,
     methods: Mapping[str, Method],
     references: Sequence[Reference],
+    *,
+    fusion: Fusion | None,
 ) -> ClipQuality:
     if encoded.decoded.shape != clip.frames.shape:
         raise ValueError(
@@ -201,8 +212,10 @@ def _measure(
     psnr_db, ssim, flicker, speed = {}, {}, {}, {}
     middle = len(clip.frames) // 2
     example = {"clean": clip.frames[middle].copy()}
-    for name, method in methods.items():
-        frames, times_ms = _through(method, encoded.decoded)
+    results = {name: _through(method, encoded.decoded) for name, method in methods.items()}
+    if fusion is not None:
+        results[LOOK_AHEAD] = _fused(fusion, encoded.decoded, results["student"][0])
+    for name, (frames, times_ms) in results.items():
         pairs = list(zip(references, frames, strict=True))
         psnr_db[name] = float(np.mean([reference.psnr_db(frame) for reference, frame in pairs]))
         ssim[name] = float(np.mean([reference.ssim(frame) for reference, frame in pairs]))
@@ -230,6 +243,25 @@ def _through(method: Method, frames: ImageArray) -> tuple[ImageArray, list[float
     times_ms = []
     for index, frame in enumerate(frames):
         results[index], time_ms = run_timed(method, frame)
+        times_ms.append(time_ms)
+    return results, times_ms
+
+
+def _fused(
+    fusion: Fusion, decoded: ImageArray, sharpened: ImageArray
+) -> tuple[ImageArray, list[float]]:
+    shots = [Shot(*pair) for pair in zip(decoded, sharpened, strict=True)]
+
+    def fuse(t: int, _image: ImageArray) -> ImageArray:
+        neighbours = [
+            shots[t + offset] if 0 <= t + offset < len(shots) else None for offset in NEIGHBOURS
+        ]
+        return fusion.fuse(shots[t], neighbours)
+
+    results = np.empty_like(decoded)
+    times_ms = []
+    for t, frame in enumerate(decoded):
+        results[t], time_ms = run_timed(partial(fuse, t), frame)
         times_ms.append(time_ms)
     return results, times_ms
 

@@ -32,6 +32,7 @@ _EXAMPLES = """examples:
   clearcall video old.avi -o sharp.mkv --encoder hevc
   clearcall video long.mkv -o sharp.mkv --encoder h264_nvenc --json
   clearcall video small.mp4 -o large.mp4 --upscale 2
+  clearcall video recorded-call.mp4 -o sharp.mp4 --checkpoint base --look-ahead 3
 
 Sound, subtitles, chapters and metadata are copied as they are. OUT appears when it is whole:
 Ctrl-C leaves nothing behind, and what was at OUT stays. More: docs/video.md.
@@ -81,6 +82,15 @@ def _add_part_options(parser: argparse.ArgumentParser) -> None:
         help="leave the left half as it was, to compare; a line between",
     )
     group.add_argument("--overlay", action="store_true", help="draw the FPS of the work")
+    group.add_argument(
+        "--look-ahead",
+        type=int,
+        choices=range(4),
+        default=0,
+        metavar="N",
+        help="make each frame better by the one before and the N after it, 0 to 3: what a codec "
+        "brings late, and other noise in each; slower (default 0: each frame by itself)",
+    )
     add_size_options(group)
     group.add_argument(
         "--deinterlace", action="store_true", help="make whole frames of two fields first"
@@ -180,6 +190,7 @@ def _options(arguments: dict[str, Any]) -> VideoOptions:
         upscale=arguments["upscale"],
         is_split=arguments["split"],
         has_overlay=arguments["overlay"],
+        look_ahead=arguments["look_ahead"],
         deinterlaces=arguments["deinterlace"],
         drops_unsupported=arguments["drop"],
     )

@@ -16,6 +16,7 @@ from desktop.names import printable
 from desktop.video.encoders import Encoder, choose_encoder
 from desktop.video.errors import VideoError
 from desktop.video.frames import FrameFitter
+from desktop.video.fusing import Fusing
 from desktop.video.pipeline import Decoding, Encoding, Sharpening, Tally, run_stages
 from desktop.video.progress import progress_bar
 from desktop.video.sink import Sink
@@ -47,6 +48,8 @@ class VideoOptions:
         upscale: enlarged by this factor, after the network.
         is_split: the left half stays what it was.
         has_overlay: the speed is drawn.
+        look_ahead: frames after each that are waited for, to fuse it with them, 0 to 3; 0 =
+            every frame by itself.
         deinterlaces: makes whole frames of fields first.
         drops_unsupported: leaves out streams that the container cannot hold.
     """
@@ -60,6 +63,7 @@ class VideoOptions:
     upscale: float = 1.0
     is_split: bool = False
     has_overlay: bool = False
+    look_ahead: int = 0
     deinterlaces: bool = False
     drops_unsupported: bool = False
 
@@ -74,6 +78,8 @@ class Summary:
         seconds: that it took, without loading the student.
         still_share: how much of the pictures stood still, and was not computed anew, 0 to 1.
         inference_ms: in the network, mean of a frame.
+        look_ahead: frames that were waited for.
+        fusing_ms: in the fusion with neighbours, mean of a frame.
         copied: streams that were copied, such as `audio aac`.
         left_out: streams that the container cannot hold.
         warnings: sentences about what could not be kept or done.
@@ -90,6 +96,8 @@ class Summary:
     fps: float
     inference_ms: float
     still_share: float
+    look_ahead: int
+    fusing_ms: float
     student: str
     strength: float
     encoder: str
@@ -106,6 +114,7 @@ class Stages:
 
     decoding: Decoding
     sharpening: Sharpening
+    fusing: Fusing | None
     encoding: Encoding
     encoder: Encoder
     fitter: FrameFitter
@@ -141,7 +150,13 @@ def convert(
         with progress_bar(
             printable(path.name), tally, source.duration_s, is_shown=shows_progress
         ) as on_progress:
-            run_stages(stages.decoding, stages.sharpening, stages.encoding, on_progress=on_progress)
+            run_stages(
+                stages.decoding,
+                stages.sharpening,
+                stages.encoding,
+                fusing=stages.fusing,
+                on_progress=on_progress,
+            )
         sink.finish()
         seconds = time.perf_counter() - begun_s
         height, width = stages.size_px
@@ -157,6 +172,8 @@ def convert(
             fps=round(tally.frames / seconds, 2),
             inference_ms=round(1000 * tally.inference_s / tally.frames, 2),
             still_share=round(tally.still_share / tally.frames, 3),
+            look_ahead=options.look_ahead,
+            fusing_ms=round(1000 * tally.fusing_s / tally.frames, 2),
             student=sharpener.checkpoint.model_id,
             strength=_strength(sharpener, options),
             encoder=stages.encoder.name,
@@ -212,9 +229,11 @@ def prepare_stages(
     warnings = _at_first(first, encoder, fitter, worked_px, options)
     example = fitter.fit(first)
     sink.begin(example, encoder, size_px=size_px)
+    strength = _strength(sharpener, options)
     return Stages(
         Decoding(chain(before, items), fitter),
-        Sharpening(sharpener, LiveSharpener(), strength=_strength(sharpener, options), tally=tally),
+        Sharpening(sharpener, LiveSharpener(), strength=strength, tally=tally),
+        _fusing(sharpener, options, strength=strength, tally=tally),
         Encoding(
             sink,
             quarter_turns=round(first.rotation / 90) % 4,
@@ -228,6 +247,17 @@ def prepare_stages(
         size_px,
         warnings,
     )
+
+
+def _fusing(
+    sharpener: Sharpener, options: VideoOptions, *, strength: float, tally: Tally
+) -> Fusing | None:
+    if not options.look_ahead or not strength:
+        return None
+    from service.model.fusion import Fusion
+
+    fusion = Fusion.load(device=sharpener.device, threads=sharpener.threads)
+    return Fusing(fusion, look_ahead=options.look_ahead, strength=strength, tally=tally)
 
 
 def _strength(sharpener: Sharpener, options: VideoOptions) -> float:

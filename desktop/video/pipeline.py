@@ -1,7 +1,8 @@
-"""The three stages of a video - decode, network, encode - and the threads that run them.
+"""The stages of a video - decode, network, encode - and the threads that run them.
 
-Each stage is an object with one method, so that it can also be run and timed alone. Between two
-stages a few frames wait at most: the slowest sets the pace, and memory stays bounded.
+Each stage is an object with one method, so that it can also be run and timed alone; between the
+last two there may be one that looks ahead, see `fusing`. Between two stages a few frames wait at
+most: the slowest sets the pace, and memory stays bounded.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
@@ -69,12 +70,14 @@ class Tally:
         time_s: of the last one in the new file.
         still_share: summed over the frames, how much of each stood still.
         inference_s: in the network.
+        fusing_s: in the fusion with neighbours; written by another thread than the rest.
     """
 
     frames: int = 0
     time_s: float = 0.0
     still_share: float = 0.0
     inference_s: float = 0.0
+    fusing_s: float = 0.0
 
 
 class Decoding:
@@ -216,11 +219,18 @@ class Ending(Protocol):
     def finish(self) -> object: ...
 
 
+class Between(Protocol):
+    """What pictures and packets go through before the end, in their order: `fusing.Fusing`."""
+
+    def through(self, passing: Iterable[Passed], /) -> Iterable[Passed]: ...
+
+
 def run_stages(
     decoding: Iterable[Passed],
     sharpening: Sharpening,
     encoding: Ending,
     *,
+    fusing: Between | None = None,
     on_progress: Callable[[], None] = lambda: None,
 ) -> None:
     """Runs the stages side by side, in threads of their own, until the last frame is written.
@@ -232,7 +242,8 @@ def run_stages(
     ended = threading.Semaphore(len(lanes) - 1)  # so many lanes end without being the last
     decoded: Channel[Picture] = Channel(_WAITING)
     sharpened: Channel[Passed] = Channel(_WAITING)
-    channels: tuple[Channel[Any], ...] = (decoded, sharpened)
+    finished: Channel[Passed] = Channel(_WAITING) if fusing else sharpened
+    channels: tuple[Channel[Any], ...] = (decoded, sharpened, finished)
     failures: list[BaseException] = []
 
     def decode() -> None:
@@ -252,8 +263,13 @@ def run_stages(
         if not ended.acquire(blocking=False):
             sharpened.finish()
 
+    def fuse(between: Between) -> None:
+        for passed in between.through(sharpened):
+            finished.put(passed)
+        finished.finish()
+
     def encode() -> None:
-        for passed in sharpened:
+        for passed in finished:
             encoding.run(passed)
         encoding.finish()
 
@@ -267,10 +283,25 @@ def run_stages(
             for channel in channels:
                 channel.close()
 
-    stages = {"decode": decode, "encode": encode}
+    stages: dict[str, Callable[[], None]] = {"decode": decode, "encode": encode}
+    if fusing is not None:
+        stages["fuse"] = partial(fuse, fusing)
     stages |= {f"sharpen-{number}": partial(sharpen, lane) for number, lane in enumerate(lanes)}
+    _run_threads(
+        {name: partial(guarded, stage) for name, stage in stages.items()}, channels, on_progress
+    )
+    if failures:
+        raise failures[0]
+
+
+def _run_threads(
+    stages: Mapping[str, Callable[[], None]],
+    channels: Iterable[Channel[Any]],
+    on_progress: Callable[[], None],
+) -> None:
+    """Runs each in a thread until all have ended; closes the channels if it is interrupted."""
     threads = [
-        threading.Thread(target=guarded, args=(stage,), name=f"video-{name}", daemon=True)
+        threading.Thread(target=stage, name=f"video-{name}", daemon=True)
         for name, stage in stages.items()
     ]
     try:
@@ -286,5 +317,3 @@ def run_stages(
         for thread in threads:
             if thread.ident is not None:  # it was started
                 thread.join()
-    if failures:
-        raise failures[0]

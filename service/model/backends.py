@@ -40,6 +40,7 @@ __all__ = [
     "OpenVinoBackend",
     "Precision",
     "TorchBackend",
+    "cpu_precision",
     "create_backend",
     "openvino_abilities",
     "picture_graph",
@@ -275,7 +276,7 @@ class OpenVinoBackend:
                 "the torch backend."
             )
         self._config = network.config
-        self.precision = _cpu_precision(precision)
+        self.precision = cpu_precision(precision)
         self._options: dict[str, Any] = {
             # Two processes that pin their threads pin them to the same cores.
             "ENABLE_CPU_PINNING": False,
@@ -497,7 +498,8 @@ def _precision_hint(precision: str) -> dict[str, str]:
     return {"INFERENCE_PRECISION_HINT": {"fp32": "f32", "bf16": "bf16"}[precision]}
 
 
-def _cpu_precision(asked: Precision) -> str:
+def cpu_precision(asked: Precision) -> str:
+    """What OpenVINO is to calculate in here: `auto` is bf16 where the CPU multiplies in it."""
     if asked != "auto":
         return asked
     return "bf16" if "BF16" in openvino_abilities() else "fp32"
@@ -566,7 +568,7 @@ def create_backend(
                 "OpenVINO runs in fp32 or bf16 here, not in fp16. Choose precision auto, or the "
                 "torch backend."
             )
-        if precision == "bf16" and has_openvino and _cpu_precision("auto") != "bf16":
+        if precision == "bf16" and has_openvino and cpu_precision("auto") != "bf16":
             raise BackendUnavailable(
                 "This CPU does not multiply in bf16, so OpenVINO cannot. Choose precision auto or "
                 "fp32."

@@ -1,4 +1,4 @@
-"""A `.safetensors` file of weights with JSON facts in its header: read strictly, written atomically.
+"""Weights in a `.safetensors` file, JSON facts in its header: read strictly, written atomically.
 
 What the weights are of is the caller's. Nothing in a file is run; everything that can be wrong with
 one has an error of its own, see `service.errors`.

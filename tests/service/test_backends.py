@@ -308,7 +308,7 @@ def test_bf16_on_a_cpu_without_it_is_refused_and_auto_is_fp32(
             return ["FP32", "INT8"]
 
     monkeypatch.setattr(backends, "_openvino_core", WithoutBf16)
-    assert backends._cpu_precision("auto") == "fp32"
+    assert backends.cpu_precision("auto") == "fp32"
     with pytest.raises(BackendUnavailable, match=r"does not multiply in bf16.*auto or fp32"):
         create_backend(network(), device="cpu", backend="openvino", precision="bf16")
 

@@ -10,10 +10,12 @@ import av
 import numpy as np
 import pytest
 
+from service.model.fusion import Fusion
 from service.model.sharpener import Sharpener
 from tests.service.pictures import sample
 from tests.trainer.evaluations import brightening_sharpener, rung
 from trainer.clip_evaluation import (
+    LOOK_AHEAD,
     Clip,
     bd_rates,
     evaluate_clips,
@@ -173,3 +175,12 @@ def test_videos_are_read_at_the_ladders_size_and_bad_files_are_named(
 def test_a_folder_without_videos_says_so(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="holds no video"):
         load_clips(tmp_path)
+
+
+def test_fused_frames_are_a_method_beside_the_student(sharpener: Sharpener, clip: Clip) -> None:
+    ladder = [Rung("h264", 60)]
+    (measured,) = evaluate_clips(sharpener, [clip], ladder=ladder, fusion=Fusion.load(threads=1))
+    assert LOOK_AHEAD in measured.psnr_db.keys() & measured.ssim.keys() & measured.flicker.keys()
+    assert measured.speed[LOOK_AHEAD].median_ms > 0
+    assert measured.psnr_db[LOOK_AHEAD] > measured.psnr_db["student"]
+    assert not (measured.example[LOOK_AHEAD] == measured.example["student"]).all()

@@ -14,6 +14,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import Progress
 
+from service.model.fusion import Fusion
 from service.model.sharpener import STRENGTH_RANGE, Sharpener, bundled_checkpoint, find_checkpoint
 from trainer.atomic import write_bytes
 from trainer.bench import STUDENTS, bench, print_report
@@ -101,6 +102,11 @@ def _add_evaluate(commands: Commands[argparse.ArgumentParser]) -> None:
     )
     command.add_argument("--clips", type=Path, help="videos to measure through the codec ladder")
     command.add_argument("--clip-frames", type=int, default=60, help="of each video, at most")
+    command.add_argument(
+        "--look-ahead",
+        action="store_true",
+        help="measure clips fused with their neighbours too, as clearcall video --look-ahead 3",
+    )
     command.add_argument(
         "--still",
         action="store_true",
@@ -213,12 +219,16 @@ def _measured_clips(
     if arguments.clips is None:
         return []
     clips = load_clips(arguments.clips, max_frames=arguments.clip_frames)
+    fusion = None
+    if arguments.look_ahead:
+        fusion = Fusion.load(device=sharpener.device, threads=arguments.threads)
     with _progress(console, "clips") as advance:
         return evaluate_clips(
             sharpener,
             clips,
             strength=arguments.strength,
             extra_methods=extra,
+            fusion=fusion,
             on_rung=advance,
         )
 

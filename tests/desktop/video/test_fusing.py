@@ -1,0 +1,146 @@
+"""desktop.video.fusing: which frames meet, in which order they leave, and what a file gains."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, cast
+
+import av
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from desktop.cli import main
+from desktop.video.fusing import Fusing
+from desktop.video.pipeline import Passed, Picture, Tally
+from service.model.fusion import Fusion
+from service.model.neighbours import Shot
+from tests.desktop.video.conftest import Run
+from tests.service.pictures import sample
+
+
+class Meeting:
+    """A fusion that writes down who met whom, by the levels of flat frames."""
+
+    def __init__(self) -> None:
+        self.met: list[tuple[int, list[int | None]]] = []
+        self.amounts: set[float] = set()
+
+    def fuse(
+        self, shot: Shot, neighbours: Sequence[Shot | None], *, amount: float
+    ) -> npt.NDArray[np.uint8]:
+        levels = [None if n is None else int(n.sharpened[0, 0, 0]) for n in neighbours]
+        self.met.append((int(shot.sharpened[0, 0, 0]), levels))
+        self.amounts.add(amount)
+        return shot.sharpened + np.uint8(100)
+
+
+def pictures(count: int) -> Iterator[Picture]:
+    for number in range(count):
+        image = np.full((4, 4, 3), number, np.uint8)
+        yield Picture(av.VideoFrame(4, 4, "yuv420p"), image, image.copy())
+
+
+def stage(meeting: Meeting, *, look_ahead: int, strength: float = 1.0) -> Fusing:
+    fusion = cast(Fusion, meeting)
+    return Fusing(fusion, look_ahead=look_ahead, strength=strength, tally=Tally())
+
+
+def levels_of(passed: Sequence[Passed]) -> list[int]:
+    return [
+        int(p.sharpened[0, 0, 0])
+        for p in passed
+        if isinstance(p, Picture) and p.sharpened is not None
+    ]
+
+
+def test_each_frame_meets_the_one_before_and_those_that_were_waited_for() -> None:
+    meeting = Meeting()
+    passed = list(stage(meeting, look_ahead=2).through(pictures(5)))
+    assert levels_of(passed) == [100, 101, 102, 103, 104]
+    assert meeting.met == [
+        (0, [None, 1, 2, None]),
+        (1, [0, 2, 3, None]),
+        (2, [1, 3, 4, None]),
+        (3, [2, 4, None, None]),
+        (4, [3, None, None, None]),
+    ]
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 9])
+@pytest.mark.parametrize("look_ahead", [1, 3])
+def test_no_frame_is_lost_however_short_the_clip(count: int, look_ahead: int) -> None:
+    passed = list(stage(Meeting(), look_ahead=look_ahead).through(pictures(count)))
+    assert levels_of(passed) == [100 + number for number in range(count)]
+
+
+def test_frames_wait_for_no_more_than_they_look_ahead_and_packets_for_none() -> None:
+    taken = 0
+    packet = av.Packet(b"sound")
+
+    def counted() -> Iterator[Passed]:
+        nonlocal taken
+        for picture in pictures(8):
+            taken += 1
+            yield picture
+            if taken == 1:
+                yield packet
+
+    passing = iter(stage(Meeting(), look_ahead=3).through(counted()))
+    assert next(passing) is packet
+    assert isinstance(next(passing), Picture)
+    assert taken == 4
+
+
+def test_what_is_added_fades_with_a_strength_below_one() -> None:
+    for strength, amount in ((0.5, 0.5), (1.0, 1.0), (2.0, 1.0)):
+        meeting = Meeting()
+        list(stage(meeting, look_ahead=1, strength=strength).through(pictures(2)))
+        assert meeting.amounts == {amount}
+
+
+def test_pictures_that_were_not_sharpened_pass() -> None:
+    plain = [Picture(p.frame, p.image) for p in pictures(3)]
+    meeting = Meeting()
+    assert list(stage(meeting, look_ahead=2).through(iter(plain))) == plain
+    assert not meeting.met
+
+
+def noisy_clip(path: Path, frames: int = 8) -> npt.NDArray[np.uint8]:
+    """A still photograph with other noise in each frame, kept without loss; the photograph."""
+    clean = np.ascontiguousarray(sample("man-in-profile")[100:260, 150:390])
+    rng = np.random.default_rng(0)
+    with av.open(str(path), "w") as container:
+        video: Any = container.add_stream("ffv1", rate=15)
+        video.height, video.width = clean.shape[:2]
+        video.pix_fmt = "bgr0"
+        for _ in range(frames):
+            noisy = np.clip(clean + rng.normal(0, 6, clean.shape), 0, 255).astype(np.uint8)
+            container.mux(video.encode(av.VideoFrame.from_ndarray(noisy, format="rgb24")))
+        container.mux(video.encode(None))
+    return clean
+
+
+def test_a_noisy_recording_is_nearer_to_what_was_filmed(run: Run, tmp_path: Path) -> None:
+    path = tmp_path / "noisy.mkv"
+    clean = noisy_clip(path)
+
+    def error(*options: str) -> float:
+        output = tmp_path / f"out{len(options)}.mkv"
+        summary = run(path, output, "--encoder", "ffv1", *options)
+        assert summary["frames"] == 8
+        assert summary["look_ahead"] == (3 if options else 0)
+        assert (summary["fusing_ms"] > 0) == bool(options)
+        with av.open(str(output)) as container:
+            shown = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
+        return float(np.square(np.stack(shown).astype(float) - clean).mean())
+
+    assert error("--look-ahead", "3") < 0.85 * error()
+
+
+def test_a_look_ahead_that_is_too_long_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["video", "in.mp4", "-o", str(tmp_path / "out.mp4"), "--look-ahead", "4"]) == 2
+    assert "--look-ahead" in capsys.readouterr().err

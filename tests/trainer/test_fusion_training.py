@@ -1,0 +1,114 @@
+"""The training of the fusion network: its measure by hand, and a short run to a file."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from service.model.fusion_file import load_fusion
+from tests.service.pictures import sample
+from tests.trainer.datasets import write_picture
+from trainer.__main__ import main
+from trainer.fusion_samples import FusionSample, write_sample
+from trainer.fusion_training import FusionGain, FusionSettings, gained_db, train_fusion
+
+
+def write_samples(out: Path, count: int = 16) -> None:
+    """Frames with noise of 4 levels, each neighbour with noise of its own."""
+    rng = np.random.default_rng(0)
+    for number in range(count):
+        noise = rng.normal(0, 4, (6, 5, 32, 32))
+        planes = np.zeros((6, 10, 32, 32), np.float32)
+        planes[:, 0] = 128 + noise[:, 0]
+        planes[:, 2:6] = planes[:, 6:10] = noise[:, 1:] - noise[:, :1]
+        made = FusionSample(planes.astype(np.float16), -noise[:, 0].astype(np.float16), "jpeg")
+        write_sample(made, out / "samples" / f"0-{number:05d}.npz")
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> FusionSettings:
+    out = tmp_path / "run"
+    write_samples(out)
+    return FusionSettings(
+        data=tmp_path, out=out, samples=16, steps=60, batch=8, threads=1, precision="fp32"
+    )
+
+
+def test_the_gain_by_hand() -> None:
+    missing = torch.tensor([3.0, 3.0, 0.0]).view(3, 1, 1).expand(3, 4, 4)
+    fused = torch.tensor([0.0, 2.0, 1.0]).view(3, 1, 1).expand(3, 4, 4)
+    expected = [0.0, 10 * math.log10(9.1 / 1.1), 10 * math.log10(0.1 / 1.1)]
+    torch.testing.assert_close(gained_db(fused, missing), torch.tensor(expected))
+
+
+def test_noise_that_is_another_one_in_each_neighbour_is_learned_away(
+    settings: FusionSettings,
+) -> None:
+    told: list[tuple[int, Sequence[FusionGain]]] = []
+    network, steps = train_fusion(settings, on_gains=lambda step, gains: told.append((step, gains)))
+    assert steps == 60
+    assert not network.training
+    assert [step for step, _ in told] == [60]
+    (gain,) = told[0][1]
+    assert (gain.kind, gain.crops) == ("jpeg", 6)
+    assert gain.mean_db > 1
+
+
+def test_a_run_that_was_stopped_goes_on_to_the_same_weights(
+    settings: FusionSettings, tmp_path: Path
+) -> None:
+    unbroken, _ = train_fusion(settings)
+    out = tmp_path / "broken"
+    write_samples(out)
+    broken = replace(settings, out=out, max_minutes=1e-9)
+    _, steps = train_fusion(broken)
+    assert steps == 0
+    resumed, steps = train_fusion(replace(broken, max_minutes=0))
+    assert steps == 60
+    for name, tensor in unbroken.state_dict().items():
+        torch.testing.assert_close(resumed.state_dict()[name], tensor, rtol=0, atol=0)
+    done, _ = train_fusion(settings)  # nothing is left to do
+    torch.testing.assert_close(done.state_dict()["last.bias"], unbroken.state_dict()["last.bias"])
+
+
+def test_a_folder_with_another_run_is_refused(settings: FusionSettings) -> None:
+    train_fusion(replace(settings, steps=1))
+    with pytest.raises(ValueError, match="other settings"):
+        train_fusion(settings)
+
+
+def test_too_few_samples_are_refused(settings: FusionSettings) -> None:
+    with pytest.raises(ValueError, match="at least 15"):
+        train_fusion(replace(settings, samples=5))
+
+
+def test_the_command_makes_samples_and_a_file_that_is_served(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_picture(tmp_path / "pictures" / "hall.png", sample("museum")[:200, :200])
+    out = tmp_path / "run"
+    command = ["fusion", "--data", str(tmp_path / "pictures"), "--out", str(out), "--samples", "15"]
+    command += ["--steps", "2", "--batch", "2", "--students", "nano", "--threads", "1"]
+    assert main(command) == 0
+    path = Path(capsys.readouterr().out.strip())
+    assert path == out / "fusion.safetensors"
+    loaded = load_fusion(path)
+    assert loaded.facts.training_steps == 2
+    assert loaded.facts.training_config["students"] == "nano"
+    assert sum(score.crops for score in loaded.facts.scores.values()) == 6
+    assert len(list((out / "samples").iterdir())) == 15
+
+
+def test_time_that_is_up_before_the_samples_are_made_is_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_picture(tmp_path / "pictures" / "hall.png", sample("museum")[:200, :200])
+    command = ["fusion", "--data", str(tmp_path / "pictures"), "--out", str(tmp_path / "run")]
+    assert main([*command, "--max-minutes", "1e-9", "--students", "nano"]) == 2
+    assert "Run it again" in capsys.readouterr().err

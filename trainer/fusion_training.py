@@ -1,0 +1,324 @@
+"""Trains the network that fuses a frame with its neighbours: `FusionNetwork`.
+
+Samples are made first and kept in the run's folder, then it is trained on crops of them. The loss
+is how many decibels nearer to the clean luma the fused one is than the sharpened one, with what
+comes out worse counted more than once. Some crops have neighbours of another scene, as at a cut,
+or none, as at a clip's ends.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from service.model.fusion_network import LARGEST_DIFFERENCE, NEIGHBOURS, FusionNetwork
+from service.model.sharpener import Sharpener
+from service.model.student import use_channels_last
+from trainer.atomic import replacing
+from trainer.device import choose_device, choose_precision
+from trainer.fusion_samples import (
+    CROPS_PER_SAMPLE,
+    FusionSample,
+    make_sample,
+    read_sample,
+    write_sample,
+)
+from trainer.pictures import find_pictures
+
+__all__ = ["FusionGain", "FusionSettings", "gained_db", "train_fusion"]
+
+_COUNT = len(NEIGHBOURS)
+_FLOOR = 0.1  # mean squared error, levels: less is perfect
+_HELD_OUT_EVERY = 15  # samples
+_CUT_SHARE, _END_SHARE = 0.02, 0.02  # of the crops
+_WARMUP_STEPS = 100
+_EVALUATE_EVERY = 250  # steps; the state is saved then, too
+_WORSE_DB = 0.05
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FusionSettings:
+    """What determines the weights, and where and for how long.
+
+    Attributes:
+        data: folder of sharp pictures.
+        out: folder of the samples, the state and the weights.
+        samples: clips to make, six crops each.
+        students: whose frames are fused: sizes or files.
+        harm: how much more what comes out worse counts.
+        max_minutes: stop, resumable, after so long; 0 = no limit.
+        threads: CPU threads of torch; 0 = its choice.
+    """
+
+    data: Path
+    out: Path
+    samples: int = 900
+    steps: int = 5000
+    batch: int = 16
+    rate: float = 2e-3
+    harm: float = 1.0
+    seed: int = 0
+    students: tuple[str, ...] = ("nano", "small", "base")
+    max_minutes: float = 0.0
+    threads: int = 0
+    device: str = "auto"
+    precision: str = "auto"
+
+
+@dataclass(frozen=True, slots=True)
+class FusionGain:
+    """Of the crops of one kind that were held out: mean gain over the sharpened frame, luma."""
+
+    kind: str
+    crops: int
+    mean_db: float
+    worst_db: float
+    worse_count: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Crops:
+    planes: np.ndarray[Any, Any]
+    missing: np.ndarray[Any, Any]
+    kinds: list[str]
+
+
+def train_fusion(
+    settings: FusionSettings,
+    *,
+    progress: Callable[[int, int], None] = lambda _done, _total: None,
+    on_gains: Callable[[int, Sequence[FusionGain]], None] = lambda _step, _gains: None,
+) -> tuple[FusionNetwork, int]:
+    """Makes the samples that are missing and trains; goes on where it stopped.
+
+    Args:
+        progress: of the samples: how many are made, of how many.
+        on_gains: told the step and the gains by kind, of the averaged weights.
+
+    Returns:
+        The averaged weights' network, and after how many steps.
+
+    Raises:
+        FileNotFoundError: there is no picture.
+        ValueError: the pictures are too small, or `out` holds another run.
+        OSError: `out` cannot be written.
+    """
+    deadline_s = time.monotonic() + settings.max_minutes * 60 if settings.max_minutes else math.inf
+    if settings.threads:
+        torch.set_num_threads(settings.threads)
+    paths = _made_samples(settings, deadline_s, progress)
+    samples = [read_sample(path) for path in paths]
+    held_out = _joined(samples[_HELD_OUT_EVERY // 2 :: _HELD_OUT_EVERY])
+    del samples[_HELD_OUT_EVERY // 2 :: _HELD_OUT_EVERY]
+    run = _Run(settings, _joined(samples))
+    del samples
+    while run.step < settings.steps and time.monotonic() < deadline_s:
+        run.train_step()
+        if run.step % _EVALUATE_EVERY == 0 or run.step == settings.steps:
+            on_gains(run.step, run.gains(held_out))
+            run.save()
+    run.save()
+    return run.averaged_network(), run.step
+
+
+def gained_db(fused: Tensor, missing: Tensor) -> Tensor:
+    """How much nearer to the clean luma each crop is with what was added: (N,) dB.
+
+    10 log10((mean missing^2 + 0.1) / (mean (missing - fused)^2 + 0.1)), in levels of 255.
+
+    Args:
+        fused: what was added to the sharpened luma, (N, H, W) in levels.
+        missing: what should have been.
+    """
+    before = missing.square().mean((1, 2)) + _FLOOR
+    after = (missing - fused).square().mean((1, 2)) + _FLOOR
+    return 10 * torch.log10(before / after)
+
+
+def _made_samples(
+    settings: FusionSettings, deadline_s: float, progress: Callable[[int, int], None]
+) -> list[Path]:
+    folder = settings.out / "samples"
+    paths = [folder / f"{settings.seed}-{number:05d}.npz" for number in range(settings.samples)]
+    if all(path.is_file() for path in paths):
+        return paths
+    pictures = find_pictures(settings.data)
+    sharpeners = [Sharpener.load(named, threads=settings.threads) for named in settings.students]
+    for number, path in enumerate(paths):
+        progress(number, len(paths))
+        if time.monotonic() > deadline_s:
+            raise ValueError(
+                f"{number} of {len(paths)} samples are made, and the time is up. "
+                "Run it again to go on."
+            )
+        if not path.is_file():
+            sample = make_sample(pictures, sharpeners, seed=settings.seed, number=number)
+            write_sample(sample, path)
+    progress(len(paths), len(paths))
+    return paths
+
+
+def _joined(samples: Sequence[FusionSample]) -> _Crops:
+    if not samples:
+        raise ValueError(f"too few samples: at least {_HELD_OUT_EVERY} are needed")
+    return _Crops(
+        np.concatenate([sample.planes for sample in samples]),
+        np.concatenate([sample.missing for sample in samples]),
+        [sample.kind for sample in samples for _ in range(CROPS_PER_SAMPLE)],
+    )
+
+
+class _Run:
+    """Network, averaged weights, optimiser and step."""
+
+    def __init__(self, settings: FusionSettings, crops: _Crops) -> None:
+        self._settings, self._crops = settings, crops
+        self._device = choose_device(settings.device)
+        self._precision = choose_precision(settings.precision, self._device)
+        torch.manual_seed(settings.seed)
+        self._network = FusionNetwork().to(self._device)
+        use_channels_last(self._network)
+        self._averaged = {
+            name: tensor.detach().clone() for name, tensor in self._network.state_dict().items()
+        }
+        self._optimiser = torch.optim.AdamW(
+            self._network.parameters(), lr=settings.rate, weight_decay=1e-4
+        )
+        self.step = 0
+        self._path = settings.out / "state.pt"
+        self._key = repr((settings.seed, settings.samples, settings.steps, settings.batch))
+        if self._path.is_file():
+            self._resume()
+
+    def train_step(self) -> None:
+        """One step; the crops depend on the seed and the step alone."""
+        rng = np.random.default_rng((self._settings.seed, self.step))
+        drawn = rng.choice(len(self._crops.planes), self._settings.batch, replace=False)
+        planes, missing = (
+            torch.from_numpy(array[drawn].astype(np.float32)).to(self._device)
+            for array in (self._crops.planes, self._crops.missing)
+        )
+        planes, missing = _turned(planes, missing, rng)
+        _alter_neighbours(planes, rng)
+        for group in self._optimiser.param_groups:
+            group["lr"] = self._rate()
+        gained = gained_db(self._added(self._network, planes), missing)
+        loss = (self._settings.harm * (-gained).clamp(min=0) - gained).mean()
+        self._optimiser.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        nn.utils.clip_grad_norm_(self._network.parameters(), 1.0)
+        self._optimiser.step()
+        keep = min(0.995, self.step / (self.step + 20))
+        with torch.no_grad():
+            for name, tensor in self._network.state_dict().items():
+                self._averaged[name].lerp_(tensor, 1 - keep)
+        self.step += 1
+
+    def gains(self, crops: _Crops) -> list[FusionGain]:
+        """Of the averaged weights."""
+        network = self.averaged_network()
+        gained = []
+        for begin in range(0, len(crops.planes), self._settings.batch):
+            part = slice(begin, begin + self._settings.batch)
+            planes, missing = (
+                torch.from_numpy(array[part].astype(np.float32)).to(self._device)
+                for array in (crops.planes, crops.missing)
+            )
+            with torch.inference_mode():
+                gained.append(gained_db(self._added(network, planes), missing).cpu().numpy())
+        every = np.concatenate(gained)
+        kinds = np.array(crops.kinds)
+        return [
+            FusionGain(
+                str(kind),
+                int((kinds == kind).sum()),
+                float(every[kinds == kind].mean()),
+                float(every[kinds == kind].min()),
+                int((every[kinds == kind] < -_WORSE_DB).sum()),
+            )
+            for kind in np.unique(kinds)
+        ]
+
+    def averaged_network(self) -> FusionNetwork:
+        """In evaluation mode, on the run's device."""
+        network = FusionNetwork().to(self._device)
+        network.load_state_dict(self._averaged)
+        use_channels_last(network)
+        return network.eval().requires_grad_(requires_grad=False)
+
+    def save(self) -> None:
+        """Writes all that is needed to go on."""
+        with replacing(self._path) as temporary:
+            torch.save(
+                {
+                    "key": self._key,
+                    "step": self.step,
+                    "network": self._network.state_dict(),
+                    "averaged": self._averaged,
+                    "optimiser": self._optimiser.state_dict(),
+                },
+                temporary,
+            )
+
+    def _resume(self) -> None:
+        state = torch.load(self._path, map_location=self._device, weights_only=True)
+        if state["key"] != self._key:
+            raise ValueError(
+                f"{self._settings.out} holds a run with other settings. Take another --out."
+            )
+        self._network.load_state_dict(state["network"])
+        self._averaged = state["averaged"]
+        self._optimiser.load_state_dict(state["optimiser"])
+        self.step = state["step"]
+        _log.info("goes on from step %d", self.step)
+
+    def _added(self, network: nn.Module, planes: Tensor) -> Tensor:
+        """What the neighbours add to the sharpened luma: (N, H, W) fp32, levels."""
+        with torch.autocast(
+            self._device.type, self._precision, enabled=self._precision is not torch.float32
+        ):
+            weights = network(planes)
+        differences = planes[:, 2 : 2 + _COUNT].clamp(-LARGEST_DIFFERENCE, LARGEST_DIFFERENCE)
+        added: Tensor = (weights.float() * differences).sum(1)
+        return added
+
+    def _rate(self) -> float:
+        if self.step < _WARMUP_STEPS:
+            return self._settings.rate * (self.step + 1) / _WARMUP_STEPS
+        done = (self.step - _WARMUP_STEPS) / max(1, self._settings.steps - _WARMUP_STEPS)
+        return self._settings.rate * (1 + math.cos(math.pi * min(1.0, done))) / 2
+
+
+def _turned(planes: Tensor, missing: Tensor, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+    """All crops flipped and turned alike."""
+    for axis in (-1, -2):
+        if rng.random() < 0.5:
+            planes, missing = planes.flip(axis), missing.flip(axis)
+    if rng.random() < 0.5:
+        planes, missing = planes.mT, missing.mT
+    return planes.contiguous(), missing.contiguous()
+
+
+def _alter_neighbours(planes: Tensor, rng: np.random.Generator) -> None:
+    """Puts other scenes or nothing in the place of some crops' neighbours before or after."""
+    others = planes[:, 0].roll(1, 0) - planes[:, 0]
+    for crop in range(len(planes)):
+        drawn = rng.random()
+        if drawn >= _CUT_SHARE + _END_SHARE:
+            continue
+        first = int(rng.integers(_COUNT))
+        gone = [0] if first == 0 else range(first, _COUNT)
+        for number in gone:
+            for plane in (2 + number, 2 + _COUNT + number):
+                planes[crop, plane] = others[crop] if drawn < _CUT_SHARE else 0.0
