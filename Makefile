@@ -23,7 +23,7 @@ help:
 	@echo "make bench   measure speed; writes benchmarks/RESULTS.md"
 	@echo "make report  report card of every shipped student: make report DATA=folder of sharp pictures [CLIPS=folder of videos]"
 	@echo "make gallery write docs/gallery.jpg, the README's pictures"
-	@echo "make train-smoke   teacher, student, report and export on ten pictures, to see that it works"
+	@echo "make train-smoke   teacher, student, report, export and fusion on ten pictures, to see that it works"
 	@echo "make compose-test  build the images and try the whole deployment; needs Docker"
 	@echo "make lock    write the versions that are installed here to docker/constraints.txt"
 	@echo "make train   train a student: make train DATA=folder OUT=runs/mine"
@@ -102,6 +102,7 @@ train-smoke: $(DEVELOPER)
 		--log runs/smoke/student/log.jsonl --html runs/smoke/report.html --json runs/smoke/report.json
 	$(BIN)/clearcall-train export --checkpoint runs/smoke/student/student.safetensors --out runs/smoke/
 	$(BIN)/clearcall-train export --checkpoint runs/smoke/student/student.safetensors --out runs/smoke/ --onnx
+	$(BIN)/clearcall-train fusion --data examples/pictures --out runs/smoke/fusion --samples 15 --steps 10 --batch 4 --students nano
 
 lock: $(DEVELOPER)
 	$(BIN)/python docker/lock.py

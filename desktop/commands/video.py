@@ -91,6 +91,12 @@ def _add_part_options(parser: argparse.ArgumentParser) -> None:
         help="make each frame better by the one before and the N after it, 0 to 3: what a codec "
         "brings late, and other noise in each; slower (default 0: each frame by itself)",
     )
+    group.add_argument(
+        "--fusion",
+        type=Path,
+        metavar="FILE",
+        help="the weights for --look-ahead, of clearcall-train fusion (default: the bundled ones)",
+    )
     add_size_options(group)
     group.add_argument(
         "--deinterlace", action="store_true", help="make whole frames of two fields first"
@@ -191,6 +197,7 @@ def _options(arguments: dict[str, Any]) -> VideoOptions:
         is_split=arguments["split"],
         has_overlay=arguments["overlay"],
         look_ahead=arguments["look_ahead"],
+        fusion=arguments["fusion"],
         deinterlaces=arguments["deinterlace"],
         drops_unsupported=arguments["drop"],
     )

@@ -50,6 +50,7 @@ class VideoOptions:
         has_overlay: the speed is drawn.
         look_ahead: frames after each that are waited for, to fuse it with them, 0 to 3; 0 =
             every frame by itself.
+        fusion: the file of its weights; None = the bundled one.
         deinterlaces: makes whole frames of fields first.
         drops_unsupported: leaves out streams that the container cannot hold.
     """
@@ -64,6 +65,7 @@ class VideoOptions:
     is_split: bool = False
     has_overlay: bool = False
     look_ahead: int = 0
+    fusion: Path | None = None
     deinterlaces: bool = False
     drops_unsupported: bool = False
 
@@ -256,7 +258,7 @@ def _fusing(
         return None
     from service.model.fusion import Fusion
 
-    fusion = Fusion.load(device=sharpener.device, threads=sharpener.threads)
+    fusion = Fusion.load(options.fusion, device=sharpener.device, threads=sharpener.threads)
     return Fusing(fusion, look_ahead=options.look_ahead, strength=strength, tally=tally)
 
 

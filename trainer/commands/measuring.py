@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from service.model.fusion import Fusion
+from service.model.fusion_file import bundled_fusion
 from service.model.sharpener import STRENGTH_RANGE, Sharpener, bundled_checkpoint, find_checkpoint
 from trainer.atomic import write_bytes
 from trainer.bench import STUDENTS, bench, print_report
@@ -104,8 +105,12 @@ def _add_evaluate(commands: Commands[argparse.ArgumentParser]) -> None:
     command.add_argument("--clip-frames", type=int, default=60, help="of each video, at most")
     command.add_argument(
         "--look-ahead",
-        action="store_true",
-        help="measure clips fused with their neighbours too, as clearcall video --look-ahead 3",
+        type=Path,
+        nargs="?",
+        const=bundled_fusion(),
+        metavar="FILE",
+        help="measure clips fused with their neighbours too, as clearcall video --look-ahead 3; by "
+        "the bundled weights, or a file of clearcall-train fusion",
     )
     command.add_argument(
         "--still",
@@ -221,7 +226,9 @@ def _measured_clips(
     clips = load_clips(arguments.clips, max_frames=arguments.clip_frames)
     fusion = None
     if arguments.look_ahead:
-        fusion = Fusion.load(device=sharpener.device, threads=arguments.threads)
+        fusion = Fusion.load(
+            arguments.look_ahead, device=sharpener.device, threads=arguments.threads
+        )
     with _progress(console, "clips") as advance:
         return evaluate_clips(
             sharpener,

@@ -15,6 +15,7 @@ from desktop.cli import main
 from desktop.video.fusing import Fusing
 from desktop.video.pipeline import Passed, Picture, Tally
 from service.model.fusion import Fusion
+from service.model.fusion_file import bundled_fusion
 from service.model.neighbours import Shot
 from tests.desktop.video.conftest import Run
 from tests.service.pictures import sample
@@ -137,6 +138,22 @@ def test_a_noisy_recording_is_nearer_to_what_was_filmed(run: Run, tmp_path: Path
         return float(np.square(np.stack(shown).astype(float) - clean).mean())
 
     assert error("--look-ahead", "3") < 0.85 * error()
+
+
+def test_weights_of_one_s_own_are_used_and_others_refused(
+    run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path, output = tmp_path / "noisy.mkv", tmp_path / "out.mkv"
+    noisy_clip(path, frames=3)
+    own = tmp_path / "own.safetensors"
+    own.write_bytes(bundled_fusion().read_bytes())
+    options = ("--encoder", "ffv1", "--look-ahead", "1", "--fusion")
+    assert run(path, output, *options, str(own))["frames"] == 3
+    own.write_bytes(b"nothing")
+    command = ["video", str(path), "-o", str(tmp_path / "other.mkv"), *options, str(own)]
+    assert main(command) == 2
+    assert "own.safetensors" in capsys.readouterr().err
+    assert not (tmp_path / "other.mkv").exists()
 
 
 def test_a_look_ahead_that_is_too_long_is_refused(
