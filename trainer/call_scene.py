@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from trainer.operators import ImageArray
 
-__all__ = ["CallScene", "call_scene"]
+__all__ = ["CallScene", "call_scene", "walk"]
 
 _STILL_CAMERA = 0.65  # share of the calls
 _NOISY_CAMERA = 0.35
@@ -61,9 +61,9 @@ def call_scene(
     inner = centre + rng.uniform(-0.5, 0.5, size=2) * radii
     head = _bump(rows, columns, centre, radii)
     mouth = _bump(rows, columns, inner, 0.35 * radii)
-    camera_px = _walk(rng, frames, rng.uniform(0.1, 1.5) * (rng.random() >= _STILL_CAMERA))
-    head_px = _walk(rng, frames, rng.uniform(0.0, 2.5))
-    mouth_px = _walk(rng, frames, rng.uniform(0.0, 1.5))
+    camera_px = walk(rng, frames, rng.uniform(0.1, 1.5) * (rng.random() >= _STILL_CAMERA))
+    head_px = walk(rng, frames, rng.uniform(0.0, 2.5))
+    mouth_px = walk(rng, frames, rng.uniform(0.0, 1.5))
     clean = np.empty((frames, height, width, 3), np.uint8)
     for t in range(frames):
         down, across = (
@@ -106,7 +106,7 @@ def _bump(
     return smooth
 
 
-def _walk(rng: np.random.Generator, frames: int, speed_px: float) -> npt.NDArray[np.float64]:
+def walk(rng: np.random.Generator, frames: int, speed_px: float) -> npt.NDArray[np.float64]:
     """(T, 2): where a thing is that sways by about `speed_px` a frame."""
     steps = rng.normal(size=(frames, 2))
     for t in range(1, frames):

@@ -21,6 +21,7 @@ from service.model.neighbours import Shot, beside_neighbours, luma_levels
 from service.model.sharpener import Sharpener
 from trainer.atomic import write_bytes
 from trainer.call_scene import call_scene
+from trainer.moving_scene import moving_scene
 from trainer.operators import ImageArray, add_sensor_noise, blur_gaussian, compress_jpeg
 from trainer.pictures import ImageUnreadable, load_picture
 from trainer.screen_scene import screen_scene
@@ -43,7 +44,8 @@ _TARGETS = 3  # frames of a clip
 _CROPS = 2  # of a frame
 CROPS_PER_SAMPLE = _TARGETS * _CROPS
 _TRIES = 20  # of pictures, for one that is large enough
-_SCREEN_SHARE = 0.3
+_CALL_SHARE, _MOVING_SHARE = 0.2, 0.5  # of the scenes; the rest are screens
+_MIXED = 3  # pictures in a moving scene or on a screen
 _CODEC_SHARE, _JPEG_SHARE = 0.6, 0.18  # the rest is no more than blurred
 _CODEC_SHARES: dict[Codec, float] = {"h264": 0.46, "vp9": 0.46, "av1": 0.08}
 _RATES_KBPS = (60.0, 1500.0)  # of 640x360
@@ -139,13 +141,15 @@ def read_sample(path: Path) -> FusionSample:
 
 def _scene(pictures: Sequence[Path], rng: np.random.Generator) -> tuple[ImageArray, ImageArray]:
     """A clip (T, H, W, 3) as it is, and as a camera without blur has it."""
-    picture = _large_picture(pictures, rng)
-    height, width = (min(picture.shape[axis], LADDER_SIZE_PX[axis]) // 2 * 2 for axis in (0, 1))
-    if rng.random() < _SCREEN_SHARE:
-        screen = screen_scene([picture], rng, frames=_FRAMES, size_px=LADDER_SIZE_PX)
-        return screen, screen
-    scene = call_scene(picture, rng, frames=_FRAMES, size_px=(height, width))
-    return scene.clean, scene.filmed
+    drawn = rng.random()
+    seen = [_large_picture(pictures, rng) for _ in range(1 if drawn < _CALL_SHARE else _MIXED)]
+    height, width = (min(seen[0].shape[axis], LADDER_SIZE_PX[axis]) // 2 * 2 for axis in (0, 1))
+    if drawn < _CALL_SHARE:
+        scene = call_scene(seen[0], rng, frames=_FRAMES, size_px=(height, width))
+        return scene.clean, scene.filmed
+    draw = moving_scene if drawn < _CALL_SHARE + _MOVING_SHARE else screen_scene
+    clip = draw(seen, rng, frames=_FRAMES, size_px=LADDER_SIZE_PX)
+    return clip, clip
 
 
 def _large_picture(pictures: Sequence[Path], rng: np.random.Generator) -> ImageArray:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from dataclasses import fields
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -18,6 +19,7 @@ __all__ = ["add_fusing_commands"]
 
 Commands = argparse._SubParsersAction  # argparse has no public name for it
 
+_KEPT_SETTINGS = ("samples", "steps", "batch", "rate", "harm", "seed")
 _FILE_NAME = "fusion.safetensors"
 
 
@@ -58,19 +60,8 @@ def add_fusing_commands(commands: Commands[argparse.ArgumentParser]) -> None:
 
 def _fusion(arguments: argparse.Namespace, console: Console) -> int:
     settings = FusionSettings(
-        data=arguments.data,
-        out=arguments.out,
-        samples=arguments.samples,
-        steps=arguments.steps,
-        batch=arguments.batch,
-        rate=arguments.rate,
-        harm=arguments.harm,
-        seed=arguments.seed,
-        students=tuple(arguments.students),
-        max_minutes=arguments.max_minutes,
-        threads=arguments.threads,
-        device=arguments.device,
-        precision=arguments.precision,
+        **{field.name: getattr(arguments, field.name) for field in fields(FusionSettings)}
+        | {"students": tuple(arguments.students)}
     )
     last: Sequence[FusionGain] = ()
 
@@ -95,15 +86,8 @@ def _fusion(arguments: argparse.Namespace, console: Console) -> int:
     facts = FusionFacts(
         config=network.config.to_json(),
         training_commit=training_commit(),
-        training_config={
-            "samples": settings.samples,
-            "steps": settings.steps,
-            "batch": settings.batch,
-            "rate": settings.rate,
-            "harm": settings.harm,
-            "seed": settings.seed,
-            "students": " ".join(settings.students),
-        },
+        training_config={name: getattr(settings, name) for name in _KEPT_SETTINGS}
+        | {"students": " ".join(settings.students)},
         training_steps=steps,
         scores={
             gain.kind: FusionScore(
