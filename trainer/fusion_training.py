@@ -25,15 +25,10 @@ from service.model.sharpener import Sharpener
 from service.model.student import use_channels_last
 from trainer.atomic import replacing
 from trainer.device import choose_device, choose_precision
-from trainer.fusion_samples import (
-    CROPS_PER_SAMPLE,
-    FusionSample,
-    make_sample,
-    read_sample,
-    write_sample,
-)
+from trainer.fusion_samples import make_sample, read_sample, write_sample
 from trainer.pictures import find_pictures
 from trainer.quality import psnr_db
+from trainer.run import DivergedError, StateDamagedError, StateMismatchError
 
 __all__ = ["FusionGain", "FusionSettings", "gained_db", "train_fusion"]
 
@@ -50,7 +45,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FusionSettings:
-    """What determines the weights, and where and for how long.
+    """What a run is given.
 
     Attributes:
         data: folder of sharp pictures.
@@ -75,6 +70,11 @@ class FusionSettings:
     threads: int = 0
     device: str = "auto"
     precision: str = "auto"
+
+    def of_the_weights(self) -> dict[str, int | float | str]:
+        """Those that determine the weights, by name."""
+        names = ("samples", "steps", "batch", "rate", "harm", "seed")
+        return {name: getattr(self, name) for name in names} | {"students": " ".join(self.students)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,18 +112,18 @@ def train_fusion(
 
     Raises:
         FileNotFoundError: there is no picture.
-        ValueError: the pictures are too small, or `out` holds another run.
+        ValueError: the pictures or the samples are too few or too small.
+        StateMismatchError, StateDamagedError: the state in `out` is of another run, or damaged.
+        DivergedError: the loss became NaN or infinite; the last saved state is kept.
         OSError: `out` cannot be written.
     """
     deadline_s = time.monotonic() + settings.max_minutes * 60 if settings.max_minutes else math.inf
     if settings.threads:
         torch.set_num_threads(settings.threads)
     paths = _made_samples(settings, deadline_s, progress)
-    samples = [read_sample(path) for path in paths]
-    held_out = _joined(samples[_HELD_OUT_EVERY // 2 :: _HELD_OUT_EVERY])
-    del samples[_HELD_OUT_EVERY // 2 :: _HELD_OUT_EVERY]
-    run = _Run(settings, _joined(samples))
-    del samples
+    held_out = _joined(paths[_HELD_OUT_EVERY // 2 :: _HELD_OUT_EVERY])
+    del paths[_HELD_OUT_EVERY // 2 :: _HELD_OUT_EVERY]
+    run = _Run(settings, _joined(paths))
     while run.step < settings.steps and time.monotonic() < deadline_s:
         run.train_step()
         if run.step % _EVALUATE_EVERY == 0 and run.step < settings.steps:
@@ -171,13 +171,20 @@ def _made_samples(
     return paths
 
 
-def _joined(samples: Sequence[FusionSample]) -> _Crops:
-    if not samples:
+def _joined(paths: Sequence[Path]) -> _Crops:
+    """The crops of all samples, each read into its place."""
+    if not paths:
         raise ValueError(f"too few samples: at least {_HELD_OUT_EVERY} are needed")
+    first = read_sample(paths[0])
+    planes = np.empty((len(paths), *first.planes.shape), np.float16)
+    missing = np.empty((len(paths), *first.missing.shape), np.float16)
+    kinds = []
+    for number, path in enumerate(paths):
+        sample = read_sample(path)
+        planes[number], missing[number] = sample.planes, sample.missing
+        kinds += [sample.kind] * len(sample.planes)
     return _Crops(
-        np.concatenate([sample.planes for sample in samples]),
-        np.concatenate([sample.missing for sample in samples]),
-        [sample.kind for sample in samples for _ in range(CROPS_PER_SAMPLE)],
+        planes.reshape(-1, *planes.shape[2:]), missing.reshape(-1, *missing.shape[2:]), kinds
     )
 
 
@@ -199,7 +206,6 @@ class _Run:
         )
         self.step = 0
         self._path = settings.out / "state.pt"
-        self._key = repr((settings.seed, settings.samples, settings.steps, settings.batch))
         if self._path.is_file():
             self._resume()
 
@@ -217,6 +223,11 @@ class _Run:
             group["lr"] = self._rate()
         gained = gained_db(self._added(self._network, planes), missing)
         loss = (self._settings.harm * (-gained).clamp(min=0) - gained).mean()
+        if not bool(torch.isfinite(loss)):
+            raise DivergedError(
+                f"step {self.step}: the loss is not finite. Lower the rate; the last saved state "
+                f"is {self._path}."
+            )
         self._optimiser.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(self._network.parameters(), 1.0)
@@ -269,7 +280,7 @@ class _Run:
         with replacing(self._path) as temporary:
             torch.save(
                 {
-                    "key": self._key,
+                    "settings": self._settings.of_the_weights(),
                     "step": self.step,
                     "network": self._network.state_dict(),
                     "averaged": self._averaged,
@@ -279,10 +290,20 @@ class _Run:
             )
 
     def _resume(self) -> None:
-        state = torch.load(self._path, map_location=self._device, weights_only=True)
-        if state["key"] != self._key:
-            raise ValueError(
-                f"{self._settings.out} holds a run with other settings. Take another --out."
+        try:
+            state = torch.load(self._path, map_location=self._device, weights_only=True)
+            settings = state["settings"]
+        except Exception as exc:  # damaged files make torch fail in an open set of ways
+            raise StateDamagedError(
+                f"{self._path} is damaged and cannot be read. Put a copy back, or delete it to "
+                "start again; the samples beside it are used again."
+            ) from exc
+        mine = self._settings.of_the_weights()
+        if settings != mine:
+            changed = [name for name, value in mine.items() if settings.get(name) != value]
+            raise StateMismatchError(
+                f"{self._path} was trained with other settings ({', '.join(changed)}). "
+                "Use the same ones to go on, or another --out."
             )
         self._network.load_state_dict(state["network"])
         self._averaged = state["averaged"]

@@ -15,8 +15,9 @@ from service.model.fusion_file import load_fusion
 from tests.service.pictures import sample
 from tests.trainer.datasets import write_picture
 from trainer.__main__ import main
-from trainer.fusion_samples import FusionSample, write_sample
+from trainer.fusion_samples import FusionSample, read_sample, write_sample
 from trainer.fusion_training import FusionGain, FusionSettings, gained_db, train_fusion
+from trainer.run import DivergedError, StateDamagedError, StateMismatchError
 
 
 def write_samples(out: Path, count: int = 16) -> None:
@@ -79,7 +80,25 @@ def test_a_run_that_was_stopped_goes_on_to_the_same_weights(
 
 def test_a_folder_with_another_run_is_refused(settings: FusionSettings) -> None:
     train_fusion(replace(settings, steps=1))
-    with pytest.raises(ValueError, match="other settings"):
+    with pytest.raises(StateMismatchError, match=r"other settings \(steps, harm\)"):
+        train_fusion(replace(settings, harm=9.0))
+
+
+def test_a_damaged_state_is_told_and_left(settings: FusionSettings) -> None:
+    state = settings.out / "state.pt"
+    state.write_bytes(b"nothing")
+    with pytest.raises(StateDamagedError, match=r"state\.pt is damaged"):
+        train_fusion(settings)
+    assert state.read_bytes() == b"nothing"
+
+
+def test_a_loss_that_is_not_finite_ends_the_run(settings: FusionSettings) -> None:
+    for number in range(16):
+        path = settings.out / "samples" / f"0-{number:05d}.npz"
+        made = read_sample(path)
+        made.missing[:] = np.nan
+        write_sample(made, path)
+    with pytest.raises(DivergedError, match="not finite"):
         train_fusion(settings)
 
 

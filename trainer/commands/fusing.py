@@ -19,7 +19,6 @@ __all__ = ["add_fusing_commands"]
 
 Commands = argparse._SubParsersAction  # argparse has no public name for it
 
-_KEPT_SETTINGS = ("samples", "steps", "batch", "rate", "harm", "seed")
 _FILE_NAME = "fusion.safetensors"
 
 
@@ -86,8 +85,7 @@ def _fusion(arguments: argparse.Namespace, console: Console) -> int:
     facts = FusionFacts(
         config=network.config.to_json(),
         training_commit=training_commit(),
-        training_config={name: getattr(settings, name) for name in _KEPT_SETTINGS}
-        | {"students": " ".join(settings.students)},
+        training_config=settings.of_the_weights(),
         training_steps=steps,
         scores={
             gain.kind: FusionScore(
