@@ -20,6 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from service.model.fusion_file import load_fusion
 from service.model.fusion_network import LARGEST_DIFFERENCE, NEIGHBOURS, FusionNetwork
 from service.model.sharpener import Sharpener
 from service.model.student import use_channels_last
@@ -51,6 +52,7 @@ class FusionSettings:
         data: folder of sharp pictures.
         out: folder of the samples, the state and the weights.
         samples: clips to make, six crops each.
+        init: a file of weights to begin with; None = at random.
         students: whose frames are fused: sizes or files.
         harm: how much more what comes out worse counts.
         max_minutes: stop, resumable, after so long; 0 = no limit.
@@ -65,6 +67,7 @@ class FusionSettings:
     rate: float = 2e-3
     harm: float = 2.0
     seed: int = 0
+    init: Path | None = None
     students: tuple[str, ...] = ("nano", "small", "base")
     max_minutes: float = 0.0
     threads: int = 0
@@ -74,7 +77,10 @@ class FusionSettings:
     def of_the_weights(self) -> dict[str, int | float | str]:
         """Those that determine the weights, by name."""
         names = ("samples", "steps", "batch", "rate", "harm", "seed")
-        return {name: getattr(self, name) for name in names} | {"students": " ".join(self.students)}
+        return {name: getattr(self, name) for name in names} | {
+            "init": load_fusion(self.init).fusion_id if self.init else "",
+            "students": " ".join(self.students),
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +119,7 @@ def train_fusion(
     Raises:
         FileNotFoundError: there is no picture.
         ValueError: the pictures or the samples are too few or too small.
+        CheckpointError: `init` is no file of fusion weights.
         StateMismatchError, StateDamagedError: the state in `out` is of another run, or damaged.
         DivergedError: the loss became NaN or infinite; the last saved state is kept.
         OSError: `out` cannot be written.
@@ -197,6 +204,11 @@ class _Run:
         self._precision = choose_precision(settings.precision, self._device)
         torch.manual_seed(settings.seed)
         self._network = FusionNetwork().to(self._device)
+        if settings.init is not None:
+            first = load_fusion(settings.init).network
+            if first.config != self._network.config:
+                raise ValueError(f"{settings.init} is of another shape: {first.config.to_json()}")
+            self._network.load_state_dict(first.state_dict())
         use_channels_last(self._network)
         self._averaged = {
             name: tensor.detach().clone() for name, tensor in self._network.state_dict().items()

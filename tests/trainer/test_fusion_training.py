@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from service.model.fusion_file import load_fusion
+from service.model.fusion_file import bundled_fusion, load_fusion
 from tests.service.pictures import sample
 from tests.trainer.datasets import write_picture
 from trainer.__main__ import main
@@ -76,6 +76,15 @@ def test_a_run_that_was_stopped_goes_on_to_the_same_weights(
         torch.testing.assert_close(resumed.state_dict()[name], tensor, rtol=0, atol=0)
     done, _ = train_fusion(settings)  # nothing is left to do
     torch.testing.assert_close(done.state_dict()["last.bias"], unbroken.state_dict()["last.bias"])
+
+
+def test_a_run_can_begin_with_other_weights(settings: FusionSettings) -> None:
+    begun = replace(settings, init=bundled_fusion(), steps=1, rate=1e-9)
+    network, _ = train_fusion(begun)
+    bundled = load_fusion()
+    assert begun.of_the_weights()["init"] == bundled.fusion_id
+    for name, tensor in bundled.network.state_dict().items():
+        torch.testing.assert_close(network.state_dict()[name], tensor, atol=1e-6, rtol=0)
 
 
 def test_a_folder_with_another_run_is_refused(settings: FusionSettings) -> None:

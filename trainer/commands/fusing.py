@@ -44,6 +44,9 @@ def add_fusing_commands(commands: Commands[argparse.ArgumentParser]) -> None:
     command.add_argument(
         "--harm", type=float, default=defaults.harm, help="how much more a loss counts than a gain"
     )
+    command.add_argument(
+        "--init", type=Path, help="weights to begin with, such as the bundled ones"
+    )
     command.add_argument("--seed", type=int, default=defaults.seed)
     command.add_argument(
         "--students",
