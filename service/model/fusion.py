@@ -6,15 +6,16 @@ stream that waits for nobody has none.
 
 from __future__ import annotations
 
+import copy
 import importlib.util
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor, nn
 
 from service.model.alignment import SMALLEST_SIDE_PX
 from service.model.backends import cpu_precision, read_graph, request_for
@@ -33,7 +34,7 @@ _TRACED_SIDE_PX = 64
 class Fusion:
     """The network on a device: OpenVINO on the CPU where it is installed, else PyTorch in fp32.
 
-    OpenVINO calculates in bf16 where the CPU multiplies in it.
+    OpenVINO calculates in bf16 where the CPU multiplies in it. For one thread at a time.
     """
 
     def __init__(self, loaded: LoadedFusion, *, device: str = "cpu", threads: int = 0) -> None:
@@ -42,10 +43,9 @@ class Fusion:
         threads: CPU threads; 0 = all cores.
         """
         self.fusion_id = loaded.fusion_id
-        graph = _FusionGraph(loaded.network).eval()
         has_openvino = importlib.util.find_spec("openvino") is not None
         run = _openvino_run if device == "cpu" and has_openvino else _torch_run
-        self._run = run(graph, device, threads)
+        self._run = run(loaded.network, device, threads)
 
     @classmethod
     def load(cls, path: Path | None = None, *, device: str = "cpu", threads: int = 0) -> Fusion:
@@ -80,55 +80,45 @@ class Fusion:
         if not there or not amount or min(shot.image.shape[:2]) < SMALLEST_SIDE_PX:
             return shot.sharpened
         planes, differences = beside_neighbours(shot, neighbours)
-        height, width = shot.image.shape[:2]
-        added = self._run(_even(planes), _even(differences.transpose(0, 3, 1, 2)))
-        fused = shot.sharpened + amount * added[:height, :width]
+        fused = shot.sharpened.astype(np.float32)
+        for weights, difference, neighbour in zip(
+            self._run(_even(planes)), differences, neighbours, strict=True
+        ):
+            if neighbour is not None:
+                share = amount * weights[: fused.shape[0], : fused.shape[1]]
+                cv2.accumulateProduct(cv2.merge([share] * 3), difference, fused)
         return np.clip(np.rint(fused), 0, 255).astype(np.uint8)
 
 
-class _FusionGraph(nn.Module):
-    """Planes (1, 2 + 2 K, H, W), differences (K, 3, H, W) -> what is added, (H, W, 3) fp32."""
-
-    def __init__(self, network: FusionNetwork) -> None:
-        super().__init__()
-        self.network = network
-
-    def forward(self, planes: Tensor, differences: Tensor) -> Tensor:
-        weights: Tensor = self.network(planes)[0].unsqueeze(1)
-        return (weights * differences).sum(0).permute(1, 2, 0)
+_Run = Callable[[FloatArray], FloatArray]  # planes -> weights, see `FusionNetwork`, of one frame
 
 
-_Run = Callable[[FloatArray, FloatArray], FloatArray]
-
-
-def _openvino_run(graph: _FusionGraph, _device: str, threads: int) -> _Run:
-    count = len(NEIGHBOURS)
-    side = _TRACED_SIDE_PX
-    example = [torch.zeros(1, 2 + 2 * count, side, side), torch.zeros(count, 3, side, side)]
-    shapes = [[1, 2 + 2 * count, -1, -1], [count, 3, -1, -1]]
-    model = read_graph(graph, example, shapes, kind=(type(graph), graph.network.config))
+def _openvino_run(network: FusionNetwork, _device: str, threads: int) -> _Run:
+    planes = 2 + 2 * len(NEIGHBOURS)
+    example = torch.zeros(1, planes, _TRACED_SIDE_PX, _TRACED_SIDE_PX)
+    kind = (type(network), network.config)
+    model = read_graph(network, [example], [[1, planes, -1, -1]], kind=kind)
     options: dict[str, Any] = {"INFERENCE_NUM_THREADS": threads} if threads else {}
     request = request_for(model, precision=cpu_precision("auto"), options=options)
 
-    def run(planes: FloatArray, differences: FloatArray) -> FloatArray:
-        request.infer([planes[None], differences])
-        added: FloatArray = request.get_output_tensor().data.copy()
-        return added
+    def run(planes: FloatArray) -> FloatArray:
+        outputs = request.infer({0: planes[None]}, share_inputs=True, share_outputs=True)
+        weights: FloatArray = next(iter(outputs.values()))[0]
+        return weights
 
     return run
 
 
-def _torch_run(graph: nn.Module, device: str, threads: int) -> _Run:
+def _torch_run(network: FusionNetwork, device: str, threads: int) -> _Run:
     if threads:
         torch.set_num_threads(threads)
     place = torch.device(device)
-    graph.to(place)
+    network = copy.deepcopy(network).to(place)
 
-    def run(planes: FloatArray, differences: FloatArray) -> FloatArray:
+    def run(planes: FloatArray) -> FloatArray:
         with torch.inference_mode():
-            inputs = (torch.from_numpy(part).to(place) for part in (planes[None], differences))
-            added: FloatArray = graph(*inputs).cpu().numpy()
-            return added
+            weights: FloatArray = network(torch.from_numpy(planes[None]).to(place))[0].cpu().numpy()
+            return weights
 
     return run
 
