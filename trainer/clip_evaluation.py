@@ -32,6 +32,7 @@ from trainer.videos import find_videos, video_size
 __all__ = [
     "FLICKER_NOTE",
     "LOOK_AHEAD",
+    "LOOK_AHEAD_NOTE",
     "BdRate",
     "Clip",
     "ClipQuality",
@@ -47,6 +48,7 @@ FLICKER_NOTE = (
     "still in the original and in the result adds nothing, however wrong it is"
 )
 LOOK_AHEAD = "look-ahead"  # the method's name
+LOOK_AHEAD_NOTE = "clips: the student's frames fused with one before and three after, as for files"
 _USUAL_FPS = 30
 _FPS_RANGE = (1, 60)
 

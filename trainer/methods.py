@@ -37,7 +37,6 @@ METHOD_NOTES = {
     "cas": "AMD FidelityFX contrast-adaptive sharpening, better diagonals, weights from green, "
     f"on sRGB levels, sharpness {CAS_SHARPNESS:g}",
     "student": "the checkpoint, through the path that serves",
-    "look-ahead": "the student's frames fused with one before and three after, as for files",
 }
 _CROSS = cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3))
 _SQUARE = cv2.getStructuringElement(cv2.MORPH_RECT, (3, 3))

@@ -15,7 +15,14 @@ from rich.markup import escape
 from rich.table import Table
 
 from service.model.checkpoint import Score
-from trainer.clip_evaluation import FLICKER_NOTE, ClipQuality, bd_rates, ladders
+from trainer.clip_evaluation import (
+    FLICKER_NOTE,
+    LOOK_AHEAD,
+    LOOK_AHEAD_NOTE,
+    ClipQuality,
+    bd_rates,
+    ladders,
+)
 from trainer.evaluation import SEED, Quality, Region
 from trainer.methods import METHOD_NOTES
 from trainer.quality import PSNR_CEILING_DB
@@ -92,6 +99,7 @@ def report_json(
     if clips:
         report["clips"] = {
             "flicker": FLICKER_NOTE,
+            "methods": {LOOK_AHEAD: LOOK_AHEAD_NOTE} if LOOK_AHEAD in clips[0].psnr_db else {},
             "bd_rate": BD_RATE_NOTE,
             "bd_rates": [asdict(rate) for rate in bd_rates(clips)],
             "rungs": [_rung_json(quality) for quality in clips],

@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from tests.trainer.evaluations import quality, rung
+from trainer.clip_evaluation import LOOK_AHEAD, LOOK_AHEAD_NOTE
 from trainer.report_card import (
     category_section,
     clip_section,
@@ -139,3 +140,10 @@ def test_notes_define_every_measure_and_method(has_lpips: bool) -> None:
     assert {"SSIM", "PSNR", "input", "unsharp", "cas", "student", "Seed", "BD-rate"} <= notes.keys()
     assert ("LPIPS" in notes) == has_lpips
     assert "window 11, sigma 1.5" in notes["SSIM"]
+
+
+def test_a_method_of_clips_alone_is_noted_too() -> None:
+    clip = CLIPS[0]
+    fused = replace(clip, psnr_db=clip.psnr_db | {LOOK_AHEAD: 30.0})
+    assert dict(method_notes((), [fused]))[LOOK_AHEAD] == LOOK_AHEAD_NOTE
+    assert LOOK_AHEAD not in dict(method_notes((), [clip]))
