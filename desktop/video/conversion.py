@@ -174,7 +174,7 @@ def convert(
             fps=round(tally.frames / seconds, 2),
             inference_ms=round(1000 * tally.inference_s / tally.frames, 2),
             still_share=round(tally.still_share / tally.frames, 3),
-            look_ahead=options.look_ahead,
+            look_ahead=options.look_ahead if stages.fusing else 0,
             fusing_ms=round(1000 * tally.fusing_s / tally.frames, 2),
             student=sharpener.checkpoint.model_id,
             strength=_strength(sharpener, options),

@@ -161,3 +161,11 @@ def test_a_look_ahead_that_is_too_long_is_refused(
 ) -> None:
     assert main(["video", "in.mp4", "-o", str(tmp_path / "out.mp4"), "--look-ahead", "4"]) == 2
     assert "--look-ahead" in capsys.readouterr().err
+
+
+def test_with_the_strength_off_no_frame_is_waited_for(run: Run, tmp_path: Path) -> None:
+    path = tmp_path / "noisy.mkv"
+    noisy_clip(path, frames=3)
+    options = ("--encoder", "ffv1", "--look-ahead", "3", "--strength", "0")
+    summary = run(path, tmp_path / "out.mkv", *options)
+    assert (summary["frames"], summary["look_ahead"], summary["fusing_ms"]) == (3, 0, 0)
