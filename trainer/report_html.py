@@ -145,7 +145,11 @@ def _examples(cases: Sequence[Case]) -> dict[str, Any]:
             "change_db": round(case.change_db, 3),
             "psnr_db": {name: round(value, 3) for name, value in case.psnr_db.items()},
             "ssim": {name: round(value, 4) for name, value in case.ssim.items()},
-            "images": {name: place(case.images[name]) for name in (*columns, "clean")},
+            "images": {
+                name: place(case.images[name])
+                for name in (*columns, "clean")
+                if name in case.images
+            },
         }
         for case in sorted(cases, key=_order)
     ]

@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -14,6 +15,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from tests.trainer.evaluations import case, quality, rung
+from trainer.clip_evaluation import LOOK_AHEAD
 from trainer.report_html import write_html_report
 from trainer.still_scene import Stillness
 
@@ -116,6 +118,28 @@ def test_an_image_that_several_examples_share_is_embedded_once(report: Path) -> 
         "best.jpg",
         HOSTILE,
     ]
+
+
+def test_examples_show_the_methods_that_they_have(tmp_path: Path) -> None:
+    clip = rung(100, 30.0)
+    fused = replace(
+        clip,
+        psnr_db=clip.psnr_db | {LOOK_AHEAD: 31.0},
+        ssim=clip.ssim | {LOOK_AHEAD: 0.9},
+        flicker=clip.flicker | {LOOK_AHEAD: 1.0},
+        example=clip.example | {LOOK_AHEAD: clip.example["clean"]},
+    )
+    path = tmp_path / "report.html"
+    write_html_report(
+        path, MEASURED, model_id="a", strength=0, cases=[case("a.jpg", 1.0)], clips=[fused]
+    )
+    found = re.search(r'id="data">(.*?)</script>', path.read_text(), re.DOTALL)
+    assert found is not None
+    examples = json.loads(found[1])
+    assert LOOK_AHEAD in examples["columns"]
+    shown = {example["name"]: example["images"].keys() for example in examples["cases"]}
+    assert LOOK_AHEAD in shown["talk.mp4"]
+    assert LOOK_AHEAD not in shown["a.jpg"]
 
 
 def test_a_report_of_pictures_alone_and_of_clips_alone_can_be_written(tmp_path: Path) -> None:

@@ -44,8 +44,9 @@
 
   function drawExample() {
     const example = shown[current];
-    panes.style.setProperty("--count", data.columns.length);
-    panes.replaceChildren(...data.columns.map((column) => {
+    const columns = data.columns.filter((column) => column in example.images);
+    panes.style.setProperty("--count", columns.length);
+    panes.replaceChildren(...columns.map((column) => {
       const image = element("img", {
         src: imageOf(example, column), alt: `${column}: ${example.name}`, draggable: false,
       });
