@@ -22,7 +22,7 @@ from trainer.operators import ImageArray
 from trainer.pictures import ImageUnreadable, find_pictures, load_picture
 from trainer.video_codec import LADDER_SIZE_PX, Codec, available_codecs, encode_clip
 
-__all__ = ["CallSummary", "write_call_frames"]
+__all__ = ["CallSummary", "received", "write_call_frames"]
 
 _SIDES = ("blurry", "sharp")
 _CODEC_SHARES: dict[Codec, float] = {"h264": 0.46, "vp9": 0.46, "av1": 0.08}
@@ -94,16 +94,30 @@ def _write_clip(path: Path, out: Path, names: list[str], rng: np.random.Generato
     if min(height, width) < _SMALLEST_PX:
         raise ValueError(f"a side of it is below {_SMALLEST_PX} px")
     scene = call_scene(picture, rng, frames=_FRAMES, size_px=(height, width))
-    codecs = [codec for codec in _CODEC_SHARES if codec in available_codecs()]
-    shares = np.array([_CODEC_SHARES[codec] for codec in codecs])
-    codec = codecs[rng.choice(len(codecs), p=shares / shares.sum())]
-    lowest, highest = map(math.log, _RATES_KBPS)
-    rate_kbps = math.exp(rng.uniform(lowest, highest)) * height * width / math.prod(LADDER_SIZE_PX)
-    fps = _FRAME_RATES[rng.integers(len(_FRAME_RATES))]
-    decoded = encode_clip(scene.filmed, codec=codec, bitrate_kbps=rate_kbps, fps=fps).decoded
+    decoded = received(scene.filmed, rng, rates_kbps=_RATES_KBPS)
     for name, kept in zip(names, _KEPT_FRAMES, strict=True):
         write_bytes(out / "sharp" / name, _as_png(scene.clean[kept]))
         write_bytes(out / "blurry" / name, _as_png(decoded[kept]))
+
+
+def received(
+    filmed: ImageArray, rng: np.random.Generator, *, rates_kbps: tuple[float, float]
+) -> ImageArray:
+    """A clip (T, H, W, 3) uint8 RGB as a call's other side decodes it.
+
+    Codec, frame rate and bit rate are drawn.
+
+    Args:
+        rates_kbps: lowest and highest of 640x360; of less where a frame is smaller.
+    """
+    height, width = filmed.shape[1:3]
+    codecs = [codec for codec in _CODEC_SHARES if codec in available_codecs()]
+    shares = np.array([_CODEC_SHARES[codec] for codec in codecs])
+    codec = codecs[rng.choice(len(codecs), p=shares / shares.sum())]
+    lowest, highest = map(math.log, rates_kbps)
+    rate_kbps = math.exp(rng.uniform(lowest, highest)) * height * width / math.prod(LADDER_SIZE_PX)
+    fps = _FRAME_RATES[rng.integers(len(_FRAME_RATES))]
+    return encode_clip(filmed, codec=codec, bitrate_kbps=rate_kbps, fps=fps).decoded
 
 
 def _as_png(image: ImageArray) -> bytes:

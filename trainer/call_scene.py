@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from trainer.operators import ImageArray
 
-__all__ = ["CallScene", "call_scene", "walk"]
+__all__ = ["CallScene", "call_scene", "framed", "walk"]
 
 _STILL_CAMERA = 0.65  # share of the calls
 _NOISY_CAMERA = 0.35
@@ -53,7 +53,7 @@ def call_scene(
     Raises:
         ValueError: the picture is smaller than the frame.
     """
-    still = _framed(image, rng, size_px)
+    still = framed(image, rng, size_px)
     height, width = size_px
     rows, columns = np.mgrid[0:height, 0:width].astype(np.float32)
     centre = np.array((rng.uniform(0.3, 0.8) * height, rng.uniform(0.25, 0.75) * width))
@@ -80,7 +80,8 @@ def call_scene(
     return CallScene(clean, _with_sensor_noise(clean, rng))
 
 
-def _framed(image: ImageArray, rng: np.random.Generator, size_px: tuple[int, int]) -> ImageArray:
+def framed(image: ImageArray, rng: np.random.Generator, size_px: tuple[int, int]) -> ImageArray:
+    """A random part of the picture that fills the frame, scaled down by a random factor."""
     fit = max(size_px[0] / image.shape[0], size_px[1] / image.shape[1])
     if fit > 1:
         raise ValueError(
@@ -111,8 +112,8 @@ def walk(rng: np.random.Generator, frames: int, speed_px: float) -> npt.NDArray[
     steps = rng.normal(size=(frames, 2))
     for t in range(1, frames):
         steps[t] = _WALK_MEMORY * steps[t - 1] + (1 - _WALK_MEMORY**2) ** 0.5 * steps[t]
-    walk: npt.NDArray[np.float64] = np.cumsum(0.5 * speed_px * steps, axis=0)
-    return walk
+    places: npt.NDArray[np.float64] = np.cumsum(0.5 * speed_px * steps, axis=0)
+    return places
 
 
 def _with_sensor_noise(clean: ImageArray, rng: np.random.Generator) -> ImageArray:

@@ -9,17 +9,17 @@ flicker that a method adds or takes away.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import repeat
 from pathlib import Path
 
 import av
 import numpy as np
 
 from service.model.fusion import Fusion
-from service.model.fusion_network import NEIGHBOURS
-from service.model.neighbours import Shot
+from service.model.neighbours import Shot, around
 from service.model.sharpener import Sharpener
 from trainer.bd_rate import bd_rate_percent
 from trainer.methods import ImageArray, Method, standard_methods
@@ -214,10 +214,7 @@ def _measure(
     psnr_db, ssim, flicker, speed = {}, {}, {}, {}
     middle = len(clip.frames) // 2
     example = {"clean": clip.frames[middle].copy()}
-    results = {name: _through(method, encoded.decoded) for name, method in methods.items()}
-    if fusion is not None:
-        results[LOOK_AHEAD] = _fused(fusion, encoded.decoded, results["student"][0])
-    for name, (frames, times_ms) in results.items():
+    for name, frames, times_ms in _results(encoded.decoded, methods, fusion):
         pairs = list(zip(references, frames, strict=True))
         psnr_db[name] = float(np.mean([reference.psnr_db(frame) for reference, frame in pairs]))
         ssim[name] = float(np.mean([reference.ssim(frame) for reference, frame in pairs]))
@@ -240,30 +237,32 @@ def _measure(
     )
 
 
-def _through(method: Method, frames: ImageArray) -> tuple[ImageArray, list[float]]:
+def _results(
+    decoded: ImageArray, methods: Mapping[str, Method], fusion: Fusion | None
+) -> Iterator[tuple[str, ImageArray, list[float]]]:
+    """Each method's name, frames and times, one after the other: they take much memory."""
+    sharpened = decoded
+    for name, method in methods.items():
+        frames, times_ms = _through(repeat(method), decoded)
+        if name == "student":
+            sharpened = frames
+        yield name, frames, times_ms
+    if fusion is not None:
+        shots = [Shot(*pair) for pair in zip(decoded, sharpened, strict=True)]
+        fusing = (partial(_fuse_at, fusion, shots, t) for t in range(len(shots)))
+        yield LOOK_AHEAD, *_through(fusing, decoded)
+
+
+def _fuse_at(fusion: Fusion, shots: Sequence[Shot], t: int, _decoded: ImageArray) -> ImageArray:
+    return fusion.fuse(shots[t], around(shots, t))
+
+
+def _through(methods: Iterable[Method], frames: ImageArray) -> tuple[ImageArray, list[float]]:
+    """Every frame through its method, and the times."""
     results = np.empty_like(frames)
     times_ms = []
-    for index, frame in enumerate(frames):
+    for index, (method, frame) in enumerate(zip(methods, frames, strict=False)):
         results[index], time_ms = run_timed(method, frame)
-        times_ms.append(time_ms)
-    return results, times_ms
-
-
-def _fused(
-    fusion: Fusion, decoded: ImageArray, sharpened: ImageArray
-) -> tuple[ImageArray, list[float]]:
-    shots = [Shot(*pair) for pair in zip(decoded, sharpened, strict=True)]
-
-    def fuse(t: int, _image: ImageArray) -> ImageArray:
-        neighbours = [
-            shots[t + offset] if 0 <= t + offset < len(shots) else None for offset in NEIGHBOURS
-        ]
-        return fusion.fuse(shots[t], neighbours)
-
-    results = np.empty_like(decoded)
-    times_ms = []
-    for t, frame in enumerate(decoded):
-        results[t], time_ms = run_timed(partial(fuse, t), frame)
         times_ms.append(time_ms)
     return results, times_ms
 

@@ -8,7 +8,6 @@ made once and kept in files, since a clip costs far more than a step of training
 from __future__ import annotations
 
 import io
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,16 +15,16 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from service.model.fusion_network import NEIGHBOURS
-from service.model.neighbours import Shot, beside_neighbours, luma_levels
+from service.model.neighbours import NEIGHBOURS, Shot, beside_neighbours, luma_levels
 from service.model.sharpener import Sharpener
 from trainer.atomic import write_bytes
+from trainer.call_frames import received
 from trainer.call_scene import call_scene
 from trainer.moving_scene import moving_scene
 from trainer.operators import ImageArray, add_sensor_noise, blur_gaussian, compress_jpeg
 from trainer.pictures import ImageUnreadable, load_picture
 from trainer.screen_scene import screen_scene
-from trainer.video_codec import LADDER_SIZE_PX, Codec, available_codecs, encode_clip
+from trainer.video_codec import LADDER_SIZE_PX
 
 __all__ = [
     "CROPS_PER_SAMPLE",
@@ -47,9 +46,7 @@ _TRIES = 20  # of pictures, for one that is large enough
 _CALL_SHARE, _MOVING_SHARE = 0.2, 0.5  # of the scenes; the rest are screens
 _MIXED = 3  # pictures in a moving scene or on a screen
 _CODEC_SHARE, _JPEG_SHARE = 0.6, 0.18  # the rest is no more than blurred
-_CODEC_SHARES: dict[Codec, float] = {"h264": 0.46, "vp9": 0.46, "av1": 0.08}
 _RATES_KBPS = (60.0, 1500.0)  # of 640x360
-_FRAME_RATES = (15, 24, 30)
 _BLURS_PX = (0.3, 1.6)
 _BLURRED_SHARE = 0.6
 _LARGEST_NOISE = 0.025  # standard deviation, of 1
@@ -166,7 +163,7 @@ def _large_picture(pictures: Sequence[Path], rng: np.random.Generator) -> ImageA
 def _degraded(filmed: ImageArray, rng: np.random.Generator) -> tuple[str, ImageArray]:
     drawn = rng.random()
     if drawn < _CODEC_SHARE:
-        return "codec", _through_codec(filmed, rng)
+        return "codec", received(filmed, rng, rates_kbps=_RATES_KBPS)
     sigma_px = rng.uniform(*_BLURS_PX) if rng.random() < _BLURRED_SHARE else 0.0
     blurred = [blur_gaussian(frame, sigma_px=sigma_px) if sigma_px else frame for frame in filmed]
     if drawn >= _CODEC_SHARE + _JPEG_SHARE:
@@ -179,14 +176,3 @@ def _degraded(filmed: ImageArray, rng: np.random.Generator) -> tuple[str, ImageA
             for frame in blurred
         ]
     )
-
-
-def _through_codec(filmed: ImageArray, rng: np.random.Generator) -> ImageArray:
-    codecs = [codec for codec in _CODEC_SHARES if codec in available_codecs()]
-    shares = np.array([_CODEC_SHARES[codec] for codec in codecs])
-    codec = codecs[rng.choice(len(codecs), p=shares / shares.sum())]
-    lowest, highest = map(math.log, _RATES_KBPS)
-    area = math.prod(filmed.shape[1:3]) / math.prod(LADDER_SIZE_PX)
-    rate_kbps = math.exp(rng.uniform(lowest, highest)) * area
-    fps = _FRAME_RATES[rng.integers(len(_FRAME_RATES))]
-    return encode_clip(filmed, codec=codec, bitrate_kbps=rate_kbps, fps=fps).decoded

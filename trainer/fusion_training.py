@@ -21,7 +21,8 @@ import torch
 from torch import Tensor, nn
 
 from service.model.fusion_file import load_fusion
-from service.model.fusion_network import LARGEST_DIFFERENCE, NEIGHBOURS, FusionNetwork
+from service.model.fusion_network import FusionNetwork
+from service.model.neighbours import LARGEST_DIFFERENCE, NEIGHBOURS
 from service.model.sharpener import Sharpener
 from service.model.student import use_channels_last
 from trainer.atomic import replacing
@@ -29,7 +30,12 @@ from trainer.device import choose_device, choose_precision
 from trainer.fusion_samples import make_sample, read_sample, write_sample
 from trainer.pictures import find_pictures
 from trainer.quality import psnr_db
-from trainer.run import DivergedError, StateDamagedError, StateMismatchError
+from trainer.run import (
+    DivergedError,
+    StateDamagedError,
+    StateMismatchError,
+    scheduled_rate,
+)
 
 __all__ = ["FusionGain", "FusionSettings", "gained_db", "train_fusion"]
 
@@ -200,6 +206,7 @@ class _Run:
 
     def __init__(self, settings: FusionSettings, crops: _Crops) -> None:
         self._settings, self._crops = settings, crops
+        self._told = settings.of_the_weights()
         self._device = choose_device(settings.device)
         self._precision = choose_precision(settings.precision, self._device)
         torch.manual_seed(settings.seed)
@@ -231,8 +238,11 @@ class _Run:
         )
         planes, missing = _turned(planes, missing, rng)
         _alter_neighbours(planes, rng)
+        settings = self._settings
         for group in self._optimiser.param_groups:
-            group["lr"] = self._rate()
+            group["lr"] = scheduled_rate(
+                self.step, rate=settings.rate, warmup=_WARMUP_STEPS, steps=settings.steps
+            )
         gained = gained_db(self._added(self._network, planes), missing)
         loss = (self._settings.harm * (-gained).clamp(min=0) - gained).mean()
         if not bool(torch.isfinite(loss)):
@@ -292,7 +302,7 @@ class _Run:
         with replacing(self._path) as temporary:
             torch.save(
                 {
-                    "settings": self._settings.of_the_weights(),
+                    "settings": self._told,
                     "step": self.step,
                     "network": self._network.state_dict(),
                     "averaged": self._averaged,
@@ -310,9 +320,8 @@ class _Run:
                 f"{self._path} is damaged and cannot be read. Put a copy back, or delete it to "
                 "start again; the samples beside it are used again."
             ) from exc
-        mine = self._settings.of_the_weights()
-        if settings != mine:
-            changed = [name for name, value in mine.items() if settings.get(name) != value]
+        if settings != self._told:
+            changed = [k for k, value in self._told.items() if settings.get(k) != value]
             raise StateMismatchError(
                 f"{self._path} was trained with other settings ({', '.join(changed)}). "
                 "Use the same ones to go on, or another --out."
@@ -332,12 +341,6 @@ class _Run:
         differences = planes[:, 2 : 2 + _COUNT].clamp(-LARGEST_DIFFERENCE, LARGEST_DIFFERENCE)
         added: Tensor = (weights.float() * differences).sum(1)
         return added
-
-    def _rate(self) -> float:
-        if self.step < _WARMUP_STEPS:
-            return self._settings.rate * (self.step + 1) / _WARMUP_STEPS
-        done = (self.step - _WARMUP_STEPS) / max(1, self._settings.steps - _WARMUP_STEPS)
-        return self._settings.rate * (1 + math.cos(math.pi * min(1.0, done))) / 2
 
 
 def _turned(planes: Tensor, missing: Tensor, rng: np.random.Generator) -> tuple[Tensor, Tensor]:

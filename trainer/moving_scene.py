@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from trainer.call_scene import walk
+from trainer.call_scene import framed, walk
 from trainer.operators import ImageArray
 
 __all__ = ["moving_scene"]
@@ -64,6 +64,21 @@ class _Change:
         return content + share * (self.other - content)
 
 
+@dataclass(frozen=True, slots=True)
+class _Thing:
+    """Its picture, its outline, where it goes, about which point it turns, what changes."""
+
+    content: _Levels
+    mask: _Mask
+    path: _Path
+    centre: tuple[float, float]
+    change: _Change | None
+
+    def at(self, t: int) -> _Levels:
+        """Its picture at a frame."""
+        return self.content if self.change is None else self.change.of(self.content, t)
+
+
 def moving_scene(
     pictures: Sequence[ImageArray],
     rng: np.random.Generator,
@@ -84,16 +99,15 @@ def moving_scene(
     behind = _path(rng, frames)
     clip = np.empty((frames, height, width, 3), np.uint8)
     middle = (width / 2, height / 2)
-    layers = [
+    things = [
         _thing(pictures, rng, frames, size_px) for _ in range(rng.integers(1, _MOST_THINGS + 1))
     ]
     for t in range(frames):
         shown = _placed(background, behind.matrix(t, middle), size_px).astype(np.float32)
-        for content, mask, path, centre, change in layers:
-            seen = content if change is None else change.of(content, t)
-            matrix = path.matrix(t, centre)
-            cover = _placed(mask, matrix, size_px, border=cv2.BORDER_CONSTANT)[:, :, None]
-            shown += cover * (_placed(seen, matrix, size_px) - shown)
+        for thing in things:
+            matrix = thing.path.matrix(t, thing.centre)
+            cover = _placed(thing.mask, matrix, size_px, border=cv2.BORDER_CONSTANT)[:, :, None]
+            shown += cover * (_placed(thing.at(t), matrix, size_px) - shown)
         clip[t] = np.clip(np.rint(shown * light[t]), 0, 255)
     return clip
 
@@ -125,8 +139,7 @@ def _path(rng: np.random.Generator, frames: int) -> _Path:
 
 def _thing(
     pictures: Sequence[ImageArray], rng: np.random.Generator, frames: int, size_px: tuple[int, int]
-) -> tuple[_Levels, _Mask, _Path, tuple[float, float], _Change | None]:
-    """Its picture, its outline, where it goes, about which point it turns, what changes."""
+) -> _Thing:
     height, width = size_px
     centre = (rng.uniform(0.1, 0.9) * width, rng.uniform(0.1, 0.9) * height)
     radius_px = rng.uniform(0.06, 0.5) * height
@@ -148,7 +161,7 @@ def _thing(
             _blob(rng, size_px, part, radius_px * rng.uniform(0.1, 0.5)),
             shares,
         )
-    return content, mask, _path(rng, frames), centre, change
+    return _Thing(content, mask, _path(rng, frames), centre, change)
 
 
 def _blob(
@@ -174,21 +187,14 @@ def _blob(
 def _filling(
     pictures: Sequence[ImageArray], rng: np.random.Generator, size_px: tuple[int, int]
 ) -> ImageArray:
-    """A random part of a random picture that fills the frame, scaled down by a random factor."""
+    """A random part of a random picture that fills the frame, enlarged where it is too small."""
     picture = pictures[int(rng.integers(len(pictures)))]
     covering = max(size / side for size, side in zip(size_px, picture.shape[:2], strict=True))
-    scale = max(covering, rng.uniform(min(covering, 1.0), 1.0))
-    height, width = (
-        max(size, round(side * scale))
-        for size, side in zip(size_px, picture.shape[:2], strict=True)
-    )
-    filter_ = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
-    scaled = picture if scale == 1 else cv2.resize(picture, (width, height), interpolation=filter_)
-    top, left = (
-        int(rng.integers(side - size + 1))
-        for side, size in zip((height, width), size_px, strict=True)
-    )
-    part: ImageArray = np.ascontiguousarray(
-        scaled[top : top + size_px[0], left : left + size_px[1]], dtype=np.uint8
-    )
-    return part
+    if covering > 1:
+        height, width = (
+            max(size, round(side * covering))
+            for size, side in zip(size_px, picture.shape[:2], strict=True)
+        )
+        enlarged = cv2.resize(picture, (width, height), interpolation=cv2.INTER_CUBIC)
+        picture = np.asarray(enlarged, np.uint8)
+    return framed(picture, rng, size_px)

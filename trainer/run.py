@@ -39,6 +39,7 @@ __all__ = [
     "StateMismatchError",
     "Task",
     "learning_rate",
+    "scheduled_rate",
 ]
 
 _EXAMPLES = 4
@@ -80,15 +81,25 @@ class Task:
 
 
 def learning_rate(step: int, config: TrainingConfig) -> float:
-    """The rate of step `step` (from 0).
+    """The rate of step `step` (from 0) of a run; see `scheduled_rate`."""
+    return scheduled_rate(
+        step,
+        rate=config.rate,
+        warmup=config.warmup,
+        steps=config.steps,
+        last_rate=config.last_rate,
+    )
 
-    A linear rise, then half a cosine down to `last_rate` of the largest.
-    """
-    if step < config.warmup:
-        return config.rate * (step + 1) / config.warmup
-    progress = (step - config.warmup) / max(1, config.steps - config.warmup)
+
+def scheduled_rate(
+    step: int, *, rate: float, warmup: int, steps: int, last_rate: float = 0.0
+) -> float:
+    """A linear rise to `rate`, then half a cosine down to `last_rate` of it; from step 0."""
+    if step < warmup:
+        return rate * (step + 1) / warmup
+    progress = (step - warmup) / max(1, steps - warmup)
     cosine = (1 + math.cos(math.pi * min(1.0, progress))) / 2
-    return config.rate * (config.last_rate + (1 - config.last_rate) * cosine)
+    return rate * (last_rate + (1 - last_rate) * cosine)
 
 
 class Run:

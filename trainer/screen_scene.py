@@ -33,7 +33,7 @@ _MAX_WINDOWS = 3
 _EVENT_SHARE = 0.12  # of the frames in which something begins or ends
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class _Window:
     """A picture or a page at a place of the screen, from one frame to before another one."""
 

@@ -8,8 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from desktop.video.pipeline import Passed, Picture, Tally
-from service.model.fusion_network import NEIGHBOURS
-from service.model.neighbours import Shot
+from service.model.neighbours import NEIGHBOURS, Shot, around
 
 if TYPE_CHECKING:
     from service.model.fusion import Fusion
@@ -24,7 +23,7 @@ class Fusing:
 
     def __init__(self, fusion: Fusion, *, look_ahead: int, strength: float, tally: Tally) -> None:
         """Args:
-        look_ahead: frames that are waited for, 1 to `fusion.MOST_LOOK_AHEAD`.
+        look_ahead: frames that are waited for, 1 to `neighbours.MOST_LOOK_AHEAD`.
         strength: of the correction; what neighbours add fades with it below 1.
         """
         self._fusion = fusion
@@ -54,12 +53,7 @@ class Fusing:
         shot = _shot(picture)
         if shot is None:
             return picture
-        neighbours = [
-            _shot(known[at + offset])
-            if 0 <= at + offset < len(known) and offset <= self._look_ahead
-            else None
-            for offset in NEIGHBOURS
-        ]
+        neighbours = around([_shot(each) for each in known], at, look_ahead=self._look_ahead)
         begun_s = time.perf_counter()
         fused = self._fusion.fuse(shot, neighbours, amount=self._amount)
         self._tally.fusing_s += time.perf_counter() - begun_s

@@ -20,14 +20,13 @@ import torch
 from service.model.alignment import SMALLEST_SIDE_PX
 from service.model.backends import cpu_precision, read_graph, request_for
 from service.model.fusion_file import LoadedFusion, load_fusion
-from service.model.fusion_network import NEIGHBOURS, FusionNetwork
-from service.model.neighbours import FloatArray, Shot, beside_neighbours
+from service.model.fusion_network import FusionNetwork
+from service.model.neighbours import NEIGHBOURS, FloatArray, Shot, beside_neighbours
 
-__all__ = ["MOST_LOOK_AHEAD", "Fusion"]
+__all__ = ["Fusion"]
 
 ImageArray = npt.NDArray[np.uint8]
 
-MOST_LOOK_AHEAD = max(NEIGHBOURS)  # frames
 _TRACED_SIDE_PX = 64
 
 
@@ -124,9 +123,8 @@ def _torch_run(network: FusionNetwork, device: str, threads: int) -> _Run:
 
 
 def _even(planes: FloatArray) -> FloatArray:
-    """(..., H, W) with the last row or column twice where their number is odd."""
-    down, right = (side % 2 for side in planes.shape[-2:])
-    if down or right:
-        edges = [(0, 0)] * (planes.ndim - 2) + [(0, down), (0, right)]
-        planes = np.pad(planes, edges, mode="edge")
-    return np.ascontiguousarray(planes)
+    """(K, H, W) with the last row or column twice where their number is odd."""
+    down, right = (side % 2 for side in planes.shape[1:])
+    if not (down or right):
+        return planes
+    return np.pad(planes, ((0, 0), (0, down), (0, right)), mode="edge")

@@ -23,10 +23,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-__all__ = ["LARGEST_DIFFERENCE", "NEIGHBOURS", "FusionConfig", "FusionNetwork"]
+from service.model.neighbours import LARGEST_DIFFERENCE, NEIGHBOURS
 
-NEIGHBOURS = (-1, 1, 2, 3)  # frames from the one that is fused
-LARGEST_DIFFERENCE = 32.0  # levels of 255; more is another thing
+__all__ = ["FusionConfig", "FusionNetwork"]
+
 _UNSHUFFLE = 2
 _STATISTICS_WIDTH = 32
 _DIFFERENCE_SCALE = 4.0  # levels that are 1 in the network

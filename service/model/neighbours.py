@@ -10,9 +10,20 @@ import numpy as np
 import numpy.typing as npt
 
 from service.model.alignment import luma, motion, moved
-from service.model.fusion_network import LARGEST_DIFFERENCE
 
-__all__ = ["Shot", "beside_neighbours", "luma_levels"]
+__all__ = [
+    "LARGEST_DIFFERENCE",
+    "MOST_LOOK_AHEAD",
+    "NEIGHBOURS",
+    "Shot",
+    "around",
+    "beside_neighbours",
+    "luma_levels",
+]
+
+NEIGHBOURS = (-1, 1, 2, 3)  # frames from the one that is fused
+MOST_LOOK_AHEAD = max(NEIGHBOURS)
+LARGEST_DIFFERENCE = 32.0  # levels of 255; more is another thing
 
 _LUMA = np.array((0.299, 0.587, 0.114), np.float32)  # BT.601
 
@@ -25,6 +36,21 @@ class Shot:
 
     image: npt.NDArray[np.uint8]
     sharpened: npt.NDArray[np.uint8]
+
+
+def around(
+    shots: Sequence[Shot | None], at: int, *, look_ahead: int = MOST_LOOK_AHEAD
+) -> list[Shot | None]:
+    """The neighbours of frame `at`, in the order of `NEIGHBOURS`; None where there is none.
+
+    Args:
+        shots: of one clip, one after the other.
+        look_ahead: frames after it that are taken.
+    """
+    return [
+        shots[at + offset] if 0 <= at + offset < len(shots) and offset <= look_ahead else None
+        for offset in NEIGHBOURS
+    ]
 
 
 def luma_levels(image: npt.NDArray[Any]) -> FloatArray:

@@ -12,10 +12,10 @@ import os
 import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Protocol, Self, TypeVar
 
 import torch
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import Field, ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
@@ -43,7 +43,19 @@ __all__ = [
 _LARGEST_FILE_BYTES = 512 * 1024 * 1024
 
 Finite = Annotated[float, Field(allow_inf_nan=False)]
-FactsType = TypeVar("FactsType", bound=BaseModel)
+
+
+class HeaderFacts(Protocol):
+    """A pydantic model of what a header says."""
+
+    @property
+    def architecture(self) -> str: ...
+
+    @classmethod
+    def model_validate(cls, obj: Any, /) -> Self: ...
+
+
+FactsType = TypeVar("FactsType", bound=HeaderFacts)
 
 
 def write_weights(path: Path, tensors: Mapping[str, Tensor], header: Mapping[str, str]) -> None:
@@ -128,7 +140,6 @@ def facts_of_header(
 
     Args:
         path: for the messages.
-        kind: with a field `architecture`.
         key: the header's entry.
         version, architecture: that this build reads.
 
@@ -162,7 +173,7 @@ def facts_of_header(
         raise CheckpointFactsInvalid(
             path, f"{where}: {first['msg']}. Export the checkpoint again."
         ) from exc
-    if (found := facts.model_dump()["architecture"]) != architecture:
+    if (found := facts.architecture) != architecture:
         raise CheckpointArchitectureUnknown(
             path, f"architecture {found!r}; this build has only {architecture}."
         )

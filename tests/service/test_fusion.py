@@ -8,9 +8,8 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from service.model.fusion import MOST_LOOK_AHEAD, Fusion
-from service.model.fusion_network import NEIGHBOURS
-from service.model.neighbours import Shot
+from service.model.fusion import Fusion
+from service.model.neighbours import MOST_LOOK_AHEAD, NEIGHBOURS, Shot, around
 from tests.service.pictures import sample
 from trainer.quality import image_psnr_db
 from trainer.video_codec import encode_clip
@@ -28,10 +27,6 @@ def fusion() -> Fusion:
 def panned(frames: int = 6, *, step_px: int = 1) -> ImageArray:
     picture = sample("museum")
     return np.stack([picture[8:208, t * step_px : 300 + t * step_px] for t in range(frames)])
-
-
-def around(shots: list[Shot], at: int) -> list[Shot | None]:
-    return [shots[at + offset] if 0 <= at + offset < len(shots) else None for offset in NEIGHBOURS]
 
 
 def test_other_noise_in_each_frame_is_taken_away(fusion: Fusion) -> None:

@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch.nn import Conv2d, Linear
 
-from service.model.fusion_network import NEIGHBOURS, FusionConfig, FusionNetwork
+from service.model.fusion_network import FusionConfig, FusionNetwork
+from service.model.neighbours import NEIGHBOURS
 
 PLANES = 2 + 2 * len(NEIGHBOURS)
 

@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 
-from service.model.fusion_network import LARGEST_DIFFERENCE
-from service.model.neighbours import Shot, beside_neighbours, luma_levels
+from service.model.neighbours import (
+    LARGEST_DIFFERENCE,
+    Shot,
+    around,
+    beside_neighbours,
+    luma_levels,
+)
 from tests.service.pictures import sample
 
 IMAGE = sample("museum")[:48, :64]
@@ -37,3 +42,12 @@ def test_a_brighter_neighbour_differs_by_as_much_as_it_is_brighter() -> None:
     np.testing.assert_allclose(planes[5], 5, rtol=1e-5)  # as it came
     np.testing.assert_array_equal(differences[1], LARGEST_DIFFERENCE)
     assert not planes[[2, 4]].any()
+
+
+def test_around_a_frame_are_the_one_before_and_three_after_where_they_are() -> None:
+    shots = [Shot(IMAGE[:1, :1], IMAGE[:1, t : t + 1]) for t in range(5)]
+    first, second, third, fourth, fifth = shots
+    assert around(shots, 1) == [first, third, fourth, fifth]
+    assert around(shots, 0, look_ahead=2) == [None, second, third, None]
+    assert around(shots, 4) == [fourth, None, None, None]
+    assert around([None, second, None], 1) == [None, None, None, None]

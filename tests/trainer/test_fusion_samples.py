@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from service.model.fusion_network import NEIGHBOURS
+from service.model.neighbours import NEIGHBOURS
 from service.model.sharpener import Sharpener
 from tests.service.pictures import sample
 from tests.trainer.datasets import write_picture

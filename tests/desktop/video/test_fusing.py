@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, cast
@@ -169,3 +171,8 @@ def test_with_the_strength_off_no_frame_is_waited_for(run: Run, tmp_path: Path) 
     options = ("--encoder", "ffv1", "--look-ahead", "3", "--strength", "0")
     summary = run(path, tmp_path / "out.mkv", *options)
     assert (summary["frames"], summary["look_ahead"], summary["fusing_ms"]) == (3, 0, 0)
+
+
+def test_a_video_is_opened_before_torch_is_loaded() -> None:
+    code = "import sys, desktop.video.conversion; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
