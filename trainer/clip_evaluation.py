@@ -1,7 +1,7 @@
 """How good a student is on moving pictures: clips through real codecs over a ladder of bit rates.
 
 Every clip is encoded at each rung, decoded, and each method works on the decoded frames one by
-one, as it would in a call; `look-ahead` then fuses the student's frames with their neighbours, as
+one, as it would in a call; `look-ahead` then fuses the student's frames with those after them, as
 for a file. A rate-distortion curve per method follows, its BD-rate against plain decoding, and the
 flicker that a method adds or takes away.
 """
@@ -9,17 +9,17 @@ flicker that a method adds or takes away.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
-from itertools import repeat
 from pathlib import Path
 
 import av
 import numpy as np
 
 from service.model.fusion import Fusion
-from service.model.neighbours import Shot, around
+from service.model.look_ahead import MOST_LOOK_AHEAD, LookAhead
+from service.model.neighbours import Shot
 from service.model.sharpener import Sharpener
 from trainer.bd_rate import bd_rate_percent
 from trainer.methods import ImageArray, Method, standard_methods
@@ -48,7 +48,9 @@ FLICKER_NOTE = (
     "still in the original and in the result adds nothing, however wrong it is"
 )
 LOOK_AHEAD = "look-ahead"  # the method's name
-LOOK_AHEAD_NOTE = "clips: the student's frames fused with one before and three after, as for files"
+LOOK_AHEAD_NOTE = (
+    f"clips: the student's frames fused with {MOST_LOOK_AHEAD} or more after them, as for files"
+)
 _USUAL_FPS = 30
 _FPS_RANGE = (1, 60)
 
@@ -243,25 +245,40 @@ def _results(
     """Each method's name, frames and times, one after the other: they take much memory."""
     sharpened = decoded
     for name, method in methods.items():
-        frames, times_ms = _through(repeat(method), decoded)
+        frames, times_ms = _through(method, decoded)
         if name == "student":
             sharpened = frames
         yield name, frames, times_ms
     if fusion is not None:
-        shots = [Shot(*pair) for pair in zip(decoded, sharpened, strict=True)]
-        fusing = (partial(_fuse_at, fusion, shots, t) for t in range(len(shots)))
-        yield LOOK_AHEAD, *_through(fusing, decoded)
+        yield LOOK_AHEAD, *_fused(fusion, decoded, sharpened)
 
 
-def _fuse_at(fusion: Fusion, shots: Sequence[Shot], t: int, _decoded: ImageArray) -> ImageArray:
-    return fusion.fuse(shots[t], around(shots, t))
+def _fused(
+    fusion: Fusion, decoded: ImageArray, sharpened: ImageArray
+) -> tuple[ImageArray, list[float]]:
+    """Every frame with what those after it hold, and the times, alike for those of a window."""
+    look_ahead = LookAhead(fusion, MOST_LOOK_AHEAD)
+    frames: list[ImageArray] = []
+    times_ms: list[float] = []
+
+    def take(images: Sequence[ImageArray | None], begun_s: float) -> None:
+        took_ms = 1000 * (time.perf_counter() - begun_s)
+        frames.extend(image for image in images if image is not None)
+        times_ms.extend([took_ms / len(images)] * len(images) if images else [])
+
+    for pair in zip(decoded, sharpened, strict=True):
+        begun_s = time.perf_counter()
+        take(look_ahead.add(Shot(*pair)), begun_s)
+    begun_s = time.perf_counter()
+    take(look_ahead.finish(), begun_s)
+    return np.stack(frames), times_ms
 
 
-def _through(methods: Iterable[Method], frames: ImageArray) -> tuple[ImageArray, list[float]]:
-    """Every frame through its method, and the times."""
+def _through(method: Method, frames: ImageArray) -> tuple[ImageArray, list[float]]:
+    """Every frame through a method, and the times."""
     results = np.empty_like(frames)
     times_ms = []
-    for index, (method, frame) in enumerate(zip(methods, frames, strict=False)):
+    for index, frame in enumerate(frames):
         results[index], time_ms = run_timed(method, frame)
         times_ms.append(time_ms)
     return results, times_ms

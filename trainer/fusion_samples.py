@@ -1,21 +1,25 @@
 """What a `FusionNetwork` learns from: filmed and shared scenes, degraded, sharpened and aligned.
 
-A sample is a few crops of a few frames of one clip: the network's planes, and how far the sharpened
-luma is from the clean one. It depends on the seed, its number and the pictures alone. Samples are
-made once and kept in files, since a clip costs far more than a step of training.
+A sample is a few crops of some frames of one clip: luma as it came and sharpened, how far the
+sharpened one is from the clean one, and the motion to the next frames. It depends on the seed, its
+number and the pictures alone. Samples are made once and kept in files, since a clip costs far more
+than a step of training.
 """
 
 from __future__ import annotations
 
 import io
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 
-from service.model.neighbours import NEIGHBOURS, Shot, beside_neighbours, luma_levels
+from service.model.alignment import Luma, luma, motion
+from service.model.neighbours import NEIGHBOURS, luma_levels
 from service.model.sharpener import Sharpener
 from trainer.atomic import write_bytes
 from trainer.call_frames import received
@@ -29,6 +33,8 @@ from trainer.video_codec import LADDER_SIZE_PX
 __all__ = [
     "CROPS_PER_SAMPLE",
     "CROP_PX",
+    "FRAMES",
+    "LUMA_STEPS",
     "FusionSample",
     "make_sample",
     "read_sample",
@@ -37,11 +43,11 @@ __all__ = [
 
 FloatArray = npt.NDArray[np.floating]
 
-CROP_PX = 192
-_FRAMES = 20
-_TARGETS = 3  # frames of a clip
-_CROPS = 2  # of a frame
-CROPS_PER_SAMPLE = _TARGETS * _CROPS
+CROP_PX = 128
+FRAMES = 8  # of a crop
+CROPS_PER_SAMPLE = 5
+LUMA_STEPS = 256  # of a level
+_CLIP_FRAMES = 20
 _TRIES = 20  # of pictures, for one that is large enough
 _CALL_SHARE, _MOVING_SHARE = 0.2, 0.5  # of the scenes; the rest are screens
 _MIXED = 3  # pictures in a moving scene or on a screen
@@ -51,21 +57,26 @@ _BLURS_PX = (0.3, 1.6)
 _BLURRED_SHARE = 0.6
 _LARGEST_NOISE = 0.025  # standard deviation, of 1
 _JPEG_QUALITIES = (35, 96)
+_ARRAYS = ("sharpened", "seen", "missing", "motion")
 
 
 @dataclass(frozen=True, slots=True)
 class FusionSample:
-    """Crops of one clip.
+    """Crops of `FRAMES` frames of one clip, T x H x W each.
 
     Attributes:
-        planes: (`CROPS_PER_SAMPLE`, 2 + 2 K, `CROP_PX`, `CROP_PX`) fp16, see `FusionNetwork`.
-        missing: clean luma less sharpened luma, (`CROPS_PER_SAMPLE`, `CROP_PX`, `CROP_PX`) fp16,
-            levels.
+        sharpened: (`CROPS_PER_SAMPLE`, T, H, W) uint16, luma in 1 / `LUMA_STEPS` levels.
+        seen: (`CROPS_PER_SAMPLE`, T, H, W) uint8, luma of what came.
+        missing: (`CROPS_PER_SAMPLE`, T, H, W) fp16, clean luma less sharpened luma, levels.
+        motion: (`CROPS_PER_SAMPLE`, T, K, 2, H / 2, W / 2) fp16, to each of the `NEIGHBOURS`, px
+            across and down; zeros where there is none.
         kind: `codec`, `jpeg` (frame by frame, as a webcam's) or `blur`.
     """
 
-    planes: FloatArray
+    sharpened: npt.NDArray[np.uint16]
+    seen: ImageArray
     missing: FloatArray
+    motion: FloatArray
     kind: str
 
 
@@ -83,33 +94,42 @@ def make_sample(
     """
     rng = np.random.default_rng((seed, number))
     clean, filmed = _scene(pictures, rng)
-    kind, seen = _degraded(filmed, rng)
+    kind, images = _degraded(filmed, rng)
     sharpener = sharpeners[int(rng.integers(len(sharpeners)))]
-    sharpened: dict[int, ImageArray] = {}
+    first = int(rng.integers(len(images) - FRAMES + 1))
+    chosen = slice(first, first + FRAMES)
+    seen = [luma(image) for image in images[chosen]]
+    sharpened = [
+        luma_levels(sharpener.sharpen(image).astype(np.float32)) for image in images[chosen]
+    ]
+    missing = [
+        luma_levels(image.astype(np.float32)) - level
+        for image, level in zip(clean[chosen], sharpened, strict=True)
+    ]
+    motions = _motions(seen)
+    # An even start, since the network takes 2x2 pixels as one position.
+    starts = [
+        tuple(2 * int(rng.integers((side - CROP_PX) // 2 + 1)) for side in seen[0].shape)
+        for _ in range(CROPS_PER_SAMPLE)
+    ]
 
-    def shot(at: int) -> Shot | None:
-        if not 0 <= at < len(seen):
-            return None
-        if at not in sharpened:
-            sharpened[at] = sharpener.sharpen(seen[at])
-        return Shot(seen[at], sharpened[at])
+    def cut(planes: Sequence[npt.NDArray[Any]], dtype: type, *, shrunk: int = 1) -> Any:
+        side = CROP_PX // shrunk
+        stacked = np.stack(planes)
+        return np.stack(
+            [
+                stacked[..., top // shrunk :, left // shrunk :][..., :side, :side]
+                for top, left in starts
+            ]
+        ).astype(dtype)
 
-    planes, missing = [], []
-    for target in rng.choice(len(seen), _TARGETS, replace=False):
-        at = int(target)
-        middle = shot(at)
-        assert middle is not None
-        frame_planes, _ = beside_neighbours(middle, [shot(at + offset) for offset in NEIGHBOURS])
-        frame_missing = luma_levels(clean[at]) - frame_planes[0]
-        for _ in range(_CROPS):
-            # An even start, since the network takes 2x2 pixels as one position.
-            top, left = (
-                2 * int(rng.integers((side - CROP_PX) // 2 + 1)) for side in frame_missing.shape
-            )
-            cut = np.s_[..., top : top + CROP_PX, left : left + CROP_PX]
-            planes.append(frame_planes[cut].astype(np.float16))
-            missing.append(frame_missing[cut].astype(np.float16))
-    return FusionSample(np.stack(planes), np.stack(missing), kind)
+    return FusionSample(
+        cut([np.rint(level * LUMA_STEPS) for level in sharpened], np.uint16),
+        cut(seen, np.uint8),
+        cut(missing, np.float16),
+        cut(motions, np.float16, shrunk=2),
+        kind,
+    )
 
 
 def write_sample(sample: FusionSample, path: Path) -> None:
@@ -119,7 +139,7 @@ def write_sample(sample: FusionSample, path: Path) -> None:
         OSError: the file cannot be written.
     """
     encoded = io.BytesIO()
-    np.savez(encoded, planes=sample.planes, missing=sample.missing, kind=np.array(sample.kind))
+    np.savez(encoded, **asdict(sample))
     write_bytes(path, encoded.getvalue())
 
 
@@ -131,7 +151,8 @@ def read_sample(path: Path) -> FusionSample:
     """
     try:
         with np.load(path, allow_pickle=False) as arrays:
-            return FusionSample(arrays["planes"], arrays["missing"], str(arrays["kind"]))
+            kind = str(arrays["kind"])
+            return FusionSample(**{name: arrays[name] for name in _ARRAYS}, kind=kind)
     except KeyError as exc:
         raise ValueError(f"{path} is no sample of `clearcall-train fusion`. Delete it.") from exc
 
@@ -142,11 +163,28 @@ def _scene(pictures: Sequence[Path], rng: np.random.Generator) -> tuple[ImageArr
     seen = [_large_picture(pictures, rng) for _ in range(1 if drawn < _CALL_SHARE else _MIXED)]
     height, width = (min(seen[0].shape[axis], LADDER_SIZE_PX[axis]) // 2 * 2 for axis in (0, 1))
     if drawn < _CALL_SHARE:
-        scene = call_scene(seen[0], rng, frames=_FRAMES, size_px=(height, width))
+        scene = call_scene(seen[0], rng, frames=_CLIP_FRAMES, size_px=(height, width))
         return scene.clean, scene.filmed
     draw = moving_scene if drawn < _CALL_SHARE + _MOVING_SHARE else screen_scene
-    clip = draw(seen, rng, frames=_FRAMES, size_px=LADDER_SIZE_PX)
+    clip = draw(seen, rng, frames=_CLIP_FRAMES, size_px=LADDER_SIZE_PX)
     return clip, clip
+
+
+def _motions(seen: Sequence[Luma]) -> list[FloatArray]:
+    """Of each frame to its neighbours, (K, 2, H / 2, W / 2) fp32."""
+    motions = []
+    for at, plane in enumerate(seen):
+        height, width = plane.shape
+        halved = np.zeros((len(NEIGHBOURS), 2, height // 2, width // 2), np.float32)
+        for number, offset in enumerate(NEIGHBOURS):
+            if at + offset < len(seen):
+                by = motion(plane, seen[at + offset])
+                size = (width // 2, height // 2)
+                halved[number] = cv2.resize(by, size, interpolation=cv2.INTER_AREA).transpose(
+                    2, 0, 1
+                )
+        motions.append(halved)
+    return motions
 
 
 def _large_picture(pictures: Sequence[Path], rng: np.random.Generator) -> ImageArray:

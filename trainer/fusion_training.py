@@ -1,9 +1,10 @@
 """Trains the network that fuses a frame with its neighbours: `FusionNetwork`.
 
-Samples are made first and kept in the run's folder, then it is trained on crops of them. The loss
-is how many decibels nearer to the clean luma the fused one is than the sharpened one, with what
-comes out worse counted more than once. Some crops have neighbours of another scene, as at a cut,
-or none, as at a clip's ends.
+Samples are made first and kept in the run's folder, then it is trained on crops of their clips,
+each fused from its last frame to its first. The loss is how many decibels nearer to the clean luma
+the fused frames are than the sharpened ones, with what comes out worse counted more than once. Some
+frames have neighbours of another scene, as at a cut; the last of a crop have none, as at a clip's
+end.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import logging
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +23,12 @@ from torch import Tensor, nn
 
 from service.model.fusion_file import load_fusion
 from service.model.fusion_network import FusionNetwork
-from service.model.neighbours import LARGEST_DIFFERENCE, NEIGHBOURS
 from service.model.sharpener import Sharpener
 from service.model.student import use_channels_last
 from trainer.atomic import replacing
 from trainer.device import choose_device, choose_precision
-from trainer.fusion_samples import make_sample, read_sample, write_sample
+from trainer.fusion_samples import LUMA_STEPS, make_sample, read_sample, write_sample
+from trainer.fusion_unroll import Clips, fused_clips
 from trainer.pictures import find_pictures
 from trainer.quality import psnr_db
 from trainer.run import (
@@ -39,10 +40,9 @@ from trainer.run import (
 
 __all__ = ["FusionGain", "FusionSettings", "gained_db", "train_fusion"]
 
-_COUNT = len(NEIGHBOURS)
 _FLOOR = 0.1  # mean squared error, levels: less is perfect
 _HELD_OUT_EVERY = 15  # samples
-_CUT_SHARE, _END_SHARE = 0.03, 0.12  # of the crops
+_CUT_SHARE = 0.03  # of the frames
 _WARMUP_STEPS = 100
 _EVALUATE_EVERY = 250  # steps; the state is saved then, too
 _WORSE_DB = 0.05
@@ -57,7 +57,8 @@ class FusionSettings:
     Attributes:
         data: folder of sharp pictures.
         out: folder of the samples, the state and the weights.
-        samples: clips to make, six crops each.
+        samples: clips to make, five crops of eight frames each.
+        batch: crops a step.
         init: a file of weights to begin with; None = at random.
         students: whose frames are fused: sizes or files.
         harm: how much more what comes out worse counts.
@@ -68,8 +69,8 @@ class FusionSettings:
     data: Path
     out: Path
     samples: int = 1200
-    steps: int = 6000
-    batch: int = 16
+    steps: int = 6500
+    batch: int = 10
     rate: float = 2e-3
     harm: float = 2.0
     seed: int = 0
@@ -91,7 +92,11 @@ class FusionSettings:
 
 @dataclass(frozen=True, slots=True)
 class FusionGain:
-    """Of the crops of one kind that were held out: how much the luma's PSNR rises by the fusion."""
+    """Of the crops of one kind that were held out: how much the luma's PSNR rises by the fusion.
+
+    Attributes:
+        crops: each frame of a crop counts.
+    """
 
     kind: str
     crops: int
@@ -102,9 +107,16 @@ class FusionGain:
 
 @dataclass(frozen=True, slots=True)
 class _Crops:
-    planes: np.ndarray[Any, Any]
+    """All samples' crops, as `FusionSample` has them."""
+
+    sharpened: np.ndarray[Any, Any]
+    seen: np.ndarray[Any, Any]
     missing: np.ndarray[Any, Any]
+    motion: np.ndarray[Any, Any]
     kinds: list[str]
+
+    def __len__(self) -> int:
+        return len(self.kinds)
 
 
 def train_fusion(
@@ -148,16 +160,16 @@ def train_fusion(
 
 
 def gained_db(fused: Tensor, missing: Tensor) -> Tensor:
-    """How much nearer to the clean luma each crop is with what was added: (N,) dB.
+    """How much nearer to the clean luma each frame is with what was added: (...) dB.
 
     10 log10((mean missing^2 + 0.1) / (mean (missing - fused)^2 + 0.1)), in levels of 255.
 
     Args:
-        fused: what was added to the sharpened luma, (N, H, W) in levels.
+        fused: what was added to the sharpened luma, (..., H, W) in levels.
         missing: what should have been.
     """
-    before = missing.square().mean((1, 2)) + _FLOOR
-    after = (missing - fused).square().mean((1, 2)) + _FLOOR
+    before = missing.square().mean((-2, -1)) + _FLOOR
+    after = (missing - fused).square().mean((-2, -1)) + _FLOOR
     return 10 * torch.log10(before / after)
 
 
@@ -188,16 +200,20 @@ def _joined(paths: Sequence[Path]) -> _Crops:
     """The crops of all samples, each read into its place."""
     if not paths:
         raise ValueError(f"too few samples: at least {_HELD_OUT_EVERY} are needed")
-    first = read_sample(paths[0])
-    planes = np.empty((len(paths), *first.planes.shape), np.float16)
-    missing = np.empty((len(paths), *first.missing.shape), np.float16)
+    names = [field.name for field in fields(_Crops) if field.name != "kinds"]
+    arrays: dict[str, np.ndarray[Any, Any]] = {}
     kinds = []
     for number, path in enumerate(paths):
         sample = read_sample(path)
-        planes[number], missing[number] = sample.planes, sample.missing
-        kinds += [sample.kind] * len(sample.planes)
+        for name in names:
+            one = getattr(sample, name)
+            if not number:
+                arrays[name] = np.empty((len(paths), *one.shape), one.dtype)
+            arrays[name][number] = one
+        kinds += [sample.kind] * len(sample.seen)
     return _Crops(
-        planes.reshape(-1, *planes.shape[2:]), missing.reshape(-1, *missing.shape[2:]), kinds
+        **{name: array.reshape(-1, *array.shape[2:]) for name, array in arrays.items()},
+        kinds=kinds,
     )
 
 
@@ -231,19 +247,16 @@ class _Run:
     def train_step(self) -> None:
         """One step; the crops depend on the seed and the step alone."""
         rng = np.random.default_rng((self._settings.seed, self.step))
-        drawn = rng.choice(len(self._crops.planes), self._settings.batch, replace=False)
-        planes, missing = (
-            torch.from_numpy(array[drawn].astype(np.float32)).to(self._device)
-            for array in (self._crops.planes, self._crops.missing)
-        )
-        planes, missing = _turned(planes, missing, rng)
-        _alter_neighbours(planes, rng)
+        drawn = rng.choice(len(self._crops), self._settings.batch, replace=False)
+        clips, missing = _turned(*self._on_device(self._crops, np.sort(drawn)), rng)
+        cuts = torch.from_numpy(rng.random(clips.seen.shape[:2]) < _CUT_SHARE).to(self._device)
         settings = self._settings
         for group in self._optimiser.param_groups:
             group["lr"] = scheduled_rate(
                 self.step, rate=settings.rate, warmup=_WARMUP_STEPS, steps=settings.steps
             )
-        gained = gained_db(self._added(self._network, planes), missing)
+        fused = fused_clips(self._network, clips, precision=self._precision, cuts=cuts)
+        gained = gained_db(fused, missing)
         loss = (self._settings.harm * (-gained).clamp(min=0) - gained).mean()
         if not bool(torch.isfinite(loss)):
             raise DivergedError(
@@ -264,21 +277,18 @@ class _Run:
         """Of the averaged weights."""
         network = self.averaged_network()
         gained = []
-        for begin in range(0, len(crops.planes), self._settings.batch):
-            part = slice(begin, begin + self._settings.batch)
-            planes, missing = (
-                torch.from_numpy(array[part].astype(np.float32)).to(self._device)
-                for array in (crops.planes, crops.missing)
-            )
+        for begin in range(0, len(crops), self._settings.batch):
+            drawn = np.arange(begin, min(begin + self._settings.batch, len(crops)))
+            clips, missing = self._on_device(crops, drawn)
             with torch.inference_mode():
-                fused = self._added(network, planes)
+                fused = fused_clips(network, clips, precision=self._precision)
             before, after = (
-                psnr_db(added[:, None] / 255, missing[:, None] / 255)
+                psnr_db(added.flatten(0, 1)[:, None] / 255, missing.flatten(0, 1)[:, None] / 255)
                 for added in (torch.zeros_like(fused), fused)
             )
             gained.append((after - before).cpu().numpy())
         every = np.concatenate(gained)
-        kinds = np.array(crops.kinds)
+        kinds = np.repeat(crops.kinds, crops.seen.shape[1])
         return [
             FusionGain(
                 str(kind),
@@ -332,36 +342,24 @@ class _Run:
         self.step = state["step"]
         _log.info("goes on from step %d", self.step)
 
-    def _added(self, network: nn.Module, planes: Tensor) -> Tensor:
-        """What the neighbours add to the sharpened luma: (N, H, W) fp32, levels."""
-        with torch.autocast(
-            self._device.type, self._precision, enabled=self._precision is not torch.float32
-        ):
-            weights = network(planes)
-        differences = planes[:, 2 : 2 + _COUNT].clamp(-LARGEST_DIFFERENCE, LARGEST_DIFFERENCE)
-        added: Tensor = (weights.float() * differences).sum(1)
-        return added
+    def _on_device(self, crops: _Crops, drawn: np.ndarray[Any, Any]) -> tuple[Clips, Tensor]:
+        sharpened, seen, missing, motion = (
+            torch.from_numpy(array[drawn].astype(np.float32)).to(self._device)
+            for array in (crops.sharpened, crops.seen, crops.missing, crops.motion)
+        )
+        return Clips(sharpened / LUMA_STEPS, seen, motion), missing
 
 
-def _turned(planes: Tensor, missing: Tensor, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+def _turned(clips: Clips, missing: Tensor, rng: np.random.Generator) -> tuple[Clips, Tensor]:
     """All crops flipped and turned alike."""
-    for axis in (-1, -2):
+    planes = [clips.sharpened, clips.seen, missing]
+    motion = clips.motion
+    for axis, flipped in ((-1, (-1.0, 1.0)), (-2, (1.0, -1.0))):
         if rng.random() < 0.5:
-            planes, missing = planes.flip(axis), missing.flip(axis)
+            planes = [plane.flip(axis) for plane in planes]
+            motion = motion.flip(axis) * motion.new_tensor(flipped).view(2, 1, 1)
     if rng.random() < 0.5:
-        planes, missing = planes.mT, missing.mT
-    return planes.contiguous(), missing.contiguous()
-
-
-def _alter_neighbours(planes: Tensor, rng: np.random.Generator) -> None:
-    """Puts other scenes or nothing in the place of some crops' neighbours before or after."""
-    others = planes[:, 0].roll(1, 0) - planes[:, 0]
-    for crop in range(len(planes)):
-        drawn = rng.random()
-        if drawn >= _CUT_SHARE + _END_SHARE:
-            continue
-        first = int(rng.integers(_COUNT))
-        gone = [0] if first == 0 else range(first, _COUNT)
-        for number in gone:
-            for plane in (2 + number, 2 + _COUNT + number):
-                planes[crop, plane] = others[crop] if drawn < _CUT_SHARE else 0.0
+        planes = [plane.mT for plane in planes]
+        motion = motion.mT.flip(-3)
+    sharpened, seen, missing = (plane.contiguous() for plane in planes)
+    return Clips(sharpened, seen, motion.contiguous()), missing

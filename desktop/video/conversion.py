@@ -48,7 +48,7 @@ class VideoOptions:
         upscale: enlarged by this factor, after the network.
         is_split: the left half stays what it was.
         has_overlay: the speed is drawn.
-        look_ahead: frames after each that are waited for, to fuse it with them, 0 to 3; 0 =
+        look_ahead: least frames after each that it is fused with, 0 to 3; 0 =
             every frame by itself.
         fusion: the file of its weights; None = the bundled one.
         deinterlaces: makes whole frames of fields first.
@@ -80,8 +80,8 @@ class Summary:
         seconds: that it took, without loading the student.
         still_share: how much of the pictures stood still, and was not computed anew, 0 to 1.
         inference_ms: in the network, mean of a frame.
-        look_ahead: frames that were waited for.
-        fusing_ms: in the fusion with neighbours, mean of a frame.
+        look_ahead: least frames after each that it was fused with.
+        fusing_ms: in the fusion with later frames, mean of a frame.
         copied: streams that were copied, such as `audio aac`.
         left_out: streams that the container cannot hold.
         warnings: sentences about what could not be kept or done.

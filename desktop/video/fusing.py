@@ -1,63 +1,53 @@
-"""The stage of `pipeline` that waits for the next frames, and fuses each with those around it."""
+"""The stage of `pipeline` that waits for the next frames, and fuses each with those after it."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from desktop.video.pipeline import Passed, Picture, Tally
-from service.model.neighbours import NEIGHBOURS, Shot, around
+from service.model.look_ahead import ImageArray, LookAhead
+from service.model.neighbours import Shot
 
 if TYPE_CHECKING:
     from service.model.fusion import Fusion
 
 __all__ = ["Fusing"]
 
-_BEFORE = -min(NEIGHBOURS)
-
 
 class Fusing:
-    """Sharpened pictures -> fused pictures, as many frames later as it looks ahead."""
+    """Sharpened pictures -> fused pictures, many frames later."""
 
     def __init__(self, fusion: Fusion, *, look_ahead: int, strength: float, tally: Tally) -> None:
         """Args:
-        look_ahead: frames that are waited for, 1 to `neighbours.MOST_LOOK_AHEAD`.
+        look_ahead: see `LookAhead`, 1 to `look_ahead.MOST_LOOK_AHEAD`.
         strength: of the correction; what neighbours add fades with it below 1.
         """
-        self._fusion = fusion
-        self._look_ahead = look_ahead
-        self._amount = min(1.0, strength)
+        self._look_ahead = LookAhead(fusion, look_ahead, amount=min(1.0, strength))
         self._tally = tally
+        self._waiting: deque[Picture] = deque()
 
     def through(self, passing: Iterable[Passed]) -> Iterator[Passed]:
         """All pictures in their order; packets do not wait for them."""
-        known: list[Picture] = []  # those before, then those that wait
-        waiting = 0
         for passed in passing:
-            if not isinstance(passed, Picture):
+            if isinstance(passed, Picture):
+                self._waiting.append(passed)
+                yield from self._done(partial(self._look_ahead.add, _shot(passed)))
+            else:
                 yield passed
-                continue
-            known.append(passed)
-            waiting += 1
-            if waiting > self._look_ahead:
-                yield self._fused(known, len(known) - waiting)
-                waiting -= 1
-                del known[: len(known) - waiting - _BEFORE]
-        for at in range(len(known) - waiting, len(known)):
-            yield self._fused(known, at)
+        yield from self._done(self._look_ahead.finish)
 
-    def _fused(self, known: Sequence[Picture], at: int) -> Picture:
-        picture = known[at]
-        shot = _shot(picture)
-        if shot is None:
-            return picture
-        neighbours = around([_shot(each) for each in known], at, look_ahead=self._look_ahead)
+    def _done(self, fuse: Callable[[], Sequence[ImageArray | None]]) -> Iterator[Picture]:
         begun_s = time.perf_counter()
-        fused = self._fusion.fuse(shot, neighbours, amount=self._amount)
+        images = fuse()
         self._tally.fusing_s += time.perf_counter() - begun_s
-        return replace(picture, sharpened=fused)
+        for image in images:
+            picture = self._waiting.popleft()
+            yield picture if image is None else replace(picture, sharpened=image)
 
 
 def _shot(picture: Picture) -> Shot | None:

@@ -41,9 +41,10 @@ def moved(image: npt.NDArray[Any], by: Motion) -> npt.NDArray[Any]:
     Bicubic; beyond the border its pixels are repeated.
     """
     height, width = by.shape[:2]
-    across = by[:, :, 0] + np.arange(width, dtype=np.float32)
-    down = by[:, :, 1] + np.arange(height, dtype=np.float32)[:, None]
+    places = np.empty_like(by)
+    np.add(by[:, :, 0], np.arange(width, dtype=np.float32), out=places[:, :, 0])
+    np.add(by[:, :, 1], np.arange(height, dtype=np.float32)[:, None], out=places[:, :, 1])
     return cast(
         npt.NDArray[Any],
-        cv2.remap(image, across, down, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE),
+        cv2.remap(image, places, cast(Any, None), cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE),
     )

@@ -1,4 +1,4 @@
-"""A sharpened frame made better by the frames around it: numpy in, numpy out.
+"""A sharpened frame made better by the frames after it: numpy in, numpy out.
 
 For who has the next frames already: a file, a recording, a player with a jitter buffer. A live
 stream that waits for nobody has none.
@@ -8,24 +8,22 @@ from __future__ import annotations
 
 import copy
 import importlib.util
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 import torch
 
 from service.model.alignment import SMALLEST_SIDE_PX
 from service.model.backends import cpu_precision, read_graph, request_for
 from service.model.fusion_file import LoadedFusion, load_fusion
 from service.model.fusion_network import FusionNetwork
-from service.model.neighbours import NEIGHBOURS, FloatArray, Shot, beside_neighbours
+from service.model.neighbours import NEIGHBOURS, PLANES, FloatArray, Fused, Shot, beside_neighbours
 
 __all__ = ["Fusion"]
-
-ImageArray = npt.NDArray[np.uint8]
 
 _TRACED_SIDE_PX = 64
 
@@ -55,48 +53,61 @@ class Fusion:
         """
         return cls(load_fusion(path), device=device, threads=threads)
 
-    def fuse(
-        self, shot: Shot, neighbours: Sequence[Shot | None], *, amount: float = 1.0
-    ) -> ImageArray:
+    def fuse(self, shot: Shot, neighbours: Sequence[Fused | None]) -> Fused:
         """The sharpened frame with what its neighbours add to it.
 
         Args:
             shot: of any size; below `SMALLEST_SIDE_PX` nothing is added.
-            neighbours: of the same size, in the order of `NEIGHBOURS`; None where there is none.
-            amount: of what is added, 0 to 1.
-
-        Returns:
-            (H, W, 3) uint8 RGB; the arrays of the shots are not changed.
+            neighbours: fused themselves, of the same size, in the order of `NEIGHBOURS`; None where
+                there is none.
 
         Raises:
             ValueError: there are more or fewer neighbours, or their sizes differ.
         """
         if len(neighbours) != len(NEIGHBOURS):
             raise ValueError(f"there are {len(NEIGHBOURS)} neighbours, not {len(neighbours)}")
+        frame = Fused.alone(shot)
         there = [neighbour for neighbour in neighbours if neighbour is not None]
-        if any(neighbour.image.shape != shot.image.shape for neighbour in there):
+        if any(neighbour.seen.shape != frame.seen.shape for neighbour in there):
             raise ValueError("neighbours have the size of the frame")
-        if not there or not amount or min(shot.image.shape[:2]) < SMALLEST_SIDE_PX:
-            return shot.sharpened
-        planes, differences = beside_neighbours(shot, neighbours)
-        fused = shot.sharpened.astype(np.float32)
+        if not there or min(frame.seen.shape) < SMALLEST_SIDE_PX:
+            return frame
+        planes, differences = beside_neighbours(frame, neighbours)
+        levels = frame.levels.copy()
+        height, width = frame.seen.shape
         for weights, difference, neighbour in zip(
             self._run(_even(planes)), differences, neighbours, strict=True
         ):
             if neighbour is not None:
-                share = amount * weights[: fused.shape[0], : fused.shape[1]]
-                cv2.accumulateProduct(cv2.merge([share] * 3), difference, fused)
-        return np.clip(np.rint(fused), 0, 255).astype(np.uint8)
+                share = weights[:height, :width]
+                cv2.accumulateProduct(cv2.merge([share] * 3), difference, levels)
+        return replace(frame, levels=np.clip(levels, 0, 255, out=levels))
+
+    def fuse_backwards(self, shots: Sequence[Shot | None]) -> Iterator[Fused | None]:
+        """Each frame of a clip with what those after it hold, from the last one to the first.
+
+        Args:
+            shots: of one size, one after the other; None where there is none.
+
+        Raises:
+            ValueError: their sizes differ.
+        """
+        known: dict[int, Fused | None] = {}
+        for at in range(len(shots) - 1, -1, -1):
+            shot = shots[at]
+            known.pop(at + max(NEIGHBOURS) + 1, None)
+            neighbours = [known.get(at + offset) for offset in NEIGHBOURS]
+            known[at] = None if shot is None else self.fuse(shot, neighbours)
+            yield known[at]
 
 
 _Run = Callable[[FloatArray], FloatArray]  # planes -> weights, see `FusionNetwork`, of one frame
 
 
 def _openvino_run(network: FusionNetwork, _device: str, threads: int) -> _Run:
-    planes = 2 + 2 * len(NEIGHBOURS)
-    example = torch.zeros(1, planes, _TRACED_SIDE_PX, _TRACED_SIDE_PX)
+    example = torch.zeros(1, PLANES, _TRACED_SIDE_PX, _TRACED_SIDE_PX)
     kind = (type(network), network.config)
-    model = read_graph(network, [example], [[1, planes, -1, -1]], kind=kind)
+    model = read_graph(network, [example], [[1, PLANES, -1, -1]], kind=kind)
     options: dict[str, Any] = {"INFERENCE_NUM_THREADS": threads} if threads else {}
     request = request_for(model, precision=cpu_precision("auto"), options=options)
 

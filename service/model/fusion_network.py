@@ -1,15 +1,17 @@
-"""The network that decides how much of a frame's neighbours goes into it.
+"""The network that decides how much of the frames after a frame goes into it.
 
 A codec at a low bit rate spreads a picture over several frames: what it left out of one comes with
-the next ones. A sensor's noise is another one in each frame. So the frames around hold what one
-frame lacks, once they are moved to where its things are (`alignment`).
+the next ones. A sensor's noise is another one in each frame. So the frames after it hold what one
+frame lacks, once they are moved to where its things are (`alignment`). From the last frame to the
+first, each is given what the ones after it gathered: recursive, from the future to the past, as one
+half of BasicVSR (Chan et al., CVPR 2021), but with nothing else to hand on than the fused picture.
 
 The network predicts a weight for each neighbour and pixel and no colour of its own, as kernel
 prediction does for bursts (Mildenhall et al., Burst Denoising with Kernel Prediction Networks, CVPR
 2018), here with one tap, on 2x2 pixels as one position, and with gains for the features by what is
 measured over the whole picture:
 
-    fused = sharpened + sum over k of weight[k] * clip(moved sharpened neighbour k - sharpened)
+    fused = sharpened + sum over k of weight[k] * clip(moved fused neighbour k - sharpened)
 
 With weights of 0 a frame stays what it is, as where nothing moves and nothing is renewed.
 """
@@ -23,7 +25,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from service.model.neighbours import LARGEST_DIFFERENCE, NEIGHBOURS
+from service.model.neighbours import LARGEST_DIFFERENCE, NEIGHBOURS, PLANES
 
 __all__ = ["FusionConfig", "FusionNetwork"]
 
@@ -48,23 +50,23 @@ class FusionConfig:
 class FusionNetwork(nn.Module):
     """Planes -> weights.
 
-    Planes (N, 2 + 2 K, H, W) fp32 in levels of 255, luma of BT.601, even sides, of K `NEIGHBOURS`:
-    the sharpened frame; the frame as it came less the sharpened one; for each neighbour, the moved
-    sharpened one less the sharpened frame; for each, the moved one as it came less the frame as it
-    came. A neighbour that is not there has zeros. Weights: (N, K, H, W) fp32, not limited.
+    Planes (N, 2 + 3 K, H, W) fp32 in levels of 255, luma of BT.601, even sides, of K `NEIGHBOURS`:
+    the sharpened frame; the frame as it came less the sharpened one; for each neighbour, three: the
+    moved fused one less the sharpened frame, the moved fused one less the moved sharpened one, the
+    moved one as it came less the frame as it came. A neighbour that is not there has zeros.
+    Weights: (N, K, H, W) fp32, not limited.
     """
 
     def __init__(self, config: FusionConfig | None = None) -> None:
         super().__init__()
         self.config = config = config or FusionConfig()
-        planes = 2 + 2 * len(NEIGHBOURS)
-        widths = [planes * _UNSHUFFLE**2] + [config.width] * config.depth
+        widths = [PLANES * _UNSHUFFLE**2] + [config.width] * config.depth
         self.convolutions = nn.ModuleList(
             nn.Conv2d(before, after, 3, padding=1) for before, after in pairwise(widths)
         )
         self.last = nn.Conv2d(config.width, len(NEIGHBOURS) * _UNSHUFFLE**2, 3, padding=1)
         gains = nn.Linear(_STATISTICS_WIDTH, config.depth * config.width)
-        self.gains = nn.Sequential(nn.Linear(planes, _STATISTICS_WIDTH), nn.ReLU(), gains)
+        self.gains = nn.Sequential(nn.Linear(PLANES, _STATISTICS_WIDTH), nn.ReLU(), gains)
         for zero in (self.last, gains):
             nn.init.zeros_(zero.weight)
             if zero.bias is not None:

@@ -1,93 +1,116 @@
-"""A sharpened frame beside its neighbours, which are moved to where its things are."""
+"""A sharpened frame beside the fused ones after it, which are moved to where its things are."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import cast
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 
-from service.model.alignment import luma, motion, moved
+from service.model.alignment import Luma, luma, motion, moved
 
 __all__ = [
     "LARGEST_DIFFERENCE",
-    "MOST_LOOK_AHEAD",
     "NEIGHBOURS",
+    "PLANES",
+    "Fused",
     "Shot",
-    "around",
     "beside_neighbours",
     "luma_levels",
 ]
 
-NEIGHBOURS = (-1, 1, 2, 3)  # frames from the one that is fused
-MOST_LOOK_AHEAD = max(NEIGHBOURS)
+NEIGHBOURS = (1, 2)  # frames after the one that is fused
+PLANES = 2 + 3 * len(NEIGHBOURS)  # that the network sees
 LARGEST_DIFFERENCE = 32.0  # levels of 255; more is another thing
 
-_LUMA = np.array((0.299, 0.587, 0.114), np.float32)  # BT.601
-
+ImageArray = npt.NDArray[np.uint8]
 FloatArray = npt.NDArray[np.float32]
+
+
+def luma_levels(levels: FloatArray) -> FloatArray:
+    """(H, W, 3) fp32 RGB in levels of 255 -> (H, W) fp32, BT.601."""
+    return cast(FloatArray, cv2.cvtColor(levels, cv2.COLOR_RGB2GRAY))
 
 
 @dataclass(frozen=True, slots=True)
 class Shot:
     """A frame as it came and sharpened, both (H, W, 3) uint8 RGB."""
 
-    image: npt.NDArray[np.uint8]
-    sharpened: npt.NDArray[np.uint8]
+    image: ImageArray
+    sharpened: ImageArray
 
 
-def around(
-    shots: Sequence[Shot | None], at: int, *, look_ahead: int = MOST_LOOK_AHEAD
-) -> list[Shot | None]:
-    """The neighbours of frame `at`, in the order of `NEIGHBOURS`; None where there is none.
+@dataclass(frozen=True, slots=True)
+class Fused:
+    """A sharpened frame with what the frames after it hold.
 
-    Args:
-        shots: of one clip, one after the other.
-        look_ahead: frames after it that are taken.
+    Attributes:
+        seen: luma of the frame as it came, (H, W) uint8.
+        lumas: of the sharpened frame and of the one that came, (H, W, 2) fp32 in levels of 255.
+        sharpened: (H, W, 3) fp32 RGB in levels of 255, before it was fused.
+        levels: (H, W, 3) fp32 RGB in levels of 255.
     """
-    return [
-        shots[at + offset] if 0 <= at + offset < len(shots) and offset <= look_ahead else None
-        for offset in NEIGHBOURS
-    ]
 
+    seen: Luma
+    lumas: FloatArray
+    sharpened: FloatArray
+    levels: FloatArray
 
-def luma_levels(image: npt.NDArray[Any]) -> FloatArray:
-    """(..., 3) RGB in levels of 255 -> (...) fp32, BT.601."""
-    levels: FloatArray = image.astype(np.float32) @ _LUMA
-    return levels
+    @classmethod
+    def alone(cls, shot: Shot) -> Fused:
+        """A frame that has nothing of any other."""
+        seen = luma(shot.image)
+        sharpened: FloatArray = shot.sharpened.astype(np.float32)
+        lumas = cv2.merge([luma_levels(sharpened), seen.astype(np.float32)])
+        return cls(seen, cast(FloatArray, lumas), sharpened, sharpened)
+
+    def picture(self, amount: float = 1.0) -> ImageArray:
+        """(H, W, 3) uint8 RGB with so much of what was added, 0 to 1."""
+        levels = (
+            self.levels
+            if amount == 1
+            else cv2.addWeighted(self.sharpened, 1 - amount, self.levels, amount, 0)
+        )
+        return cast(ImageArray, cv2.convertScaleAbs(levels))  # rounded; none is below 0
 
 
 def beside_neighbours(
-    shot: Shot, neighbours: Sequence[Shot | None]
+    frame: Fused, neighbours: Sequence[Fused | None]
 ) -> tuple[FloatArray, FloatArray]:
     """What `FusionNetwork` sees, and what its weights are for.
 
     Args:
-        shot: sides of at least `alignment.SMALLEST_SIDE_PX`.
-        neighbours: of the same size, in the order of `NEIGHBOURS`; None where there is none.
+        frame: alone so far; sides of at least `alignment.SMALLEST_SIDE_PX`.
+        neighbours: of the same size, fused themselves, in the order of `NEIGHBOURS`; None where
+            there is none.
 
     Returns:
-        The network's planes (2 + 2 K, H, W) fp32, and the differences of the moved sharpened
+        The network's planes (2 + 3 K, H, W) fp32, and the differences of the moved fused
         neighbours and the sharpened frame, (K, H, W, 3) fp32 in levels, cut to
         `LARGEST_DIFFERENCE`.
     """
-    height, width = shot.image.shape[:2]
-    count = len(neighbours)
-    planes = np.zeros((2 + 2 * count, height, width), np.float32)
-    differences = np.zeros((count, height, width, 3), np.float32)
-    sharpened = shot.sharpened.astype(np.float32)
-    seen = luma(shot.image)
-    planes[0] = luma_levels(sharpened)
-    planes[1] = luma_levels(shot.image) - planes[0]
+    height, width = frame.seen.shape
+    planes = np.empty((2 + 3 * len(neighbours), height, width), np.float32)
+    differences = np.empty((len(neighbours), height, width, 3), np.float32)
+    sharpened, seen = cv2.split(frame.lumas)
+    planes[0] = sharpened
+    np.subtract(seen, sharpened, out=planes[1])
     for number, neighbour in enumerate(neighbours):
+        fused, gathered, came = planes[2 + 3 * number : 5 + 3 * number]
         if neighbour is None:
+            planes[2 + 3 * number : 5 + 3 * number] = 0
+            differences[number] = 0
             continue
-        neighbour_luma = luma(neighbour.image)
-        by = motion(seen, neighbour_luma)
-        difference = moved(neighbour.sharpened.astype(np.float32), by) - sharpened
-        planes[2 + number] = luma_levels(difference)
-        planes[2 + count + number] = moved(neighbour_luma.astype(np.float32), by) - seen
+        by = motion(frame.seen, neighbour.seen)
+        difference = moved(neighbour.levels, by)
+        difference -= frame.sharpened
+        own, came_luma = cv2.split(moved(neighbour.lumas, by))
+        cv2.cvtColor(difference, cv2.COLOR_RGB2GRAY, dst=fused)
+        np.add(fused, sharpened, out=gathered)
+        gathered -= own
+        np.subtract(came_luma, seen, out=came)
         np.clip(difference, -LARGEST_DIFFERENCE, LARGEST_DIFFERENCE, out=differences[number])
     return planes, differences

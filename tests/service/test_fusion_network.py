@@ -7,9 +7,7 @@ import torch
 from torch.nn import Conv2d, Linear
 
 from service.model.fusion_network import FusionConfig, FusionNetwork
-from service.model.neighbours import NEIGHBOURS
-
-PLANES = 2 + 2 * len(NEIGHBOURS)
+from service.model.neighbours import NEIGHBOURS, PLANES
 
 
 def test_a_fresh_network_takes_nothing_of_any_neighbour() -> None:

@@ -14,6 +14,8 @@ from tests.trainer.datasets import write_picture
 from trainer.fusion_samples import (
     CROP_PX,
     CROPS_PER_SAMPLE,
+    FRAMES,
+    LUMA_STEPS,
     FusionSample,
     make_sample,
     read_sample,
@@ -39,35 +41,42 @@ def test_samples_are_of_every_kind_and_the_same_each_time(
     samples = [make_sample([picture], [sharpener], seed=0, number=number) for number in range(8)]
     assert {made.kind for made in samples} == {"codec", "jpeg", "blur"}
     for made in samples:
-        assert made.planes.shape == (CROPS_PER_SAMPLE, 2 + 2 * len(NEIGHBOURS), CROP_PX, CROP_PX)
-        assert made.missing.shape == (CROPS_PER_SAMPLE, CROP_PX, CROP_PX)
-        assert np.isfinite(made.planes).all()
-        assert made.planes[:, 0].min() >= 0
-        assert made.planes[:, 0].max() <= 255
+        shape = (CROPS_PER_SAMPLE, FRAMES, CROP_PX, CROP_PX)
+        assert made.sharpened.shape == made.seen.shape == made.missing.shape == shape
+        halved = (CROPS_PER_SAMPLE, FRAMES, len(NEIGHBOURS), 2, CROP_PX // 2, CROP_PX // 2)
+        assert made.motion.shape == halved
+        assert np.isfinite(made.missing).all()
+        assert not made.motion[:, -1].any()  # nothing comes after it
     again = make_sample([picture], [sharpener], seed=0, number=3)
-    np.testing.assert_array_equal(again.planes, samples[3].planes)
+    np.testing.assert_array_equal(again.sharpened, samples[3].sharpened)
+    np.testing.assert_array_equal(again.motion, samples[3].motion)
     other = make_sample([picture], [sharpener], seed=1, number=3)
-    assert (other.planes != samples[3].planes).any()
+    assert (other.sharpened != samples[3].sharpened).any()
 
 
 def test_what_is_missing_makes_the_clean_luma_of_the_sharpened_one(
     picture: Path, sharpener: Sharpener
 ) -> None:
     made = make_sample([picture], [sharpener], seed=0, number=0)
-    clean = made.planes[:, 0].astype(np.float32) + made.missing
+    clean = made.sharpened / LUMA_STEPS + made.missing
     assert clean.min() > -0.3
     assert clean.max() < 255.3
+    away = np.abs(made.sharpened / LUMA_STEPS - made.seen)
+    assert away.mean() < 12  # both are of the same place and time
 
 
 def test_a_sample_comes_back_from_its_file(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
-    planes = rng.normal(size=(6, 10, 8, 8)).astype(np.float16)
-    made = FusionSample(planes, planes[:, 0], "jpeg")
+    planes = rng.normal(size=(5, 3, 8, 8))
+    motion = rng.normal(size=(5, 3, 2, 2, 4, 4)).astype(np.float16)
+    made = FusionSample(
+        planes.astype(np.uint16), planes.astype(np.uint8), planes.astype(np.float16), motion, "jpeg"
+    )
     path = tmp_path / "deep" / "0.npz"
     write_sample(made, path)
     back = read_sample(path)
-    np.testing.assert_array_equal(back.planes, planes)
-    np.testing.assert_array_equal(back.missing, planes[:, 0])
+    for name in ("sharpened", "seen", "missing", "motion"):
+        np.testing.assert_array_equal(getattr(back, name), getattr(made, name))
     assert back.kind == "jpeg"
 
 
@@ -81,5 +90,5 @@ def test_another_file_is_no_sample(tmp_path: Path) -> None:
 def test_pictures_that_are_too_small_are_named(tmp_path: Path, sharpener: Sharpener) -> None:
     path = tmp_path / "icon.png"
     write_picture(path, sample("museum")[:64, :64])
-    with pytest.raises(ValueError, match="below 192 px"):
+    with pytest.raises(ValueError, match="below 128 px"):
         make_sample([path], [sharpener], seed=0, number=0)

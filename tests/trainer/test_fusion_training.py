@@ -12,23 +12,27 @@ import pytest
 import torch
 
 from service.model.fusion_file import bundled_fusion, load_fusion
+from service.model.neighbours import NEIGHBOURS
 from tests.service.pictures import sample
 from tests.trainer.datasets import write_picture
 from trainer.__main__ import main
-from trainer.fusion_samples import FusionSample, read_sample, write_sample
+from trainer.fusion_samples import LUMA_STEPS, FusionSample, read_sample, write_sample
 from trainer.fusion_training import FusionGain, FusionSettings, gained_db, train_fusion
 from trainer.run import DivergedError, StateDamagedError, StateMismatchError
 
 
 def write_samples(out: Path, count: int = 16) -> None:
-    """Frames with noise of 4 levels, each neighbour with noise of its own."""
+    """Clips that stand still, with noise of 4 levels, another one in each frame."""
     rng = np.random.default_rng(0)
     for number in range(count):
-        noise = rng.normal(0, 4, (6, 5, 32, 32))
-        planes = np.zeros((6, 10, 32, 32), np.float32)
-        planes[:, 0] = 128 + noise[:, 0]
-        planes[:, 2:6] = planes[:, 6:10] = noise[:, 1:] - noise[:, :1]
-        made = FusionSample(planes.astype(np.float16), -noise[:, 0].astype(np.float16), "jpeg")
+        noise = np.rint(rng.normal(0, 4, (6, 4, 32, 32)))
+        made = FusionSample(
+            ((128 + noise) * LUMA_STEPS).astype(np.uint16),
+            (128 + noise).astype(np.uint8),
+            -noise.astype(np.float16),
+            np.zeros((6, 4, len(NEIGHBOURS), 2, 16, 16), np.float16),
+            "jpeg",
+        )
         write_sample(made, out / "samples" / f"0-{number:05d}.npz")
 
 
@@ -57,7 +61,7 @@ def test_noise_that_is_another_one_in_each_neighbour_is_learned_away(
     assert not network.training
     assert [step for step, _ in told] == [60]
     (gain,) = told[0][1]
-    assert (gain.kind, gain.crops) == ("jpeg", 6)
+    assert (gain.kind, gain.crops) == ("jpeg", 24)
     assert gain.mean_db > 1
 
 
@@ -129,7 +133,7 @@ def test_the_command_makes_samples_and_a_file_that_is_served(
     loaded = load_fusion(path)
     assert loaded.facts.training_steps == 2
     assert loaded.facts.training_config["students"] == "nano"
-    assert sum(score.crops for score in loaded.facts.scores.values()) == 6
+    assert sum(score.crops for score in loaded.facts.scores.values()) == 40
     assert len(list((out / "samples").iterdir())) == 15
 
 
