@@ -25,6 +25,8 @@ __all__ = [
 NEIGHBOURS = (1, 2)  # frames after the one that is fused
 PLANES = 2 + 3 * len(NEIGHBOURS)  # that the network sees
 LARGEST_DIFFERENCE = 32.0  # levels of 255; more is another thing
+_OTHER_COLOUR = (8.0, 16.0)  # levels: from the first on less is taken, from the second on nothing
+_COLOUR_WINDOW = (5, 5)  # px
 
 ImageArray = npt.NDArray[np.uint8]
 FloatArray = npt.NDArray[np.float32]
@@ -90,7 +92,7 @@ def beside_neighbours(
     Returns:
         The network's planes (2 + 3 K, H, W) fp32, and the differences of the moved fused
         neighbours and the sharpened frame, (K, H, W, 3) fp32 in levels, cut to
-        `LARGEST_DIFFERENCE`.
+        `LARGEST_DIFFERENCE`, and less where the colour is another one.
     """
     height, width = frame.seen.shape
     planes = np.empty((2 + 3 * len(neighbours), height, width), np.float32)
@@ -113,4 +115,21 @@ def beside_neighbours(
         gathered -= own
         np.subtract(came_luma, seen, out=came)
         np.clip(difference, -LARGEST_DIFFERENCE, LARGEST_DIFFERENCE, out=differences[number])
+        _leave_other_colours(differences[number], difference, fused)
     return planes, differences
+
+
+def _leave_other_colours(limited: FloatArray, difference: FloatArray, gray: FloatArray) -> None:
+    """Takes nothing where the colour is another one: the network sees luma alone.
+
+    Args:
+        limited: what is changed.
+        difference: before it was cut, (H, W, 3) fp32 RGB.
+        gray: its luma.
+    """
+    red, _, blue = cv2.split(difference)
+    away = np.maximum(*(np.abs(cv2.blur(one - gray, _COLOUR_WINDOW)) for one in (red, blue)))
+    lowest, highest = _OTHER_COLOUR
+    if away.max() > lowest:
+        share = np.clip((highest - away) / (highest - lowest), 0, 1)
+        limited *= share[:, :, None]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+import pytest
 
 from service.model.neighbours import (
     LARGEST_DIFFERENCE,
@@ -52,6 +53,17 @@ def test_what_a_neighbour_gathered_is_told_apart_from_what_it_was() -> None:
     np.testing.assert_allclose(planes[7], 5, rtol=1e-5)  # as they came
     np.testing.assert_array_equal(differences[1], LARGEST_DIFFERENCE)
     assert not planes[2:5].any()
+
+
+@pytest.mark.parametrize(("blue", "share"), [(108, 1), (116, 0.228), (160, 0)])
+def test_where_the_colour_is_another_one_less_is_taken(blue: int, share: float) -> None:
+    """The network sees luma alone, and a coloured thing can be as bright as what it hides."""
+    coloured = np.full((48, 64, 3), 100, np.uint8)
+    coloured[:, :, 2] = blue
+    frame = flat(100, sharpened=100, fused=100)
+    _, (difference, _) = beside_neighbours(frame, [Fused.alone(Shot(coloured, coloured)), None])
+    expected = share * min(blue - 100, LARGEST_DIFFERENCE)
+    np.testing.assert_allclose(difference[:, :, 2], expected, atol=0.3)
 
 
 def test_a_picture_of_it_is_rounded_and_has_as_much_as_is_asked_for() -> None:
