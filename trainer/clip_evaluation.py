@@ -12,6 +12,7 @@ import logging
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import av
@@ -258,19 +259,19 @@ def _fused(
 ) -> tuple[ImageArray, list[float]]:
     """Every frame with what those after it hold, and the times, alike for those of a window."""
     look_ahead = LookAhead(fusion, MOST_LOOK_AHEAD)
+    shots = [Shot(*pair) for pair in zip(decoded, sharpened, strict=True)]
+    steps: list[Callable[[], Sequence[ImageArray | None]]] = [
+        *(partial(look_ahead.add, shot) for shot in shots),
+        look_ahead.finish,
+    ]
     frames: list[ImageArray] = []
     times_ms: list[float] = []
-
-    def take(images: Sequence[ImageArray | None], begun_s: float) -> None:
-        took_ms = 1000 * (time.perf_counter() - begun_s)
-        frames.extend(image for image in images if image is not None)
-        times_ms.extend([took_ms / len(images)] * len(images) if images else [])
-
-    for pair in zip(decoded, sharpened, strict=True):
+    for step in steps:
         begun_s = time.perf_counter()
-        take(look_ahead.add(Shot(*pair)), begun_s)
-    begun_s = time.perf_counter()
-    take(look_ahead.finish(), begun_s)
+        images = step()
+        took_ms = 1000 * (time.perf_counter() - begun_s)
+        frames += [image for image in images if image is not None]
+        times_ms += [took_ms / len(images) for _ in images]
     return np.stack(frames), times_ms
 
 

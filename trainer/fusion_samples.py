@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +36,7 @@ __all__ = [
     "FRAMES",
     "LUMA_STEPS",
     "FusionSample",
+    "halved_motions",
     "make_sample",
     "read_sample",
     "write_sample",
@@ -57,7 +58,6 @@ _BLURS_PX = (0.3, 1.6)
 _BLURRED_SHARE = 0.6
 _LARGEST_NOISE = 0.025  # standard deviation, of 1
 _JPEG_QUALITIES = (35, 96)
-_ARRAYS = ("sharpened", "seen", "missing", "motion")
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +106,7 @@ def make_sample(
         luma_levels(image.astype(np.float32)) - level
         for image, level in zip(clean[chosen], sharpened, strict=True)
     ]
-    motions = _motions(seen)
+    motions = halved_motions(seen)
     # An even start, since the network takes 2x2 pixels as one position.
     starts = [
         tuple(2 * int(rng.integers((side - CROP_PX) // 2 + 1)) for side in seen[0].shape)
@@ -151,8 +151,8 @@ def read_sample(path: Path) -> FusionSample:
     """
     try:
         with np.load(path, allow_pickle=False) as arrays:
-            kind = str(arrays["kind"])
-            return FusionSample(**{name: arrays[name] for name in _ARRAYS}, kind=kind)
+            read = {field.name: arrays[field.name] for field in fields(FusionSample)}
+            return FusionSample(**read | {"kind": str(read["kind"])})
     except KeyError as exc:
         raise ValueError(f"{path} is no sample of `clearcall-train fusion`. Delete it.") from exc
 
@@ -170,8 +170,12 @@ def _scene(pictures: Sequence[Path], rng: np.random.Generator) -> tuple[ImageArr
     return clip, clip
 
 
-def _motions(seen: Sequence[Luma]) -> list[FloatArray]:
-    """Of each frame to its neighbours, (K, 2, H / 2, W / 2) fp32."""
+def halved_motions(seen: Sequence[Luma]) -> list[FloatArray]:
+    """Of each frame to its neighbours, (K, 2, H / 2, W / 2) fp32; zeros where there is none.
+
+    Args:
+        seen: luma of a clip's frames, (H, W) uint8, even sides.
+    """
     motions = []
     for at, plane in enumerate(seen):
         height, width = plane.shape

@@ -9,11 +9,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from service.model.alignment import motion, moved
+from service.model.alignment import moved
 from service.model.fusion import Fusion
 from service.model.fusion_file import load_fusion
 from service.model.neighbours import NEIGHBOURS, Shot
 from tests.service.pictures import sample
+from trainer.fusion_samples import halved_motions
 from trainer.fusion_unroll import Clips, fused_clips, moved_planes
 
 Gray = npt.NDArray[np.uint8]
@@ -28,15 +29,7 @@ def gray_clip(frames: int = 5) -> Gray:
 
 
 def clips_of(frames: Gray) -> Clips:
-    count, height, width = frames.shape
-    motions = np.zeros((count, len(NEIGHBOURS), 2, height // 2, width // 2), np.float32)
-    for at in range(count):
-        for number, offset in enumerate(NEIGHBOURS):
-            if at + offset < count:
-                by = motion(frames[at], frames[at + offset])
-                size = (width // 2, height // 2)
-                halved = cv2.resize(by, size, interpolation=cv2.INTER_AREA)
-                motions[at, number] = halved.transpose(2, 0, 1)
+    motions = np.stack(halved_motions(list(frames))).astype(np.float32)
     levels = torch.from_numpy(frames.astype(np.float32))[None]
     return Clips(levels, levels, torch.from_numpy(motions)[None])
 
