@@ -1,7 +1,9 @@
 """What the folder itself remembers: which model is pinned and which was served last.
 
-A small hidden JSON file beside the checkpoints, written atomically. All services that share the
-folder share it, and so the pin. Where the folder cannot be written, nothing is remembered.
+Two small hidden JSON files beside the checkpoints, written atomically; all services that share the
+folder share them. A pin is written when somebody sets or ends it and at no other time, so that none
+is lost to a service that notes what it serves. Where the folder cannot be written, nothing is
+remembered.
 """
 
 from __future__ import annotations
@@ -9,45 +11,77 @@ from __future__ import annotations
 import json
 import os
 import tempfile
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["FILE_NAME", "Remembered", "read_remembered", "write_remembered"]
+__all__ = [
+    "PIN_FILE",
+    "SERVED_FILE",
+    "Pin",
+    "read_pin",
+    "read_served",
+    "write_pin",
+    "write_served",
+]
 
-FILE_NAME = ".clearcall-models.json"
+PIN_FILE = ".clearcall-pinned.json"
+SERVED_FILE = ".clearcall-served.json"
+_KEY = "model"
+_MAX_BYTES = 10_000
 
 
 @dataclass(frozen=True, slots=True)
-class Remembered:
-    """Models by id; None = no pin, nothing known."""
+class Pin:
+    """What somebody asked for: a model by id, or None = no pin, the last that arrived."""
 
-    pinned: str | None = None
-    served: str | None = None
+    model_id: str | None = None
 
 
-def read_remembered(folder: Path) -> Remembered | None:
-    """What the folder remembers; None = there is no such file, or nothing in it is right."""
+def read_pin(folder: Path) -> Pin | None:
+    """What was asked for last; None = nothing was, or nothing in the file is right."""
     try:
-        found = json.loads((folder / FILE_NAME).read_bytes()[:10_000])
-        pinned, served = found["pinned"], found["served"]
-    except (OSError, ValueError, KeyError, TypeError):
+        return Pin(_read(folder / PIN_FILE))
+    except (OSError, ValueError):
         return None
-    if not all(value is None or isinstance(value, str) for value in (pinned, served)):
-        return None
-    return Remembered(pinned, served)
 
 
-def write_remembered(folder: Path, remembered: Remembered) -> bool:
-    """Writes it; returns whether the folder could be written."""
+def read_served(folder: Path) -> str | None:
+    """The model that was served last, by id; None = none is known."""
     try:
-        descriptor, temporary = tempfile.mkstemp(dir=folder, prefix=FILE_NAME)
+        return _read(folder / SERVED_FILE)
+    except (OSError, ValueError):
+        return None
+
+
+def write_pin(folder: Path, pin: Pin) -> bool:
+    """Remembers a pin, or that there is none; returns whether the folder could be written."""
+    return _write(folder / PIN_FILE, pin.model_id)
+
+
+def write_served(folder: Path, model_id: str) -> bool:
+    """Remembers what is served; returns whether the folder could be written."""
+    return _write(folder / SERVED_FILE, model_id)
+
+
+def _read(path: Path) -> str | None:
+    with path.open("rb") as file:
+        found = json.loads(file.read(_MAX_BYTES))
+    if not isinstance(found, dict) or not isinstance(found.get(_KEY, 0), str | None):
+        raise ValueError(f"{path.name} names no model")
+    model_id: str | None = found[_KEY]
+    return model_id
+
+
+def _write(path: Path, model_id: str | None) -> bool:
+    try:
+        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.name)
     except OSError:
         return False
     try:
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            json.dump(asdict(remembered), file)
+            json.dump({_KEY: model_id}, file)
         os.chmod(temporary, 0o644)
-        os.replace(temporary, folder / FILE_NAME)
+        os.replace(temporary, path)
     except OSError:
         Path(temporary).unlink(missing_ok=True)
         return False

@@ -31,7 +31,7 @@ from service.errors import (
 from service.metrics import Metrics, ReloadResult
 from service.rollout.folder import Folder, Sighting
 from service.rollout.gate import Gate
-from service.rollout.remembered import Remembered, read_remembered, write_remembered
+from service.rollout.remembered import Pin, read_pin, write_pin, write_served
 from service.students import in_thread
 
 if TYPE_CHECKING:  # loading torch takes seconds
@@ -101,8 +101,8 @@ class Rollout:
         self._poll_s = poll_s
         self._sightings: tuple[Sighting, ...] = ()
         self._served_arrival: int | None = None  # None: not found out yet
-        self._remembered = Remembered()
-        self._is_remembering = True
+        self._pin = Pin()
+        self._is_pin_kept = True
         self._refusals: dict[str, str] = {}  # by digest
         self._told: dict[str, Sighting] = {}
         self._folder_told = ""
@@ -149,7 +149,7 @@ class Rollout:
         async with self._changing:
             await self._look()
             if model_id == LATEST:
-                await self._remember(None)
+                await self._set_pin(Pin())
                 self._served_arrival = 0
                 await self._follow()
                 return
@@ -161,16 +161,16 @@ class Rollout:
                     await self._take(target, is_forced=is_forced)
                 except _Refused as exc:
                     raise ModelRefused(f"{model_id}: {exc}. {self._served_id} stays.") from exc
-            await self._remember(model_id)
+            await self._set_pin(Pin(model_id))
 
     def listing(self) -> dict[str, Any]:
         """All models that can be activated or were refused, as JSON: see docs/checkpoints.md."""
-        served_id, pinned = self._served_id, self._remembered.pinned
+        served_id, pinned = self._served_id, self._pin.model_id
         models = [self._entry(each, served_id) for each in (*self._sightings, self._own)]
         return {
             "served": served_id,
             "pinned": pinned,
-            "is_pin_kept": self._is_remembering if pinned else None,
+            "is_pin_kept": self._is_pin_kept if pinned else None,
             "problem": self._folder.problem or None,
             "models": models,
         }
@@ -206,14 +206,14 @@ class Rollout:
     # What is there
 
     async def _look(self) -> None:
-        def look() -> tuple[tuple[Sighting, ...], Remembered | None]:
-            return self._folder.look(), read_remembered(self._folder.path)
+        def look() -> tuple[tuple[Sighting, ...], Pin | None]:
+            return self._folder.look(), read_pin(self._folder.path)
 
         # A thread of its own: a mount that hangs keeps no thread that others wait for.
-        self._sightings, remembered = await in_thread(look, name=_LOOK)
-        if remembered is not None and self._is_remembering:
+        self._sightings, pin = await in_thread(look, name=_LOOK)
+        if pin is not None and self._is_pin_kept:
             # Set by another service on the same folder, or before this one started.
-            self._remembered = remembered
+            self._pin = pin
         if self._served_arrival is None:
             served = self._find(self._served_id)
             self._served_arrival = served.arrival if served else 0
@@ -236,7 +236,7 @@ class Rollout:
 
     async def _follow(self) -> None:
         """Serves what is wanted, if it is not served and not refused."""
-        pinned = self._remembered.pinned
+        pinned = self._pin.model_id
         if pinned is not None:
             target = self._find(pinned)
             if target is not None and pinned != self._served_id:
@@ -279,11 +279,8 @@ class Rollout:
         self._metrics.describe_model(
             model=self._served_id, device=model.device, backend=model.backend
         )
-        # Another service on the folder may just have set a pin.
-        remembered = await in_thread(lambda: read_remembered(self._folder.path), name=_LOOK)
-        if remembered is None or not self._is_remembering:
-            remembered = self._remembered
-        await self._remember(remembered.pinned)
+        served_id = self._served_id
+        await in_thread(lambda: write_served(self._folder.path, served_id), name=_LOOK)
 
     async def _load_and_swap(self, target: Sighting, *, is_forced: bool) -> None:
         try:
@@ -338,16 +335,14 @@ class Rollout:
         else:
             _LOGGER.warning("%s (%s) is not served: %s", target.name, model, reason)
 
-    async def _remember(self, pinned: str | None) -> None:
-        remembered = self._remembered = Remembered(pinned, self._served_id)
-        is_written = await in_thread(
-            lambda: write_remembered(self._folder.path, remembered), name=_LOOK
-        )
-        if self._is_remembering and not is_written:
+    async def _set_pin(self, pin: Pin) -> None:
+        self._pin = pin
+        is_kept = await in_thread(lambda: write_pin(self._folder.path, pin), name=_LOOK)
+        if self._is_pin_kept and not is_kept:
             _LOGGER.warning(
                 "%s cannot be written: a pin holds only until this service ends", self._folder.path
             )
-        self._is_remembering = is_written
+        self._is_pin_kept = is_kept
 
 
 def _iso(seconds: float) -> str | None:

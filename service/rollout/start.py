@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from service.errors import CheckpointError
 from service.rollout.folder import Folder, Sighting
 from service.rollout.gate import Gate
-from service.rollout.remembered import Remembered, read_remembered
+from service.rollout.remembered import Pin, read_pin, read_served
 
 if TYPE_CHECKING:
     from service.model.sharpener import Sharpener
@@ -55,14 +55,16 @@ def choose_first(
     return load(own)
 
 
-def first_choices(sightings: tuple[Sighting, ...], remembered: Remembered | None) -> list[Path]:
+def first_choices(
+    sightings: tuple[Sighting, ...], *, pin: Pin | None, served: str | None
+) -> list[Path]:
     """The files to try, best first: pinned, last served, newest."""
-    wanted = (remembered.pinned, remembered.served) if remembered else ()
+    pinned = pin.model_id if pin else None
     complete = [each for each in sightings if each.state == "complete"]
+    if pinned and all(each.model_id != pinned for each in complete):
+        return []  # a pin on a model that is not in the folder is one on what the settings name
+    wanted = (pinned, served)
     named = [each for model_id in wanted for each in complete if each.model_id == model_id]
-    # A pin on a model that is not in the folder is one on what the settings name.
-    if remembered and remembered.pinned and not named:
-        return []
     return list(dict.fromkeys(each.path for each in (*named, *complete)))
 
 
@@ -71,7 +73,7 @@ def _first_files(folder: Path) -> list[Path]:
 
     def look() -> None:
         seen = Folder(folder, settle_s=0).look()
-        found.extend(first_choices(seen, read_remembered(folder)))
+        found.extend(first_choices(seen, pin=read_pin(folder), served=read_served(folder)))
 
     thread = threading.Thread(target=look, name="clearcall-look", daemon=True)
     thread.start()

@@ -26,7 +26,7 @@ from clearcall.blocking import BlockingClient
 from desktop.cli import main
 from service.app import load_served
 from service.keys import hash_of, make_key
-from service.rollout.remembered import FILE_NAME, Remembered, read_remembered, write_remembered
+from service.rollout.remembered import PIN_FILE, Pin, read_pin, write_pin, write_served
 from service.settings import Settings
 from tests.service.live import Live, eventually, serve
 from tests.service.pictures import jpeg_frame
@@ -221,8 +221,27 @@ def test_a_pin_set_by_another_service_on_the_folder_is_followed(folder: Path, ow
     with watching(folder, own) as live:
         first = put_and_wait(live, folder, "a", number=1)
         put_and_wait(live, folder, "b", number=2)
-        assert write_remembered(folder, Remembered(pinned=first, served=None))
+        assert write_pin(folder, Pin(first))
         eventually(lambda: served(live) == first, within_s=LIMIT_S)
+
+
+@pytest.mark.usefixtures("doubles")
+def test_a_pin_set_while_another_model_is_taken_is_not_lost(
+    folder: Path, own: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def pin_then_write(path: Path, model_id: str) -> bool:
+        if model_id == second:
+            assert write_pin(path, Pin(first))
+        return write_served(path, model_id)
+
+    monkeypatch.setattr("service.rollout.rollout.write_served", pin_then_write)
+    first = second = ""
+    with watching(folder, own) as live:
+        first = put_and_wait(live, folder, "a", number=1)
+        second = put(own.parent, "b", number=2)
+        (own.parent / "b.safetensors").rename(folder / "b.safetensors")
+        eventually(lambda: reloads(live, "activated") == 3, within_s=LIMIT_S)
+        assert served(live) == first
 
 
 @pytest.mark.usefixtures("doubles")
@@ -281,13 +300,14 @@ def test_the_start_takes_what_was_served_last_then_the_newest_then_its_own(
     good = put(folder, "good", number=2, modified_s=1e9)
     better = put(folder, "better", number=3, modified_s=2e9)
     assert first() == better
-    assert write_remembered(folder, Remembered(pinned=None, served=good))
+    assert write_served(folder, good)
     assert first() == good
-    assert write_remembered(folder, Remembered(pinned=own_id, served=good))
-    (folder / "good.safetensors").unlink()
+    assert write_pin(folder, Pin(own_id))
     assert first() == own_id
-    (folder / FILE_NAME).write_text("{nonsense", encoding="utf-8")
-    assert read_remembered(folder) is None
+    (folder / PIN_FILE).write_text("{nonsense", encoding="utf-8")
+    assert read_pin(folder) is None
+    assert first() == good
+    (folder / "good.safetensors").unlink()
     assert first() == better
     assert spoiling not in (own_id, good, better)
 
