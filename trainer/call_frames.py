@@ -101,14 +101,19 @@ def _write_clip(path: Path, out: Path, names: list[str], rng: np.random.Generato
 
 
 def received(
-    filmed: ImageArray, rng: np.random.Generator, *, rates_kbps: tuple[float, float]
+    filmed: ImageArray,
+    rng: np.random.Generator,
+    *,
+    rates_kbps: tuple[float, float],
+    recording_share: float = 0.0,
 ) -> ImageArray:
-    """A clip (T, H, W, 3) uint8 RGB as a call's other side decodes it.
+    """A clip (T, H, W, 3) uint8 RGB as a call's other side, or who has the recording, decodes it.
 
     Codec, frame rate and bit rate are drawn.
 
     Args:
         rates_kbps: lowest and highest of 640x360; of less where a frame is smaller.
+        recording_share: how many clips in all are encoded as recordings, 0 to 1.
     """
     height, width = filmed.shape[1:3]
     codecs = [codec for codec in _CODEC_SHARES if codec in available_codecs()]
@@ -117,7 +122,11 @@ def received(
     lowest, highest = map(math.log, rates_kbps)
     rate_kbps = math.exp(rng.uniform(lowest, highest)) * height * width / math.prod(LADDER_SIZE_PX)
     fps = _FRAME_RATES[rng.integers(len(_FRAME_RATES))]
-    return encode_clip(filmed, codec=codec, bitrate_kbps=rate_kbps, fps=fps).decoded
+    is_recording = recording_share > 0 and rng.random() < recording_share
+    encoded = encode_clip(
+        filmed, codec=codec, bitrate_kbps=rate_kbps, fps=fps, is_recording=is_recording
+    )
+    return encoded.decoded
 
 
 def _as_png(image: ImageArray) -> bytes:

@@ -25,6 +25,7 @@ from service.model.sharpener import Sharpener
 from trainer.bd_rate import bd_rate_percent
 from trainer.methods import ImageArray, Method, standard_methods
 from trainer.pictures import ImageUnreadable
+from trainer.quality import HARM_DB
 from trainer.reference import Reference
 from trainer.speed import Speed, run_timed, speed_of
 from trainer.video_codec import LADDER, LADDER_SIZE_PX, EncodedClip, Rung, encode_clip, read_clip
@@ -39,6 +40,7 @@ __all__ = [
     "ClipQuality",
     "bd_rates",
     "evaluate_clips",
+    "frames_made_worse",
     "ladders",
     "load_clips",
     "temporal_error",
@@ -80,8 +82,10 @@ class ClipQuality:
     """One clip on one rung of one codec's ladder; the measures are means over frames, by method.
 
     Attributes:
+        codec: see `Rung.name`.
         target_kbps, rate_kbps: what was asked of the encoder, and what it made of it.
         flicker: see `temporal_error`.
+        worse_count: frames whose PSNR a method lowered by more than `HARM_DB`; without `input`.
         speed: of one frame; without `input`.
         example: the middle frame as `clean` and as each method left it. Not part of equality.
     """
@@ -95,6 +99,7 @@ class ClipQuality:
     psnr_db: dict[str, float]
     ssim: dict[str, float]
     flicker: dict[str, float]
+    worse_count: dict[str, int]
     speed: dict[str, Speed] = field(default_factory=dict, compare=False)
     example: dict[str, ImageArray] = field(default_factory=dict, compare=False, repr=False)
 
@@ -197,7 +202,13 @@ def evaluate_clips(
 
 
 def _encode(clip: Clip, rung: Rung) -> EncodedClip:
-    return encode_clip(clip.frames, codec=rung.codec, bitrate_kbps=rung.bitrate_kbps, fps=clip.fps)
+    return encode_clip(
+        clip.frames,
+        codec=rung.codec,
+        bitrate_kbps=rung.bitrate_kbps,
+        fps=clip.fps,
+        is_recording=rung.is_recording,
+    )
 
 
 def _measure(
@@ -214,20 +225,25 @@ def _measure(
             f"{rung.codec} turned {clip.name} from {clip.frames.shape} into "
             f"{encoded.decoded.shape}: frames were lost or cut."
         )
-    psnr_db, ssim, flicker, speed = {}, {}, {}, {}
+    psnr_db, ssim, flicker, worse_count, speed = {}, {}, {}, {}, {}
+    decoded_db = np.empty(0)
     middle = len(clip.frames) // 2
     example = {"clean": clip.frames[middle].copy()}
     for name, frames, times_ms in _results(encoded.decoded, methods, fusion):
         pairs = list(zip(references, frames, strict=True))
-        psnr_db[name] = float(np.mean([reference.psnr_db(frame) for reference, frame in pairs]))
+        frames_db = np.array([reference.psnr_db(frame) for reference, frame in pairs])
+        psnr_db[name] = float(frames_db.mean())
         ssim[name] = float(np.mean([reference.ssim(frame) for reference, frame in pairs]))
         flicker[name] = temporal_error(frames, clip.frames)
         example[name] = frames[middle].copy()
-        if name != "input":
+        if name == "input":
+            decoded_db = frames_db
+        else:
+            worse_count[name] = int((frames_db - decoded_db < -HARM_DB).sum())
             speed[name] = speed_of(times_ms)
     return ClipQuality(
         clip=clip.name,
-        codec=rung.codec,
+        codec=rung.name,
         target_kbps=rung.bitrate_kbps,
         rate_kbps=round(encoded.bitrate_kbps, 2),
         frame_count=len(clip.frames),
@@ -235,6 +251,7 @@ def _measure(
         psnr_db=psnr_db,
         ssim=ssim,
         flicker=flicker,
+        worse_count=worse_count,
         speed=speed,
         example=example,
     )
@@ -319,6 +336,11 @@ def ladders(measured: Sequence[ClipQuality]) -> Iterator[list[ClipQuality]]:
         found.setdefault((quality.clip, quality.codec), []).append(quality)
     for ladder in found.values():
         yield sorted(ladder, key=lambda q: q.rate_kbps)
+
+
+def frames_made_worse(ladder: Sequence[ClipQuality], method: str) -> tuple[int, int]:
+    """How many frames of all rungs a method made worse, and of how many."""
+    return sum(q.worse_count[method] for q in ladder), sum(q.frame_count for q in ladder)
 
 
 def bd_rates(measured: Sequence[ClipQuality]) -> list[BdRate]:

@@ -22,6 +22,7 @@ from trainer.categories import picture_categories
 from trainer.degradation import PROTOCOLS
 from trainer.methods import ImageArray, Method, standard_methods
 from trainer.pictures import ImageUnreadable, centre_crop, choose_pictures, load_picture
+from trainer.quality import HARM_DB
 from trainer.reference import Reference
 from trainer.speed import run_timed
 
@@ -47,7 +48,6 @@ Distance = Callable[[ImageArray, ImageArray], float]
 CROP_PX = 256
 SEED = 20261123
 UNTOUCHED = "untouched"
-_HARM_DB = 0.05
 
 _log = logging.getLogger(__name__)
 
@@ -207,7 +207,7 @@ def change_db(quality: Quality, method: str) -> float:
 
 def harm_count(qualities: Sequence[Quality], method: str) -> int:
     """How many pictures have a PSNR that `method` lowered by more than 0.05 dB."""
-    return sum(change_db(q, method) < -_HARM_DB for q in qualities)
+    return sum(change_db(q, method) < -HARM_DB for q in qualities)
 
 
 def worst(qualities: Sequence[Quality], method: str, *, count: int = 5) -> list[Quality]:

@@ -30,7 +30,7 @@ from trainer.device import choose_device, choose_precision
 from trainer.fusion_samples import LUMA_STEPS, make_sample, read_sample, write_sample
 from trainer.fusion_unroll import Clips, fused_clips
 from trainer.pictures import find_pictures
-from trainer.quality import psnr_db
+from trainer.quality import HARM_DB, psnr_db
 from trainer.run import (
     DivergedError,
     StateDamagedError,
@@ -45,7 +45,6 @@ _HELD_OUT_EVERY = 15  # samples
 _CUT_SHARE = 0.03  # of the frames
 _WARMUP_STEPS = 100
 _EVALUATE_EVERY = 250  # steps; the state is saved then, too
-_WORSE_DB = 0.05
 
 _log = logging.getLogger(__name__)
 
@@ -295,7 +294,7 @@ class _Run:
                 int((kinds == kind).sum()),
                 float(every[kinds == kind].mean()),
                 float(every[kinds == kind].min()),
-                int((every[kinds == kind] < -_WORSE_DB).sum()),
+                int((every[kinds == kind] < -HARM_DB).sum()),
             )
             for kind in np.unique(kinds)
         ]

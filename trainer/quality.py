@@ -14,9 +14,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-__all__ = ["PSNR_CEILING_DB", "image_psnr_db", "image_ssim", "psnr_db", "ssim_map"]
+__all__ = ["HARM_DB", "PSNR_CEILING_DB", "image_psnr_db", "image_ssim", "psnr_db", "ssim_map"]
 
 PSNR_CEILING_DB = 60.0
+HARM_DB = 0.05  # a picture that loses more counts as made worse
 _WINDOW_PX = 11
 _SIGMA_PX = 1.5
 _C1, _C2 = 0.01**2, 0.03**2

@@ -21,6 +21,7 @@ from trainer.clip_evaluation import (
     LOOK_AHEAD_NOTE,
     ClipQuality,
     bd_rates,
+    frames_made_worse,
     ladders,
 )
 from trainer.evaluation import SEED, Quality, Region
@@ -192,6 +193,7 @@ def _rung_json(quality: ClipQuality) -> dict[str, Any]:
         "psnr_db": _rounded(quality.psnr_db, 3),
         "ssim": _rounded(quality.ssim, 4),
         "flicker": _rounded(quality.flicker, 3),
+        "frames_made_worse": quality.worse_count,
         "speed": {method: speed.to_json() for method, speed in quality.speed.items()},
     }
 
@@ -268,13 +270,14 @@ def speed_table(measured: Sequence[Quality]) -> Table:
 
 
 def clip_table(clips: Sequence[ClipQuality]) -> Table:
-    """One row for each clip, codec and method: the scores at each rate, and the BD-rate."""
+    """One row for each clip, codec and method: the scores at each rate, BD-rate, frames worse."""
     table = Table(title="codec ladder: PSNR dB / SSIM / flicker", caption=f"{BD_RATE_NOTE}.")
     for name in ("clip", "codec", "method"):
         table.add_column(name, overflow="fold")
     for kbps in sorted({quality.target_kbps for quality in clips}):
         table.add_column(f"{kbps} kbit/s", justify="right")
     table.add_column("BD-rate", justify="right")
+    table.add_column("made worse", justify="right")
     percents = {(row.clip, row.codec, row.method): row.psnr_percent for row in bd_rates(clips)}
     for ladder in ladders(clips):
         by_rate = {quality.target_kbps: quality for quality in ladder}
@@ -291,9 +294,15 @@ def clip_table(clips: Sequence[ClipQuality]) -> Table:
                     for _, q in sorted(by_rate.items())
                 ),
                 "" if percent is None else f"{percent:+.1f} %",
+                "" if method == "input" else _frames_worse(ladder, method),
                 end_section=method == last,
             )
     return table
+
+
+def _frames_worse(ladder: Sequence[ClipQuality], method: str) -> str:
+    worse, frames = frames_made_worse(ladder, method)
+    return f"{worse} of {frames}"
 
 
 def still_table(still: Sequence[Stillness]) -> Table:

@@ -17,6 +17,7 @@ from trainer.clip_evaluation import (
     LOOK_AHEAD_NOTE,
     ClipQuality,
     bd_rates,
+    frames_made_worse,
     ladders,
 )
 from trainer.evaluation import CROP_PX, SEED, UNTOUCHED, Quality, Region, harm_count
@@ -220,6 +221,7 @@ def clip_section(clips: Sequence[ClipQuality]) -> dict[str, Any] | None:
             [_rate_cell(rate.psnr_percent) for rate in found],
             [_rate_cell(rate.ssim_percent) for rate in found],
             [{"text": f"{value:.2f}", "direction": ""} for value in flickers],
+            [_worse_cell(*frames_made_worse(ladder, method["name"])) for method in others],
         ]
         rows.append({"clip": clip, "codec": codec, "groups": groups})
     return {
@@ -253,6 +255,10 @@ def _rate_cell(percent: float | None) -> dict[str, str]:
     if percent is None:
         return {"text": "\N{EN DASH}", "direction": ""}
     return {"text": f"{_signed(percent, 1)} %", "direction": _direction(-percent)}
+
+
+def _worse_cell(worse: int, frames: int) -> dict[str, str]:
+    return {"text": f"{worse} of {frames}", "direction": "bad" if worse else ""}
 
 
 def still_section(still: Sequence[Stillness]) -> dict[str, Any] | None:

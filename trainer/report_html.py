@@ -24,6 +24,7 @@ from trainer.cases import Case, clip_cases
 from trainer.clip_evaluation import ClipQuality
 from trainer.evaluation import UNTOUCHED, Quality
 from trainer.methods import ImageArray
+from trainer.quality import HARM_DB
 from trainer.report_card import (
     category_section,
     clip_section,
@@ -40,7 +41,6 @@ from trainer.training_log import read_training_log
 
 __all__ = ["write_html_report"]
 
-_FAILURE_DB = -0.05
 _KINDS = ("worst five", "median", "best", "video")
 # Methods that the examples leave out, so that the panes stay large.
 _LEFT_OUT = {"unsharp", "cas"}
@@ -141,7 +141,7 @@ def _examples(cases: Sequence[Case]) -> dict[str, Any]:
             "name": case.name,
             "rank": case.rank,
             "kind": _kind(case),
-            "is_failure": case.change_db < _FAILURE_DB,
+            "is_failure": case.change_db < -HARM_DB,
             "change_db": round(case.change_db, 3),
             "psnr_db": {name: round(value, 3) for name, value in case.psnr_db.items()},
             "ssim": {name: round(value, 4) for name, value in case.ssim.items()},

@@ -1,8 +1,8 @@
-"""Real video codecs at low delay, as video calls use them: clips in, packets and pictures out.
+"""Real video codecs as calls and as recordings use them: clips in, packets and pictures out.
 
-H.264 by x264, VP9 by libvpx, AV1 by SVT-AV1, all through PyAV (FFmpeg) and tuned for calls: no
-frame waits for a later one, so there are no B-frames and no look-ahead. Clips are (T, H, W, 3)
-uint8 RGB. Reads video files; writes none.
+H.264 by x264, VP9 by libvpx, AV1 by SVT-AV1, all through PyAV (FFmpeg). In a call no frame waits
+for a later one, so there are no B-frames and no look-ahead; a recording has both. Clips are
+(T, H, W, 3) uint8 RGB. Reads video files; writes none.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 import os
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Literal, cast, get_args
@@ -28,6 +28,7 @@ from trainer.video_colour import CALL_MATRIX, CALL_RANGE, to_rgb, to_yuv
 __all__ = [
     "LADDER",
     "LADDER_SIZE_PX",
+    "RECORDING_LADDER",
     "Codec",
     "EncodedClip",
     "Rung",
@@ -50,10 +51,16 @@ _BUFFER_S = 0.5  # of rate control, about what WebRTC's encoders allow
 
 @dataclass(frozen=True, slots=True)
 class Rung:
-    """One step of the ladder on which codecs are compared."""
+    """One step of the ladder on which codecs are compared; as in a call, or a recording."""
 
     codec: Codec
     bitrate_kbps: int
+    is_recording: bool = False
+
+    @property
+    def name(self) -> str:
+        """Of the ladder that it belongs to: `h264`, `h264 recording`."""
+        return f"{self.codec} recording" if self.is_recording else self.codec
 
 
 LADDER_SIZE_PX = (360, 640)
@@ -62,6 +69,7 @@ LADDER = tuple(
     for codec in cast(tuple[Codec, ...], ("h264", "vp9"))
     for bitrate_kbps in (100, 150, 200, 300, 400)
 )
+RECORDING_LADDER = tuple(replace(rung, is_recording=True) for rung in LADDER)
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,14 +112,17 @@ def encode_clip(
     bitrate_kbps: float | None = None,
     crf: int | None = None,
     fps: int = 30,
+    is_recording: bool = False,
 ) -> EncodedClip:
-    """Encodes at low delay and decodes again.
+    """Encodes and decodes again.
 
     Args:
         frames: (T, H, W, 3) uint8 RGB of any size; odd or small ones are padded by repeating the
             border, and cropped again afterwards.
         bitrate_kbps: aim of the rate control (constant rate, half a second of buffer); or
         crf: constant quality, 0 (best) to 51 (H.264) or 63 (VP9, AV1).
+        is_recording: as files are encoded, with frames that are predicted from later ones; by
+            default as in a call.
 
     Raises:
         ValueError: not exactly one of the two, out of range, no frames, or a codec that the
@@ -120,7 +131,14 @@ def encode_clip(
     _require_settings(frames, codec, bitrate_kbps, crf, fps)
     height, width = frames.shape[1:3]
     padded = _padded(frames)
-    encoder = _encoder(codec, padded.shape[1:3], bitrate_kbps, crf, fps)
+    encoder = _encoder(
+        codec,
+        padded.shape[1:3],
+        bitrate_kbps=bitrate_kbps,
+        crf=crf,
+        fps=fps,
+        is_recording=is_recording,
+    )
     packets = tuple(_encode(encoder, padded))
     decoded = np.stack(list(_decode(codec, packets)))
     if len(decoded) != len(frames):
@@ -165,7 +183,13 @@ def _padded(frames: ImageArray) -> ImageArray:
 
 
 def _encoder(
-    codec: Codec, size: tuple[int, ...], bitrate_kbps: float | None, crf: int | None, fps: int
+    codec: Codec,
+    size: tuple[int, ...],
+    *,
+    bitrate_kbps: float | None,
+    crf: int | None,
+    fps: int,
+    is_recording: bool,
 ) -> VideoCodecContext:
     # SVT-AV1 prints past FFmpeg's log; 1 leaves it its errors.
     os.environ.setdefault("SVT_LOG", "1")
@@ -177,7 +201,7 @@ def _encoder(
     encoder.time_base = Fraction(1, fps)
     encoder.thread_count = 1  # crops are small, and loader processes fill the cores already
     encoder.gop_size = 3000  # calls send key frames only when one is asked for
-    options = _OPTIONS[codec].copy()
+    options = (_RECORDING_OPTIONS if is_recording else _CALL_OPTIONS)[codec].copy()
     if crf is not None:
         options["crf"] = str(crf)
     else:
@@ -185,19 +209,24 @@ def _encoder(
         rate = round(bitrate_kbps * 1000)
         encoder.bit_rate = rate
         if codec == "av1":
-            options["svtav1-params"] += ":rc=2"  # constant rate
+            options["svtav1-params"] += ":rc=1" if is_recording else ":rc=2"  # 2: constant rate
         else:
             options |= {"maxrate": str(rate), "bufsize": str(round(rate * _BUFFER_S))}
-        if codec == "vp9":
+        if codec == "vp9" and not is_recording:
             options["minrate"] = str(rate)  # all three equal is how libvpx is told constant rate
     encoder.options = options
     return encoder
 
 
-_OPTIONS: dict[Codec, dict[str, str]] = {
+_CALL_OPTIONS: dict[Codec, dict[str, str]] = {
     "h264": {"preset": "veryfast", "tune": "zerolatency", "bf": "0"},
     "vp9": {"deadline": "realtime", "cpu-used": "8", "lag-in-frames": "0", "aq-mode": "3"},
     "av1": {"preset": "10", "svtav1-params": "rtc=1:pred-struct=1:lookahead=0:lp=1"},
+}
+_RECORDING_OPTIONS: dict[Codec, dict[str, str]] = {
+    "h264": {"preset": "medium"},
+    "vp9": {"deadline": "good", "cpu-used": "4", "lag-in-frames": "25", "auto-alt-ref": "1"},
+    "av1": {"preset": "10", "svtav1-params": "lp=1"},
 }
 
 

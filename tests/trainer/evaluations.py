@@ -85,6 +85,7 @@ def rung(kbps: int, psnr_db: float, *, clip: str = "talk.mp4", codec: str = "h26
         psnr_db=psnrs,
         ssim=dict.fromkeys(METHODS, 0.9 + kbps / 10000),
         flicker=dict(zip(METHODS, (1.0, 1.2, 1.3, 0.9), strict=True)),
+        worse_count={"unsharp": 3, "cas": 1, "student": 0},
         speed={method: Speed(4.0, 5.0, 250.0) for method in METHODS[1:]},
         example=dict.fromkeys(("clean", *METHODS), frame),
     )

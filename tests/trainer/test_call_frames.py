@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 
 from tests.service.pictures import sample
 from tests.trainer.datasets import write_picture
-from trainer.call_frames import write_call_frames
+from trainer.call_frames import received, write_call_frames
 from trainer.pictures import load_picture
 from trainer.quality import image_psnr_db
 from trainer.sources import open_source
+from trainer.video_codec import EncodedClip
 
 
 @pytest.fixture
@@ -64,3 +67,21 @@ def test_what_is_there_is_kept_and_what_is_missing_is_made_the_same(
     write_call_frames(pictures_folder, out, seed=3)
     assert frame.read_bytes() == before
     assert kept.stat().st_mtime_ns == written_ns
+
+
+def test_a_share_of_clips_is_encoded_as_recordings(monkeypatch: pytest.MonkeyPatch) -> None:
+    kinds: list[bool] = []
+
+    def encode(filmed: npt.NDArray[np.uint8], **options: Any) -> EncodedClip:
+        kinds.append(options["is_recording"])
+        return EncodedClip((), filmed, options["bitrate_kbps"])
+
+    monkeypatch.setattr("trainer.call_frames.encode_clip", encode)
+    clip = np.zeros((2, 64, 64, 3), np.uint8)
+    for share in (0.0, 0.4, 1.0):
+        for seed in range(50):
+            received(clip, np.random.default_rng(seed), rates_kbps=(60, 600), recording_share=share)
+    counts = [sum(kinds[begin : begin + 50]) for begin in (0, 50, 100)]
+    assert counts[0] == 0
+    assert 10 < counts[1] < 30
+    assert counts[2] == 50

@@ -95,10 +95,19 @@ def test_every_rung_of_every_clip_is_measured(sharpener: Sharpener, clip: Clip) 
     assert first.psnr_db["student"] == first.psnr_db["input"] < second.psnr_db["input"]
     assert first.flicker["student"] == first.flicker["input"] > 0
     assert first.flicker["inverse"] > first.flicker["input"]
+    assert first.worse_count == {"unsharp": 0, "cas": 0, "student": 0, "inverse": 6}
     assert first.speed.keys() == first.psnr_db.keys() - {"input"}
     assert (first.frame_count, first.size_px) == (6, (96, 128))
     np.testing.assert_array_equal(first.example["clean"], clip.frames[3])
     np.testing.assert_array_equal(first.example["inverse"], 255 - first.example["input"])
+
+
+def test_recordings_are_ladders_of_their_own(sharpener: Sharpener, clip: Clip) -> None:
+    ladder = [Rung("h264", 100), Rung("h264", 100, is_recording=True)]
+    call, recording = evaluate_clips(sharpener, [clip], ladder=ladder)
+    assert (call.codec, recording.codec) == ("h264", "h264 recording")
+    assert call.rate_kbps != recording.rate_kbps
+    assert [len(rungs) for rungs in ladders([call, recording])] == [1, 1]
 
 
 def test_an_encoder_that_loses_frames_is_an_error(sharpener: Sharpener, clip: Clip) -> None:

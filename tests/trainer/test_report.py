@@ -101,6 +101,7 @@ def test_json_holds_the_codec_ladder_where_it_was_measured() -> None:
     clips = report(clips=[rung(100, 30.0), rung(200, 40.0)])["clips"]
     assert [row["rate_kbps"] for row in clips["rungs"]] == [100, 200]
     assert clips["rungs"][0]["flicker"]["student"] == 0.9
+    assert clips["rungs"][0]["frames_made_worse"] == {"unsharp": 3, "cas": 1, "student": 0}
     student = next(rate for rate in clips["bd_rates"] if rate["method"] == "student")
     assert student["psnr_percent"] == pytest.approx(-20, abs=0.01)
 

@@ -127,6 +127,7 @@ def test_examples_show_the_methods_that_they_have(tmp_path: Path) -> None:
         psnr_db=clip.psnr_db | {LOOK_AHEAD: 31.0},
         ssim=clip.ssim | {LOOK_AHEAD: 0.9},
         flicker=clip.flicker | {LOOK_AHEAD: 1.0},
+        worse_count=clip.worse_count | {LOOK_AHEAD: 2},
         example=clip.example | {LOOK_AHEAD: clip.example["clean"]},
     )
     path = tmp_path / "report.html"

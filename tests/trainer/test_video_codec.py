@@ -9,7 +9,7 @@ from typing import get_args
 import av
 import numpy as np
 import pytest
-from av.video.frame import VideoFrame
+from av.video.frame import PictureType, VideoFrame
 from av.video.reformatter import ColorRange, Colorspace
 from av.video.stream import VideoStream
 
@@ -20,6 +20,7 @@ from trainer.quality import image_psnr_db
 from trainer.video_codec import (
     LADDER,
     LADDER_SIZE_PX,
+    RECORDING_LADDER,
     Codec,
     available_codecs,
     clip_from_picture,
@@ -77,6 +78,30 @@ def test_no_frame_waits_for_a_later_one(codec: Codec) -> None:
     assert len(whole.packets) == 6
     assert whole.packets[:3] == beginning.packets
     assert np.array_equal(whole.decoded[:3], beginning.decoded)
+
+
+def test_the_frames_of_a_recording_come_back_in_order(codec: Codec) -> None:
+    frames = clip_from_picture(picture(), rng(3), frames=12)
+    call, recording = (
+        encode_clip(frames, codec=codec, crf=12, is_recording=is_recording)
+        for is_recording in (False, True)
+    )
+    assert recording.packets != call.packets
+    nearest = [
+        int(np.argmax([image_psnr_db(image, frame) for frame in frames]))
+        for image in recording.decoded
+    ]
+    assert nearest == list(range(12))
+
+
+def test_an_h264_recording_has_frames_that_are_predicted_from_later_ones() -> None:
+    frames = clip_from_picture(picture(), rng(3), frames=12)
+    for is_recording in (False, True):
+        encoded = encode_clip(frames, codec="h264", crf=30, is_recording=is_recording)
+        decoder = av.CodecContext.create("h264", "r")
+        packets = [*map(av.Packet, encoded.packets), None]
+        kinds = {frame.pict_type for each in packets for frame in decoder.decode(each)}
+        assert (PictureType.B in kinds) == is_recording
 
 
 def test_later_frames_are_predicted_from_earlier_ones(codec: Codec) -> None:
@@ -184,6 +209,10 @@ def test_the_ladder_is_the_one_that_is_published() -> None:
     for codec in ("h264", "vp9"):
         rates = [rung.bitrate_kbps for rung in LADDER if rung.codec == codec]
         assert rates == [100, 150, 200, 300, 400]
+    assert [(rung.codec, rung.bitrate_kbps) for rung in RECORDING_LADDER] == [
+        (rung.codec, rung.bitrate_kbps) for rung in LADDER
+    ]
+    assert {rung.name for rung in RECORDING_LADDER} == {"h264 recording", "vp9 recording"}
 
 
 def write_video(

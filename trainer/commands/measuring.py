@@ -42,6 +42,7 @@ from trainer.still_scene import STILL_NOTE, Stillness, evaluate_still
 from trainer.teacher_file import BUNDLED_TEACHERS, find_teacher, load_teacher
 from trainer.teacher_method import teacher_method
 from trainer.timing import Timing
+from trainer.video_codec import LADDER, RECORDING_LADDER
 
 __all__ = ["add_measuring_commands"]
 
@@ -102,6 +103,11 @@ def _add_evaluate(commands: Commands[argparse.ArgumentParser]) -> None:
         help="its attention averages over a window of so many px (TLC); 0 = over the picture",
     )
     command.add_argument("--clips", type=Path, help="videos to measure through the codec ladder")
+    command.add_argument(
+        "--recordings",
+        action="store_true",
+        help="measure the videos as recordings too, whose frames are predicted from later ones",
+    )
     command.add_argument("--clip-frames", type=int, default=60, help="of each video, at most")
     command.add_argument(
         "--look-ahead",
@@ -233,6 +239,7 @@ def _measured_clips(
         return evaluate_clips(
             sharpener,
             clips,
+            ladder=(*LADDER, *RECORDING_LADDER) if arguments.recordings else LADDER,
             strength=arguments.strength,
             extra_methods=extra,
             fusion=fusion,
