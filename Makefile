@@ -86,7 +86,7 @@ report: $(DEVELOPER)
 	@for weights in service/weights/*.safetensors; do \
 		name=$$(basename $$weights .safetensors); \
 		$(BIN)/clearcall-train evaluate --checkpoint $$weights --data $(DATA) --region both --still \
-			$(if $(CLIPS),--clips $(CLIPS) --look-ahead) --html $(REPORTS)/$$name.html --json $(REPORTS)/$$name.json \
+			$(if $(CLIPS),--clips $(CLIPS) --recordings --look-ahead) --html $(REPORTS)/$$name.html --json $(REPORTS)/$$name.json \
 			--grids $(REPORTS)/$$name || exit 1; \
 	done
 

@@ -1,7 +1,7 @@
 """How good a student is on moving pictures: clips through real codecs over a ladder of bit rates.
 
 Every clip is encoded at each rung, decoded, and each method works on the decoded frames one by
-one, as it would in a call; `look-ahead` then fuses the student's frames with those after them, as
+one, as it would in a call; `look-ahead` then fuses the student's frames with their neighbours, as
 for a file. A rate-distortion curve per method follows, its BD-rate against plain decoding, and the
 flicker that a method adds or takes away.
 """
@@ -274,7 +274,7 @@ def _results(
 def _fused(
     fusion: Fusion, decoded: ImageArray, sharpened: ImageArray
 ) -> tuple[ImageArray, list[float]]:
-    """Every frame with what those after it hold, and the times, alike for those of a window."""
+    """Every frame with what its neighbours hold, and the times, alike for those of a window."""
     look_ahead = LookAhead(fusion, MOST_LOOK_AHEAD)
     shots = [Shot(*pair) for pair in zip(decoded, sharpened, strict=True)]
     steps: list[Callable[[], Sequence[ImageArray | None]]] = [

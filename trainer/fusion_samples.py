@@ -1,7 +1,7 @@
 """What a `FusionNetwork` learns from: filmed and shared scenes, degraded, sharpened and aligned.
 
 A sample is a few crops of some frames of one clip: luma as it came and sharpened, how far the
-sharpened one is from the clean one, and the motion to the next frames. It depends on the seed, its
+sharpened one is from the clean one, and the motion to its neighbours. It depends on the seed, its
 number and the pictures alone. Samples are made once and kept in files, since a clip costs far more
 than a step of training.
 """
@@ -51,7 +51,9 @@ LUMA_STEPS = 256  # of a level
 _CLIP_FRAMES = 20
 _TRIES = 20  # of pictures, for one that is large enough
 _CALL_SHARE, _MOVING_SHARE = 0.2, 0.5  # of the scenes; the rest are screens
+_HELD_SHARE, _LONGEST_HELD = 0.35, 6  # of the clips; frames that each picture of it is there for
 _MIXED = 3  # pictures in a moving scene or on a screen
+_RECORDING_SHARE = 0.4  # of the codecs' clips
 _CODEC_SHARE, _JPEG_SHARE = 0.6, 0.18  # the rest is no more than blurred
 _RATES_KBPS = (60.0, 1500.0)  # of 640x360
 _BLURS_PX = (0.3, 1.6)
@@ -93,7 +95,7 @@ def make_sample(
         ValueError: no picture that was drawn is large enough.
     """
     rng = np.random.default_rng((seed, number))
-    clean, filmed = _scene(pictures, rng)
+    clean, filmed = _held(*_scene(pictures, rng), rng=rng)
     kind, images = _degraded(filmed, rng)
     sharpener = sharpeners[int(rng.integers(len(sharpeners)))]
     first = int(rng.integers(len(images) - FRAMES + 1))
@@ -170,6 +172,15 @@ def _scene(pictures: Sequence[Path], rng: np.random.Generator) -> tuple[ImageArr
     return clip, clip
 
 
+def _held(*clips: ImageArray, rng: np.random.Generator) -> tuple[ImageArray, ...]:
+    """Some with fewer pictures than frames, as where a screen or a camera gives fewer."""
+    if rng.random() >= _HELD_SHARE:
+        return clips
+    held = int(rng.integers(2, _LONGEST_HELD + 1))
+    shown = (np.arange(_CLIP_FRAMES) + int(rng.integers(held))) // held
+    return tuple(clip[shown] for clip in clips)
+
+
 def halved_motions(seen: Sequence[Luma]) -> list[FloatArray]:
     """Of each frame to its neighbours, (K, 2, H / 2, W / 2) fp32; zeros where there is none.
 
@@ -181,7 +192,7 @@ def halved_motions(seen: Sequence[Luma]) -> list[FloatArray]:
         height, width = plane.shape
         halved = np.zeros((len(NEIGHBOURS), 2, height // 2, width // 2), np.float32)
         for number, offset in enumerate(NEIGHBOURS):
-            if at + offset < len(seen):
+            if 0 <= at + offset < len(seen):
                 by = motion(plane, seen[at + offset])
                 size = (width // 2, height // 2)
                 halved[number] = cv2.resize(by, size, interpolation=cv2.INTER_AREA).transpose(
@@ -205,7 +216,8 @@ def _large_picture(pictures: Sequence[Path], rng: np.random.Generator) -> ImageA
 def _degraded(filmed: ImageArray, rng: np.random.Generator) -> tuple[str, ImageArray]:
     drawn = rng.random()
     if drawn < _CODEC_SHARE:
-        return "codec", received(filmed, rng, rates_kbps=_RATES_KBPS)
+        share = _RECORDING_SHARE
+        return "codec", received(filmed, rng, rates_kbps=_RATES_KBPS, recording_share=share)
     sigma_px = rng.uniform(*_BLURS_PX) if rng.random() < _BLURRED_SHARE else 0.0
     blurred = [blur_gaussian(frame, sigma_px=sigma_px) if sigma_px else frame for frame in filmed]
     if drawn >= _CODEC_SHARE + _JPEG_SHARE:

@@ -2,9 +2,9 @@
 
 Samples are made first and kept in the run's folder, then it is trained on crops of their clips,
 each fused from its last frame to its first. The loss is how many decibels nearer to the clean luma
-the fused frames are than the sharpened ones, with what comes out worse counted more than once. Some
-frames have neighbours of another scene, as at a cut; the last of a crop have none, as at a clip's
-end.
+the fused frames are than the sharpened ones, with what comes out worse counted more than once, and
+how much more they flicker. Some frames have neighbours of another scene, as at a cut; the last of a
+crop have none, as at a clip's end.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from torch import Tensor, nn
 
 from service.model.fusion_file import load_fusion
 from service.model.fusion_network import FusionNetwork
+from service.model.neighbours import NEIGHBOURS
 from service.model.sharpener import Sharpener
 from service.model.student import use_channels_last
 from trainer.atomic import replacing
@@ -38,8 +39,9 @@ from trainer.run import (
     scheduled_rate,
 )
 
-__all__ = ["FusionGain", "FusionSettings", "gained_db", "train_fusion"]
+__all__ = ["FusionGain", "FusionSettings", "flicker_rise_db", "gained_db", "train_fusion"]
 
+_ENDING_FRAMES = max(NEIGHBOURS)  # of a crop, that have too little after them to be as good
 _FLOOR = 0.1  # mean squared error, levels: less is perfect
 _HELD_OUT_EVERY = 15  # samples
 _CUT_SHARE = 0.03  # of the frames
@@ -61,6 +63,7 @@ class FusionSettings:
         init: a file of weights to begin with; None = at random.
         students: whose frames are fused: sizes or files.
         harm: how much more what comes out worse counts.
+        flicker: how much a decibel more of flicker counts, see `flicker_rise_db`.
         max_minutes: stop, resumable, after so long; 0 = no limit.
         threads: CPU threads of torch; 0 = its choice.
     """
@@ -72,6 +75,7 @@ class FusionSettings:
     batch: int = 10
     rate: float = 2e-3
     harm: float = 2.0
+    flicker: float = 0.05
     seed: int = 0
     init: Path | None = None
     students: tuple[str, ...] = ("nano", "small", "base")
@@ -82,7 +86,7 @@ class FusionSettings:
 
     def of_the_weights(self) -> dict[str, int | float | str]:
         """Those that determine the weights, by name."""
-        names = ("samples", "steps", "batch", "rate", "harm", "seed")
+        names = ("samples", "steps", "batch", "rate", "harm", "flicker", "seed")
         return {name: getattr(self, name) for name in names} | {
             "init": load_fusion(self.init).fusion_id if self.init else "",
             "students": " ".join(self.students),
@@ -172,6 +176,17 @@ def gained_db(fused: Tensor, missing: Tensor) -> Tensor:
     return 10 * torch.log10(before / after)
 
 
+def flicker_rise_db(fused: Tensor, missing: Tensor) -> Tensor:
+    """How much more the errors change from frame to frame with what was added: (N, T - 1) dB.
+
+    Args:
+        fused, missing: (N, T, H, W), see `gained_db`; the last `_ENDING_FRAMES` do not count.
+    """
+    errors = (missing[:, :-_ENDING_FRAMES], (missing - fused)[:, :-_ENDING_FRAMES])
+    before, after = (error.diff(dim=1).square().mean((-2, -1)) + _FLOOR for error in errors)
+    return 10 * torch.log10(after / before)
+
+
 def _made_samples(
     settings: FusionSettings, deadline_s: float, progress: Callable[[int, int], None]
 ) -> list[Path]:
@@ -256,7 +271,8 @@ class _Run:
             )
         fused = fused_clips(self._network, clips, precision=self._precision, cuts=cuts)
         gained = gained_db(fused, missing)
-        loss = (self._settings.harm * (-gained).clamp(min=0) - gained).mean()
+        rise = flicker_rise_db(fused, missing).clamp(min=0).mean()
+        loss = (settings.harm * (-gained).clamp(min=0) - gained).mean() + settings.flicker * rise
         if not bool(torch.isfinite(loss)):
             raise DivergedError(
                 f"step {self.step}: the loss is not finite. Lower the rate; the last saved state "

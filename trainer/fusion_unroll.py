@@ -1,7 +1,7 @@
 """The fusion of whole clips as `service.model.fusion` does it, in PyTorch and with gradients.
 
-Every frame is fused with those after it, which were fused before: the gradient of an early frame's
-error goes through the later ones.
+Every frame is fused with those after it, which were fused before, and with the one before it, which
+was not: the gradient of an early frame's error goes through the later ones.
 """
 
 from __future__ import annotations
@@ -51,15 +51,14 @@ def fused_clips(
         planes, differences = [sharpened, seen - sharpened], []
         for number, offset in enumerate(NEIGHBOURS):
             there = at + offset
-            if there >= frames:
+            if not 0 <= there < frames:
                 planes += [nothing] * 3
                 differences.append(nothing)
                 continue
-            beside = torch.cat(
-                [fused[there], clips.sharpened[:, there, None], clips.seen[:, there, None]], 1
-            )
+            alone = clips.sharpened[:, there, None]
+            beside = torch.cat([fused.get(there, alone), alone, clips.seen[:, there, None]], 1)
             if cuts is not None:
-                is_cut = cuts[:, at].view(count, 1, 1, 1)
+                is_cut = cuts[:, min(at, there)].view(count, 1, 1, 1)
                 beside = torch.where(is_cut, beside.roll(1, 0), beside)
             beside = moved_planes(beside, clips.motion[:, at, number])
             planes += [

@@ -88,8 +88,8 @@ def _add_part_options(parser: argparse.ArgumentParser) -> None:
         choices=range(4),
         default=0,
         metavar="N",
-        help="make each frame better by at least N after it, 0 to 3: what a codec brings late, and "
-        "other noise in each; slower (default 0: each frame by itself)",
+        help="make each frame better by at least N after it and one before, 0 to 3: what a codec "
+        "brings late, and other noise in each; slower (default 0: each frame by itself)",
     )
     group.add_argument(
         "--fusion",

@@ -1,4 +1,4 @@
-"""The stage of `pipeline` that waits for the next frames, and fuses each with those after it."""
+"""The stage of `pipeline` that waits for the next frames, and fuses each with its neighbours."""
 
 from __future__ import annotations
 

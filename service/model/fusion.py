@@ -1,4 +1,4 @@
-"""A sharpened frame made better by the frames after it: numpy in, numpy out.
+"""A sharpened frame made better by the frames around it: numpy in, numpy out.
 
 For who has the next frames already: a file, a recording, a player with a jitter buffer. A live
 stream that waits for nobody has none.
@@ -53,20 +53,19 @@ class Fusion:
         """
         return cls(load_fusion(path), device=device, threads=threads)
 
-    def fuse(self, shot: Shot, neighbours: Sequence[Fused | None]) -> Fused:
+    def fuse(self, frame: Fused, neighbours: Sequence[Fused | None]) -> Fused:
         """The sharpened frame with what its neighbours add to it.
 
         Args:
-            shot: of any size; below `SMALLEST_SIDE_PX` nothing is added.
-            neighbours: fused themselves, of the same size, in the order of `NEIGHBOURS`; None where
-                there is none.
+            frame: alone so far, of any size; below `SMALLEST_SIDE_PX` nothing is added.
+            neighbours: of the same size, in the order of `NEIGHBOURS`, those after the frame fused
+                themselves; None where there is none.
 
         Raises:
             ValueError: there are more or fewer neighbours, or their sizes differ.
         """
         if len(neighbours) != len(NEIGHBOURS):
             raise ValueError(f"there are {len(NEIGHBOURS)} neighbours, not {len(neighbours)}")
-        frame = Fused.alone(shot)
         there = [neighbour for neighbour in neighbours if neighbour is not None]
         if any(neighbour.seen.shape != frame.seen.shape for neighbour in there):
             raise ValueError("neighbours have the size of the frame")
@@ -83,22 +82,31 @@ class Fusion:
                 cv2.accumulateProduct(cv2.merge([share] * 3), difference, levels)
         return replace(frame, levels=np.clip(levels, 0, 255, out=levels))
 
-    def fuse_backwards(self, shots: Sequence[Shot | None]) -> Iterator[Fused | None]:
-        """Each frame of a clip with what those after it hold, from the last one to the first.
+    def fuse_backwards(
+        self, shots: Sequence[Shot | None], *, before: Shot | None = None
+    ) -> Iterator[Fused | None]:
+        """Each frame of a clip with what its neighbours hold, from the last one to the first.
 
         Args:
             shots: of one size, one after the other; None where there is none.
+            before: the one before the first.
 
         Raises:
             ValueError: their sizes differ.
         """
         known: dict[int, Fused | None] = {}
+        earlier = _alone(shots[-1]) if shots else None
         for at in range(len(shots) - 1, -1, -1):
-            shot = shots[at]
+            frame, earlier = earlier, _alone(shots[at - 1] if at else before)
+            known[at - 1] = earlier
             known.pop(at + max(NEIGHBOURS) + 1, None)
             neighbours = [known.get(at + offset) for offset in NEIGHBOURS]
-            known[at] = None if shot is None else self.fuse(shot, neighbours)
+            known[at] = None if frame is None else self.fuse(frame, neighbours)
             yield known[at]
+
+
+def _alone(shot: Shot | None) -> Fused | None:
+    return None if shot is None else Fused.alone(shot)
 
 
 _Run = Callable[[FloatArray], FloatArray]  # planes -> weights, see `FusionNetwork`, of one frame

@@ -34,7 +34,7 @@ __all__ = [
 ]
 
 _ARCHITECTURE = "FusionNetwork"
-_FORMAT_VERSION: Literal[1] = 1
+_FORMAT_VERSION: Literal[2] = 2
 _HEADER_KEY = "clearcall-fusion"
 _MOST_FEATURES = 256
 _LARGEST_DEPTH = 16
@@ -56,7 +56,7 @@ class FusionFacts(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    format_version: Literal[1] = _FORMAT_VERSION
+    format_version: Literal[2] = _FORMAT_VERSION
     architecture: str = _ARCHITECTURE
     config: dict[str, int]
     training_commit: str = "unknown"

@@ -1,10 +1,11 @@
-"""The network that decides how much of the frames after a frame goes into it.
+"""The network that decides how much of the frames around a frame goes into it.
 
 A codec at a low bit rate spreads a picture over several frames: what it left out of one comes with
-the next ones. A sensor's noise is another one in each frame. So the frames after it hold what one
-frame lacks, once they are moved to where its things are (`alignment`). From the last frame to the
-first, each is given what the ones after it gathered: recursive, from the future to the past, as one
-half of BasicVSR (Chan et al., CVPR 2021), but with nothing else to hand on than the fused picture.
+the next ones. A B-frame has less than the frames on both sides of it. A sensor's noise is another
+one in each frame. So the frames around it hold what one frame lacks, once they are moved to where
+its things are (`alignment`). From the last frame to the first, each is given what the ones after it
+gathered: recursive, from the future to the past, as one half of BasicVSR (Chan et al., CVPR 2021),
+but with nothing else to hand on than the fused picture. The one before is given as it is.
 
 The network predicts a weight for each neighbour and pixel and no colour of its own, as kernel
 prediction does for bursts (Mildenhall et al., Burst Denoising with Kernel Prediction Networks, CVPR

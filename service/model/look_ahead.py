@@ -22,15 +22,12 @@ __all__ = ["MOST_LOOK_AHEAD", "LookAhead"]
 ImageArray = npt.NDArray[np.uint8]
 
 MOST_LOOK_AHEAD = 3  # more adds next to nothing
-_LEAVING = 12  # frames of a window that leave it at once
+_FEWEST_LEAVING, _MOST_LEAVING = 12, 36  # frames of a window that leave it at once
+_HELD_BYTES = 2**28  # of frames, about; the fewest may have more
 
 
 class LookAhead:
-    """Frames in, as many fused frames out, later and in their order.
-
-    Attributes:
-        window: most frames that are held.
-    """
+    """Frames in, as many fused frames out, later and in their order."""
 
     def __init__(self, fusion: Fusion, look_ahead: int, *, amount: float = 1.0) -> None:
         """Args:
@@ -39,8 +36,10 @@ class LookAhead:
         """
         self._fusion = fusion
         self._amount = amount
-        self.window = _LEAVING + look_ahead
+        self._look_ahead = look_ahead
+        self._leaving = _MOST_LEAVING
         self._shots: list[Shot | None] = []
+        self._before: Shot | None = None  # the last one that left
 
     def add(self, shot: Shot | None) -> Sequence[ImageArray | None]:
         """Takes the next frame; None where there is nothing to fuse.
@@ -52,7 +51,11 @@ class LookAhead:
             ValueError: its size is not that of the frames before.
         """
         self._shots.append(shot)
-        return self._fused(_LEAVING) if len(self._shots) == self.window else ()
+        if shot is not None:
+            held = _HELD_BYTES // (shot.image.nbytes + shot.sharpened.nbytes)
+            self._leaving = min(max(held, _FEWEST_LEAVING), _MOST_LEAVING)
+        is_full = len(self._shots) >= self._leaving + self._look_ahead
+        return self._fused(self._leaving) if is_full else ()
 
     def finish(self) -> Sequence[ImageArray | None]:
         """The frames that are left."""
@@ -61,8 +64,11 @@ class LookAhead:
     def _fused(self, leaving: int) -> Sequence[ImageArray | None]:
         done: list[ImageArray | None] = []
         waiting = len(self._shots) - leaving
-        for number, fused in enumerate(self._fusion.fuse_backwards(self._shots)):
+        backwards = self._fusion.fuse_backwards(self._shots, before=self._before)
+        for number, fused in enumerate(backwards):
             if number >= waiting:
                 done.append(None if fused is None else fused.picture(self._amount))
-        del self._shots[:leaving]
+        if leaving:
+            self._before = self._shots[leaving - 1]
+            del self._shots[:leaving]
         return done[::-1]

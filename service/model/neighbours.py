@@ -1,4 +1,7 @@
-"""A sharpened frame beside the fused ones after it, which are moved to where its things are."""
+"""A sharpened frame beside its neighbours, which are moved to where its things are.
+
+Those after it are fused already and hold what comes after them; the one before is sharpened alone.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +25,7 @@ __all__ = [
     "luma_levels",
 ]
 
-NEIGHBOURS = (1, 2)  # frames after the one that is fused
+NEIGHBOURS = (1, 2, -1)  # places in the clip, from the frame that is fused
 PLANES = 2 + 3 * len(NEIGHBOURS)  # that the network sees
 LARGEST_DIFFERENCE = 32.0  # levels of 255; more is another thing
 _OTHER_COLOUR = (8.0, 16.0)  # levels: from the first on less is taken, from the second on nothing
@@ -47,7 +50,7 @@ class Shot:
 
 @dataclass(frozen=True, slots=True)
 class Fused:
-    """A sharpened frame with what the frames after it hold.
+    """A sharpened frame with what its neighbours hold, or nothing yet.
 
     Attributes:
         seen: luma of the frame as it came, (H, W) uint8.
@@ -86,11 +89,10 @@ def beside_neighbours(
 
     Args:
         frame: alone so far; sides of at least `alignment.SMALLEST_SIDE_PX`.
-        neighbours: of the same size, fused themselves, in the order of `NEIGHBOURS`; None where
-            there is none.
+        neighbours: of the same size, in the order of `NEIGHBOURS`; None where there is none.
 
     Returns:
-        The network's planes (2 + 3 K, H, W) fp32, and the differences of the moved fused
+        The network's planes (2 + 3 K, H, W) fp32, and the differences of the moved
         neighbours and the sharpened frame, (K, H, W, 3) fp32 in levels, cut to
         `LARGEST_DIFFERENCE`, and less where the colour is another one.
     """

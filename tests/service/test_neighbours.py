@@ -1,4 +1,4 @@
-"""What the fusion network is shown of a frame and those after it."""
+"""What the fusion network is shown of a frame and those around it."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ def test_luma_by_hand() -> None:
 
 
 def test_a_neighbour_that_is_the_frame_again_differs_in_nothing() -> None:
-    planes, differences = beside_neighbours(FRAME, [FRAME, None])
-    assert planes.shape == (8, 48, 64)
-    assert differences.shape == (2, 48, 64, 3)
+    planes, differences = beside_neighbours(FRAME, [FRAME, None, FRAME])
+    assert planes.shape == (11, 48, 64)
+    assert differences.shape == (3, 48, 64, 3)
     np.testing.assert_allclose(planes[0], luma_levels(SHARPENED.astype(np.float32)))
     # The luma of what came is rounded.
     whole = luma_levels(IMAGE.astype(np.float32)) - planes[0]
@@ -46,13 +46,14 @@ def test_a_neighbour_that_is_the_frame_again_differs_in_nothing() -> None:
 
 def test_what_a_neighbour_gathered_is_told_apart_from_what_it_was() -> None:
     planes, differences = beside_neighbours(
-        flat(100, sharpened=100, fused=100), [None, flat(105, sharpened=110, fused=190)]
+        flat(100, sharpened=100, fused=100), [None, flat(105, sharpened=110, fused=190), None]
     )
     np.testing.assert_allclose(planes[5], 90, rtol=1e-5)  # fused, from the sharpened frame
     np.testing.assert_allclose(planes[6], 80, rtol=1e-5)  # fused, from its own sharpened frame
     np.testing.assert_allclose(planes[7], 5, rtol=1e-5)  # as they came
     np.testing.assert_array_equal(differences[1], LARGEST_DIFFERENCE)
     assert not planes[2:5].any()
+    assert not planes[8:].any()
 
 
 @pytest.mark.parametrize(("blue", "share"), [(108, 1), (116, 0.228), (160, 0)])
@@ -61,7 +62,8 @@ def test_where_the_colour_is_another_one_less_is_taken(blue: int, share: float) 
     coloured = np.full((48, 64, 3), 100, np.uint8)
     coloured[:, :, 2] = blue
     frame = flat(100, sharpened=100, fused=100)
-    _, (difference, _) = beside_neighbours(frame, [Fused.alone(Shot(coloured, coloured)), None])
+    neighbour = Fused.alone(Shot(coloured, coloured))
+    _, (difference, *_) = beside_neighbours(frame, [neighbour, None, None])
     expected = share * min(blue - 100, LARGEST_DIFFERENCE)
     np.testing.assert_allclose(difference[:, :, 2], expected, atol=0.3)
 

@@ -46,12 +46,29 @@ def test_samples_are_of_every_kind_and_the_same_each_time(
         halved = (CROPS_PER_SAMPLE, FRAMES, len(NEIGHBOURS), 2, CROP_PX // 2, CROP_PX // 2)
         assert made.motion.shape == halved
         assert np.isfinite(made.missing).all()
-        assert not made.motion[:, -1].any()  # nothing comes after it
+        assert not made.motion[:, -1, :2].any()  # nothing comes after it
+        assert not made.motion[:, 0, 2].any()  # nor before the first
     again = make_sample([picture], [sharpener], seed=0, number=3)
     np.testing.assert_array_equal(again.sharpened, samples[3].sharpened)
     np.testing.assert_array_equal(again.motion, samples[3].motion)
     other = make_sample([picture], [sharpener], seed=1, number=3)
     assert (other.sharpened != samples[3].sharpened).any()
+
+
+def test_some_clips_have_fewer_pictures_than_frames(
+    sharpener: Sharpener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every picture of the scene has another level, and less than half of the clips hold some."""
+    levels = np.arange(20, dtype=np.uint8)[:, None, None, None] * np.uint8(10) + np.uint8(20)
+    clip = np.broadcast_to(levels, (20, CROP_PX, CROP_PX, 3))
+    monkeypatch.setattr("trainer.fusion_samples._scene", lambda *_: (clip, clip))
+    pictures = []
+    for number in range(30):
+        made = make_sample([], [sharpener], seed=0, number=number)
+        clean = np.rint(made.sharpened[0] / LUMA_STEPS + made.missing[0])
+        pictures.append(len(np.unique(clean[:, 0, 0])))
+    assert 5 <= sum(count < FRAMES for count in pictures) <= 16
+    assert min(pictures) >= 2
 
 
 def test_what_is_missing_makes_the_clean_luma_of_the_sharpened_one(

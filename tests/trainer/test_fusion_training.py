@@ -17,7 +17,13 @@ from tests.service.pictures import sample
 from tests.trainer.datasets import write_picture
 from trainer.__main__ import main
 from trainer.fusion_samples import LUMA_STEPS, FusionSample, read_sample, write_sample
-from trainer.fusion_training import FusionGain, FusionSettings, gained_db, train_fusion
+from trainer.fusion_training import (
+    FusionGain,
+    FusionSettings,
+    flicker_rise_db,
+    gained_db,
+    train_fusion,
+)
 from trainer.run import DivergedError, StateDamagedError, StateMismatchError
 
 
@@ -50,6 +56,14 @@ def test_the_gain_by_hand() -> None:
     fused = torch.tensor([0.0, 2.0, 1.0]).view(3, 1, 1).expand(3, 4, 4)
     expected = [0.0, 10 * math.log10(9.1 / 1.1), 10 * math.log10(0.1 / 1.1)]
     torch.testing.assert_close(gained_db(fused, missing), torch.tensor(expected))
+
+
+def test_flicker_by_hand() -> None:
+    """The last two of the five frames have too little after them and do not count."""
+    missing = torch.tensor([2.0, 0.0, 0.0, 9.0, -9.0]).view(1, 5, 1, 1).expand(1, 5, 4, 4)
+    fused = torch.tensor([2.0, 0.0, 3.0, 9.0, -9.0]).view(1, 5, 1, 1).expand(1, 5, 4, 4)
+    expected = [[10 * math.log10(0.1 / 4.1), 10 * math.log10(9.1 / 0.1)]]
+    torch.testing.assert_close(flicker_rise_db(fused, missing), torch.tensor(expected))
 
 
 def test_noise_that_is_another_one_in_each_neighbour_is_learned_away(

@@ -45,6 +45,12 @@ def add_fusing_commands(commands: Commands[argparse.ArgumentParser]) -> None:
         "--harm", type=float, default=defaults.harm, help="how much more a loss counts than a gain"
     )
     command.add_argument(
+        "--flicker",
+        type=float,
+        default=defaults.flicker,
+        help="how much a decibel more of flicker counts",
+    )
+    command.add_argument(
         "--init", type=Path, help="weights to begin with, such as the bundled ones"
     )
     command.add_argument("--seed", type=int, default=defaults.seed)

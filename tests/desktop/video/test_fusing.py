@@ -30,7 +30,9 @@ class Adding:
     def __init__(self) -> None:
         self.sizes: list[int] = []
 
-    def fuse_backwards(self, shots: Sequence[Shot | None]) -> Iterator[Fused | None]:
+    def fuse_backwards(
+        self, shots: Sequence[Shot | None], **_: Shot | None
+    ) -> Iterator[Fused | None]:
         self.sizes.append(len(shots))
         for shot in reversed(shots):
             if shot is None:
@@ -59,7 +61,7 @@ def levels_of(passed: Iterable[Passed]) -> list[int]:
     ]
 
 
-@pytest.mark.parametrize("count", [0, 1, 2, 12, 13, 14, 30])
+@pytest.mark.parametrize("count", [0, 1, 2, 36, 37, 38, 80])
 @pytest.mark.parametrize("look_ahead", [1, 3])
 def test_no_frame_is_lost_however_short_the_clip(count: int, look_ahead: int) -> None:
     passed = stage(Adding(), look_ahead=look_ahead).through(pictures(count))
@@ -72,7 +74,7 @@ def test_no_more_frames_wait_than_a_window_has_and_packets_never_do() -> None:
 
     def counted() -> Iterator[Passed]:
         nonlocal taken
-        for picture in pictures(20):
+        for picture in pictures(50):
             taken += 1
             yield picture
             if taken == 1:
@@ -81,7 +83,7 @@ def test_no_more_frames_wait_than_a_window_has_and_packets_never_do() -> None:
     passing = iter(stage(Adding(), look_ahead=2).through(counted()))
     assert next(passing) is packet
     assert isinstance(next(passing), Picture)
-    assert taken == 14
+    assert taken == 38
 
 
 def test_what_is_added_fades_with_a_strength_below_one() -> None:
