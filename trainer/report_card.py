@@ -57,6 +57,8 @@ _OTHER_COLOURS = (4, 5)
 _MOST_CATEGORIES = 12
 _FULL_COLOUR_DB = 3.0
 _MOST_LINES = 6
+_RATE_PSNR, _RATE_SSIM = "BD-rate by PSNR", "BD-rate by SSIM"
+_FLICKER, _WORSE = "flicker, mean over the rates", "frames made worse"
 
 
 def tiles(measured: Sequence[Quality], clips: Sequence[ClipQuality]) -> list[dict[str, Any]]:
@@ -217,16 +219,26 @@ def clip_section(clips: Sequence[ClipQuality]) -> dict[str, Any] | None:
         flickers = [
             float(np.mean([rung.flicker[method["name"]] for rung in ladder])) for method in methods
         ]
-        groups = [
-            [_rate_cell(rate.psnr_percent) for rate in found],
-            [_rate_cell(rate.ssim_percent) for rate in found],
-            [{"text": f"{value:.2f}", "direction": ""} for value in flickers],
-            [_worse_cell(*frames_made_worse(ladder, method["name"])) for method in others],
-        ]
+        groups = {
+            _RATE_PSNR: [_rate_cell(rate.psnr_percent) for rate in found],
+            _RATE_SSIM: [_rate_cell(rate.ssim_percent) for rate in found],
+            _FLICKER: [{"text": f"{value:.2f}", "direction": ""} for value in flickers],
+            _WORSE: [_worse_cell(*frames_made_worse(ladder, each["name"])) for each in others],
+        }
         rows.append({"clip": clip, "codec": codec, "groups": groups})
+    titles = {
+        "BD-rate": {_RATE_PSNR: others, _RATE_SSIM: others},
+        "Flicker and harm": {_FLICKER: methods, _WORSE: others},
+    }
     return {
         "methods": methods,
-        "others": others,
+        "tables": [
+            {
+                "name": name,
+                "groups": [{"title": title, "methods": shown} for title, shown in groups.items()],
+            }
+            for name, groups in titles.items()
+        ],
         "charts": [_rate_chart(ladder, methods) for ladder in ladders(clips)],
         "rows": rows,
         "bd_rate_note": BD_RATE_NOTE,

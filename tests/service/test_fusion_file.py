@@ -75,7 +75,7 @@ def test_a_student_is_no_fusion_and_the_other_way_round(path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "error"),
     [
-        ({"format_version": 2}, CheckpointVersionUnknown),
+        ({"format_version": 1}, CheckpointVersionUnknown),
         ({"architecture": "Other"}, CheckpointArchitectureUnknown),
         ({"training_steps": 0}, CheckpointFactsInvalid),
         ({"config": {"width": 8, "height": 2}}, CheckpointFactsInvalid),

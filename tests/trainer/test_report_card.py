@@ -97,14 +97,17 @@ def test_clips_have_curves_bd_rates_and_flicker() -> None:
         "talk.mp4, h264, 48x40",
         "talk.mp4, vp9, 48x40",
     ]
-    psnr, ssim, flicker, worse = section["rows"][0]["groups"]
+    shown = section["rows"][0]["groups"]
+    titles = [group["title"] for table in section["tables"] for group in table["groups"]]
+    assert list(shown) == titles
+    psnr, ssim, flicker, worse = shown.values()
     assert psnr[2] == {"text": "\N{MINUS SIGN}20.0 %", "direction": "good"}
     assert ssim[2]["text"] == "+0.0 %"
     assert [cell["text"] for cell in flicker] == ["1.00", "1.20", "1.30", "0.90"]
     rungs = len([each for each in CLIPS if each.codec == "h264"])
     assert [cell["text"] for cell in worse] == [f"{n * rungs} of {3 * rungs}" for n in (3, 1, 0)]
     assert [cell["direction"] for cell in worse] == ["bad", "bad", ""]
-    assert section["rows"][1]["groups"][0][0]["text"] == "\N{EN DASH}"
+    assert section["rows"][1]["groups"]["BD-rate by PSNR"][0]["text"] == "\N{EN DASH}"
 
 
 def test_the_worst_are_listed_for_each_protocol() -> None:
