@@ -177,10 +177,11 @@ def gained_db(fused: Tensor, missing: Tensor) -> Tensor:
 
 
 def flicker_rise_db(fused: Tensor, missing: Tensor) -> Tensor:
-    """How much more the errors change from frame to frame with what was added: (N, T - 1) dB.
+    """How much more the errors change from frame to frame with what was added: (N, K) dB.
 
     Args:
-        fused, missing: (N, T, H, W), see `gained_db`; the last `_ENDING_FRAMES` do not count.
+        fused, missing: (N, T, H, W), see `gained_db`; of the T - 1 changes the K that are before
+            the last `_ENDING_FRAMES` count.
     """
     errors = (missing[:, :-_ENDING_FRAMES], (missing - fused)[:, :-_ENDING_FRAMES])
     before, after = (error.diff(dim=1).square().mean((-2, -1)) + _FLOOR for error in errors)
