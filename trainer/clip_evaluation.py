@@ -52,7 +52,8 @@ FLICKER_NOTE = (
 )
 LOOK_AHEAD = "look-ahead"  # the method's name
 LOOK_AHEAD_NOTE = (
-    f"clips: the student's frames fused with {MOST_LOOK_AHEAD} or more after them, as for files"
+    f"clips: the student's frames fused with {MOST_LOOK_AHEAD} or more after them and one before, "
+    "as for files"
 )
 _USUAL_FPS = 30
 _FPS_RANGE = (1, 60)
@@ -225,21 +226,16 @@ def _measure(
             f"{rung.codec} turned {clip.name} from {clip.frames.shape} into "
             f"{encoded.decoded.shape}: frames were lost or cut."
         )
-    psnr_db, ssim, flicker, worse_count, speed = {}, {}, {}, {}, {}
-    decoded_db = np.empty(0)
+    decibels, ssim, flicker, speed = {}, {}, {}, {}
     middle = len(clip.frames) // 2
     example = {"clean": clip.frames[middle].copy()}
     for name, frames, times_ms in _results(encoded.decoded, methods, fusion):
         pairs = list(zip(references, frames, strict=True))
-        frames_db = np.array([reference.psnr_db(frame) for reference, frame in pairs])
-        psnr_db[name] = float(frames_db.mean())
+        decibels[name] = np.array([reference.psnr_db(frame) for reference, frame in pairs])
         ssim[name] = float(np.mean([reference.ssim(frame) for reference, frame in pairs]))
         flicker[name] = temporal_error(frames, clip.frames)
         example[name] = frames[middle].copy()
-        if name == "input":
-            decoded_db = frames_db
-        else:
-            worse_count[name] = int((frames_db - decoded_db < -HARM_DB).sum())
+        if name != "input":
             speed[name] = speed_of(times_ms)
     return ClipQuality(
         clip=clip.name,
@@ -248,10 +244,14 @@ def _measure(
         rate_kbps=round(encoded.bitrate_kbps, 2),
         frame_count=len(clip.frames),
         size_px=(clip.frames.shape[1], clip.frames.shape[2]),
-        psnr_db=psnr_db,
+        psnr_db={name: float(each.mean()) for name, each in decibels.items()},
         ssim=ssim,
         flicker=flicker,
-        worse_count=worse_count,
+        worse_count={
+            name: int((each - decibels["input"] < -HARM_DB).sum())
+            for name, each in decibels.items()
+            if name != "input"
+        },
         speed=speed,
         example=example,
     )

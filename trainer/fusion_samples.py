@@ -216,8 +216,9 @@ def _large_picture(pictures: Sequence[Path], rng: np.random.Generator) -> ImageA
 def _degraded(filmed: ImageArray, rng: np.random.Generator) -> tuple[str, ImageArray]:
     drawn = rng.random()
     if drawn < _CODEC_SHARE:
-        share = _RECORDING_SHARE
-        return "codec", received(filmed, rng, rates_kbps=_RATES_KBPS, recording_share=share)
+        return "codec", received(
+            filmed, rng, rates_kbps=_RATES_KBPS, recording_share=_RECORDING_SHARE
+        )
     sigma_px = rng.uniform(*_BLURS_PX) if rng.random() < _BLURRED_SHARE else 0.0
     blurred = [blur_gaussian(frame, sigma_px=sigma_px) if sigma_px else frame for frame in filmed]
     if drawn >= _CODEC_SHARE + _JPEG_SHARE:

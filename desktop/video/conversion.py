@@ -81,7 +81,7 @@ class Summary:
         still_share: how much of the pictures stood still, and was not computed anew, 0 to 1.
         inference_ms: in the network, mean of a frame.
         look_ahead: least frames after each that it was fused with.
-        fusing_ms: in the fusion with later frames, mean of a frame.
+        fusing_ms: in the fusion with neighbours, mean of a frame.
         copied: streams that were copied, such as `audio aac`.
         left_out: streams that the container cannot hold.
         warnings: sentences about what could not be kept or done.

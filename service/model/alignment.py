@@ -6,6 +6,7 @@ ECCV 2016), as OpenCV has it.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, cast
 
 import cv2
@@ -35,8 +36,8 @@ def motion(at: Luma, other: Luma) -> Motion:
     return cast(Motion, search.calc(at, other, cast(Any, None)))
 
 
-def moved(image: npt.NDArray[Any], by: Motion) -> npt.NDArray[Any]:
-    """`image` (H, W) or (H, W, C), uint8 or fp32, with its things where the other frame has them.
+def moved(images: Sequence[npt.NDArray[Any]], by: Motion) -> list[npt.NDArray[Any]]:
+    """Images (H, W) or (H, W, C), uint8 or fp32, with their things where the other frame has them.
 
     Bicubic; beyond the border its pixels are repeated.
     """
@@ -44,7 +45,8 @@ def moved(image: npt.NDArray[Any], by: Motion) -> npt.NDArray[Any]:
     places = np.empty_like(by)
     np.add(by[:, :, 0], np.arange(width, dtype=np.float32), out=places[:, :, 0])
     np.add(by[:, :, 1], np.arange(height, dtype=np.float32)[:, None], out=places[:, :, 1])
-    return cast(
-        npt.NDArray[Any],
-        cv2.remap(image, places, cast(Any, None), cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE),
-    )
+    nothing = cast(Any, None)
+    return [
+        cv2.remap(image, places, nothing, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
+        for image in images
+    ]

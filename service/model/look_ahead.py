@@ -1,4 +1,4 @@
-"""A clip of any length fused with what comes after each frame, in windows.
+"""A clip of any length, each frame fused with its neighbours, in windows.
 
 The frames of a window are fused from its last one to its first. The last ones have little after
 them, so they only hand on what they hold, and are fused anew in the next window.

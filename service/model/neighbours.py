@@ -109,9 +109,9 @@ def beside_neighbours(
             differences[number] = 0
             continue
         by = motion(frame.seen, neighbour.seen)
-        difference = moved(neighbour.levels, by)
+        difference, lumas = moved([neighbour.levels, neighbour.lumas], by)
         difference -= frame.sharpened
-        own, came_luma = cv2.split(moved(neighbour.lumas, by))
+        own, came_luma = cv2.split(lumas)
         cv2.cvtColor(difference, cv2.COLOR_RGB2GRAY, dst=fused)
         np.add(fused, sharpened, out=gathered)
         gathered -= own

@@ -17,7 +17,7 @@ def test_a_shifted_photograph_is_found_and_brought_back(down: int, across: int) 
     by = motion(luma(here), luma(there))
     inner = np.s_[24:-24, 24:-24]
     np.testing.assert_allclose(np.median(by[inner], axis=(0, 1)), (across, down), atol=0.1)
-    error = np.abs(moved(there, by)[inner].astype(int) - here[inner])
+    error = np.abs(moved([there], by)[0][inner].astype(int) - here[inner])
     assert np.median(error) <= 1
     assert error.mean() < 3
 
@@ -27,15 +27,15 @@ def test_nothing_moves_where_two_frames_are_alike() -> None:
     by = motion(luma(picture), luma(picture))
     assert by.shape == (64, 96, 2)
     assert not by.any()
-    np.testing.assert_array_equal(moved(picture, by), picture)
+    np.testing.assert_array_equal(moved([picture], by)[0], picture)
 
 
 def test_motion_by_hand() -> None:
     line = np.arange(12, dtype=np.float32)[None].repeat(3, axis=0)
     by = np.zeros((3, 12, 2), np.float32)
     by[:, :, 0] = 2
-    np.testing.assert_allclose(moved(line, by)[:, :10], line[:, :10] + 2)
-    np.testing.assert_allclose(moved(line, by)[:, 11], 11)  # the border is repeated
+    np.testing.assert_allclose(moved([line], by)[0][:, :10], line[:, :10] + 2)
+    np.testing.assert_allclose(moved([line], by)[0][:, 11], 11)  # the border is repeated
 
 
 def test_the_smallest_side_is_enough_for_the_search() -> None:

@@ -42,7 +42,7 @@ def test_planes_move_as_opencv_moves_them() -> None:
     ours = moved_planes(
         torch.from_numpy(plane)[None, None], torch.from_numpy(by.transpose(2, 0, 1).copy())[None]
     )
-    assert np.abs(ours[0, 0].numpy() - moved(plane, whole)).max() < 0.5  # of 255
+    assert np.abs(ours[0, 0].numpy() - moved([plane], whole)[0]).max() < 0.5  # of 255
 
 
 def test_a_clip_is_fused_as_the_product_fuses_it() -> None:
