@@ -1,4 +1,7 @@
-"""How long calls take: warm-up, synchronisation, median and 95th percentile. No printing."""
+"""How long calls take: warm-up, synchronisation, median and 95th percentile. No printing.
+
+Machines change their speed from second to second, so what a ratio compares is timed in turns.
+"""
 
 from __future__ import annotations
 
@@ -13,16 +16,50 @@ import torch
 from service.model.backends import Backend
 from service.model.estimator import sample_image
 
-__all__ = ["PICTURES", "Timing", "measure", "synchroniser", "time_calls"]
+__all__ = ["PICTURES", "Call", "Timing", "backend_call", "measure", "synchroniser", "time_calls"]
 
 PICTURES = ((256, 256), (360, 640), (720, 1280))  # (height, width), px
 _WARM_UPS = 3
 _FEWEST_CALLS = 7
+_TURNS = 5
+_FEWEST_CALLS_A_TURN = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """What is timed; `synchronise` waits for its device."""
+
+    run: Callable[[], object]
+    synchronise: Callable[[], None] = lambda: None
+
+    def time_ms(self) -> float:
+        """Runs it once, with the device's queue empty before and after."""
+        self.synchronise()
+        started_s = time.perf_counter()
+        self.run()
+        self.synchronise()
+        return (time.perf_counter() - started_s) * 1000
+
+    def warm_up(self, times: int) -> None:
+        for _ in range(times):
+            self.run()
+        self.synchronise()
+
+    def times_ms(self, *, seconds: float, fewest: int) -> list[float]:
+        """Of as many calls as fit in `seconds`, and at least `fewest`."""
+        times_ms: list[float] = []
+        until_s = time.perf_counter() + seconds
+        while len(times_ms) < fewest or time.perf_counter() < until_s:
+            times_ms.append(self.time_ms())
+        return times_ms
 
 
 @dataclass(frozen=True, slots=True)
 class Timing:
-    """Milliseconds a frame of repeated calls; `backend` is runtime and device in words."""
+    """Milliseconds a frame of repeated calls; `backend` is runtime and device in words.
+
+    `times_faster` is against the reference that took turns with it.
+    """
 
     what: str
     backend: str
@@ -32,6 +69,7 @@ class Timing:
     p95_ms: float
     precision: str = "fp32"
     batch: int = 1
+    times_faster: float = 1.0
 
 
 def time_calls(
@@ -44,17 +82,9 @@ def time_calls(
 
     `synchronise` waits for the device, before each start and inside each time taken.
     """
-    for _ in range(_WARM_UPS):
-        call()
-    synchronise()
-    times_ms: list[float] = []
-    until_s = time.perf_counter() + seconds
-    while len(times_ms) < _FEWEST_CALLS or time.perf_counter() < until_s:
-        synchronise()
-        started_s = time.perf_counter()
-        call()
-        synchronise()
-        times_ms.append((time.perf_counter() - started_s) * 1000)
+    timed = Call(call, synchronise)
+    timed.warm_up(_WARM_UPS)
+    times_ms = timed.times_ms(seconds=seconds, fewest=_FEWEST_CALLS)
     return float(np.median(times_ms)), float(np.percentile(times_ms, 95))
 
 
@@ -65,23 +95,58 @@ def measure(
     *,
     seconds: float,
     batch: int = 1,
+    reference: Call | None = None,
 ) -> Timing:
     """Times a backend on noise of (height, width) px; milliseconds are for one frame of a batch.
 
-    Each call describes the pictures and corrects them.
+    Args:
+        seconds: for the calls of the backend.
+        reference: called now and then in between; `times_faster` is the median of the ratios. None
+            = `times_faster` is 1.
     """
+    call = backend_call(backend, size, batch=batch)
+    call.warm_up(_WARM_UPS)
+    times_faster = 1.0
+    if reference is None:
+        times_ms = call.times_ms(seconds=seconds, fewest=_FEWEST_CALLS)
+    else:
+        times_ms, ratio = _in_turns(call, reference, seconds=seconds)
+        times_faster = ratio * batch
+    return Timing(
+        what,
+        f"{backend.name} {backend.device}",
+        *size,
+        float(np.median(times_ms)) / batch,
+        float(np.percentile(times_ms, 95)) / batch,
+        backend.precision,
+        batch,
+        times_faster,
+    )
+
+
+def _in_turns(call: Call, reference: Call, *, seconds: float) -> tuple[list[float], float]:
+    """The call's times in ms; how many times as long the reference took, the turns' median."""
+    times_ms: list[float] = []
+    ratios = []
+    for _ in range(_TURNS):
+        reference.warm_up(1)
+        reference_ms = reference.time_ms()
+        call.warm_up(1)
+        turn_ms = call.times_ms(seconds=seconds / _TURNS, fewest=_FEWEST_CALLS_A_TURN)
+        times_ms += turn_ms
+        ratios.append(reference_ms / float(np.median(turn_ms)))
+    return times_ms, float(np.median(ratios))
+
+
+def backend_call(backend: Backend, size: tuple[int, int], *, batch: int = 1) -> Call:
+    """Describes pictures of noise, (height, width) px, and corrects them with strength 1."""
     images = np.random.default_rng(0).integers(0, 256, (batch, *size, 3), np.uint8)
 
-    def sample() -> npt.NDArray[np.uint8]:
-        return np.stack([sample_image(image) for image in images])
+    def run() -> npt.NDArray[np.uint8]:
+        sample = np.stack([sample_image(image) for image in images])
+        return backend.run(images, 1.0, backend.describe(sample))
 
-    median_ms, p95_ms = time_calls(
-        lambda: backend.run(images, 1.0, backend.describe(sample())),
-        seconds=seconds,
-        synchronise=synchroniser(backend.device),
-    )
-    where = f"{backend.name} {backend.device}"
-    return Timing(what, where, *size, median_ms / batch, p95_ms / batch, backend.precision, batch)
+    return Call(run, synchroniser(backend.device))
 
 
 def synchroniser(device: str) -> Callable[[], None]:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from trainer import timing as module
-from trainer.timing import measure, synchroniser, time_calls
+from trainer.timing import Call, measure, synchroniser, time_calls
 
 
 class Clock:
@@ -25,6 +25,30 @@ class Clock:
         at = min(self.calls, len(self.durations_ms) - 1)
         self.now_s += self.durations_ms[at] / 1000
         self.calls += 1
+
+
+class Slow:
+    """A backend each of whose two steps moves a clock on."""
+
+    name, device, precision, lanes, max_batch = "torch", "cpu", "bf16", 1, 1
+
+    def __init__(self, clock: Clock) -> None:
+        self.clock = clock
+        self.seen: list[Any] = []
+
+    def describe(self, images: Any, *, lane: int | None = None) -> Any:
+        del lane
+        assert images.shape == (len(images), 64, 64, 3)
+        self.clock.call()
+        return "described"
+
+    def run(
+        self, images: Any, strength: float, description: Any, *, lane: int | None = None
+    ) -> Any:
+        del lane
+        self.seen.append((images.shape, strength, description))
+        self.clock.call()
+        return images
 
 
 def test_median_and_p95_leave_the_warm_up_out(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -64,30 +88,30 @@ def test_the_device_is_waited_for_inside_the_time_taken(monkeypatch: pytest.Monk
 def test_a_batch_s_time_is_given_per_frame(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = Clock(80)
     monkeypatch.setattr(module, "time", clock)
-    seen = []
-
-    class Slow:
-        name, device, precision, lanes, max_batch = "torch", "cpu", "bf16", 1, 1
-
-        def describe(self, images: Any, *, lane: int | None = None) -> Any:
-            del lane
-            assert images.shape == (8, 64, 64, 3)
-            clock.call()
-            return "described"
-
-        def run(
-            self, images: Any, strength: float, description: Any, *, lane: int | None = None
-        ) -> Any:
-            del lane
-            seen.append((images.shape, strength, description))
-            clock.call()
-            return images
-
-    timing = measure(Slow(), "slow", (6, 4), seconds=0, batch=8)
+    backend = Slow(clock)
+    timing = measure(backend, "slow", (6, 4), seconds=0, batch=8)
     assert timing.median_ms == pytest.approx(20)
     assert (timing.backend, timing.height, timing.width, timing.batch) == ("torch cpu", 6, 4, 8)
     assert timing.precision == "bf16"
-    assert set(seen) == {((8, 6, 4, 3), 1.0, "described")}
+    assert timing.times_faster == 1
+    assert set(backend.seen) == {((8, 6, 4, 3), 1.0, "described")}
+
+
+def test_a_machine_that_slows_down_slows_both_sides_of_a_ratio(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    clock = Clock(10)
+    monkeypatch.setattr(module, "time", clock)
+
+    def reference() -> None:
+        clock.now_s += 30 * clock.durations_ms[-1] / 1000
+        if clock.calls > 70:
+            clock.durations_ms.append(40)
+
+    timing = measure(Slow(clock), "slow", (6, 4), seconds=1, batch=2, reference=Call(reference))
+    assert timing.median_ms == pytest.approx(20 / 2)
+    assert timing.p95_ms == pytest.approx(80 / 2)
+    assert timing.times_faster == pytest.approx(2 * 30 / 2)
 
 
 def test_a_cpu_needs_no_waiting_for() -> None:
