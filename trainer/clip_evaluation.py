@@ -23,7 +23,7 @@ from service.model.look_ahead import MOST_LOOK_AHEAD, LookAhead
 from service.model.neighbours import Shot
 from service.model.sharpener import Sharpener
 from trainer.bd_rate import bd_rate_percent
-from trainer.methods import ImageArray, Method, standard_methods
+from trainer.methods import METHOD_NOTES, ImageArray, Method, standard_methods
 from trainer.pictures import ImageUnreadable
 from trainer.quality import HARM_DB
 from trainer.reference import Reference
@@ -34,7 +34,6 @@ from trainer.videos import find_videos, video_size
 __all__ = [
     "FLICKER_NOTE",
     "LOOK_AHEAD",
-    "LOOK_AHEAD_NOTE",
     "BdRate",
     "Clip",
     "ClipQuality",
@@ -43,6 +42,7 @@ __all__ = [
     "frames_made_worse",
     "ladders",
     "load_clips",
+    "note_of",
     "temporal_error",
 ]
 
@@ -51,7 +51,7 @@ FLICKER_NOTE = (
     "still in the original and in the result adds nothing, however wrong it is"
 )
 LOOK_AHEAD = "look-ahead"  # the method's name
-LOOK_AHEAD_NOTE = (
+_LOOK_AHEAD_NOTE = (
     f"clips: the student's frames fused with {MOST_LOOK_AHEAD} or more after them and one before, "
     "as for files"
 )
@@ -59,6 +59,11 @@ _USUAL_FPS = 30
 _FPS_RANGE = (1, 60)
 
 _log = logging.getLogger(__name__)
+
+
+def note_of(method: str) -> str:
+    """What a method of pictures or clips is, in words."""
+    return _LOOK_AHEAD_NOTE if method == LOOK_AHEAD else METHOD_NOTES.get(method, "passed in")
 
 
 @dataclass(frozen=True, slots=True)

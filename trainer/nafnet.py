@@ -219,12 +219,16 @@ class _Block(nn.Module):
 
     def forward(self, x: Tensor, diagnosis: Tensor | None) -> Tensor:
         spatial = _gate(self.conv2(self.conv1(self.norm1(x))))
-        if self.modulation is None or diagnosis is None:
-            x = x + _scaled(self.conv3, self.beta, spatial * self.sca(spatial))
-            return x + _scaled(self.conv5, self.gamma, _gate(self.conv4(self.norm2(x))))
-        attention, gain = (scale.to(x.dtype) for scale in self.modulation(diagnosis))
-        x = x + _scaled(self.conv3, self.beta, spatial * (self.sca(spatial) + attention))
-        return x + _scaled(self.conv5, self.gamma, _gate(self.conv4(self.norm2(x))) * (1 + gain))
+        attention = self.sca(spatial)
+        gain = None
+        if self.modulation is not None and diagnosis is not None:
+            told, gain = (scale.to(x.dtype) for scale in self.modulation(diagnosis))
+            attention = attention + told
+        x = x + _scaled(self.conv3, self.beta, spatial * attention)
+        forward = _gate(self.conv4(self.norm2(x)))
+        if gain is not None:
+            forward = forward * (1 + gain)
+        return x + _scaled(self.conv5, self.gamma, forward)
 
 
 def _scaled(conv: nn.Conv2d, factors: Tensor, x: Tensor) -> Tensor:

@@ -18,11 +18,11 @@ from service.model.checkpoint import Score
 from trainer.clip_evaluation import (
     FLICKER_NOTE,
     LOOK_AHEAD,
-    LOOK_AHEAD_NOTE,
     ClipQuality,
     bd_rates,
     frames_made_worse,
     ladders,
+    note_of,
 )
 from trainer.evaluation import SEED, Quality, Region
 from trainer.methods import METHOD_NOTES
@@ -86,9 +86,7 @@ def report_json(
         "command": command,
         "seeds": {"evaluation": SEED},
         "baseline": METHOD_NOTES["unsharp"],
-        "methods": {
-            method: METHOD_NOTES.get(method, "passed in") for method in methods_of(measured)
-        },
+        "methods": {method: note_of(method) for method in methods_of(measured)},
         "ssim": SSIM_NOTE,
         "psnr": PSNR_NOTE,
         "means": _means_json(measured),
@@ -100,7 +98,7 @@ def report_json(
     if clips:
         report["clips"] = {
             "flicker": FLICKER_NOTE,
-            "methods": {LOOK_AHEAD: LOOK_AHEAD_NOTE} if LOOK_AHEAD in clips[0].psnr_db else {},
+            "methods": {LOOK_AHEAD: note_of(LOOK_AHEAD)} if LOOK_AHEAD in clips[0].psnr_db else {},
             "bd_rate": BD_RATE_NOTE,
             "bd_rates": [asdict(rate) for rate in bd_rates(clips)],
             "rungs": [_rung_json(quality) for quality in clips],

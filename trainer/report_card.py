@@ -13,15 +13,13 @@ import numpy as np
 from trainer.charts import Series, bar_chart, line_chart
 from trainer.clip_evaluation import (
     FLICKER_NOTE,
-    LOOK_AHEAD,
-    LOOK_AHEAD_NOTE,
     ClipQuality,
     bd_rates,
     frames_made_worse,
     ladders,
+    note_of,
 )
 from trainer.evaluation import CROP_PX, SEED, UNTOUCHED, Quality, Region, harm_count
-from trainer.methods import METHOD_NOTES
 from trainer.report import BD_RATE_NOTE, PSNR_NOTE, SSIM_NOTE
 from trainer.still_scene import STILL_NOTE, Stillness, flicker_ratios
 from trainer.summary import (
@@ -391,11 +389,10 @@ def method_notes(
 ) -> list[tuple[str, str]]:
     """What each figure means and each method is."""
     methods = dict.fromkeys([*methods_of(measured), *(clips[0].psnr_db if clips else ())])
-    noted = METHOD_NOTES | {LOOK_AHEAD: LOOK_AHEAD_NOTE}
     notes = [("SSIM", SSIM_NOTE.removeprefix("SSIM: ")), ("PSNR", PSNR_NOTE)]
     if any(q.lpips for q in measured):
         notes.append(("LPIPS", "version 0.1 (arXiv 1801.03924), averaged; lower is better"))
-    notes += [(method, noted.get(method, "passed in")) for method in methods]
+    notes += [(method, note_of(method)) for method in methods]
     notes.append(
         ("Seed", f"{SEED}, with the names of protocol and picture: the same inputs every time")
     )

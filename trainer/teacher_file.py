@@ -12,18 +12,16 @@ The errors are those of `service.errors` for checkpoints.
 from __future__ import annotations
 
 import hashlib
-import json
 import pickle
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
-from safetensors import SafetensorError, safe_open
+from pydantic import BaseModel, ConfigDict, Field, JsonValue
 from safetensors.torch import save
 from torch import Tensor
 from torch.nn import functional as F
@@ -34,13 +32,18 @@ from service.errors import (
     CheckpointFactsInvalid,
     CheckpointForeign,
     CheckpointNotFound,
-    CheckpointVersionUnknown,
     CheckpointWeightsMismatch,
 )
 
 # One check for students and teachers alike.
 from service.model.checkpoint import Score
-from service.model.weights_file import require_finite, require_matching
+from service.model.weights_file import (
+    FileKind,
+    facts_of_header,
+    read_weights,
+    require_finite,
+    require_matching,
+)
 from trainer.atomic import write_bytes
 from trainer.nafnet import ARCHITECTURE, NAFNet, NAFNetConfig
 
@@ -57,8 +60,9 @@ __all__ = [
 
 BUNDLED_TEACHERS = ("compact",)
 TEACHER_FORMAT_VERSION: Literal[1] = 1
-_HEADER_KEY = "clearcall-teacher"
-_STUDENT_HEADER_KEY = "clearcall"
+_KIND = FileKind(
+    "clearcall-teacher", TEACHER_FORMAT_VERSION, ARCHITECTURE, "clearcall-train teacher"
+)
 _LARGEST_FILE_BYTES = 2 * 1024**3
 _PUBLISHED_SUFFIXES = (".pth", ".pt")
 _BLOCK_NAME = re.compile(r"(?:(encoders|decoders)\.(\d+)|(middle_blks))\.(\d+)\.")
@@ -111,15 +115,15 @@ def load_teacher(path: Path, *, expected: NAFNetConfig | None = None) -> LoadedT
     Raises:
         CheckpointError: the leaf says what is wrong with the file.
     """
-    digest = _digest(path)
     if path.suffix.lower() in _PUBLISHED_SUFFIXES:
+        digest = _digest(path)
         tensors = _read_published(path)
         config = _published_config(path, tensors)
         name = re.sub(r"[^A-Za-z0-9._-]", "-", path.stem)[:64]
         facts = TeacherFacts(config=config.to_json(), name=name)
     elif path.suffix.lower() == ".safetensors":
-        header, tensors = _read_ours(path)
-        facts = _parse_facts(path, header)
+        header, tensors, digest = read_weights(path, _KIND)
+        facts = facts_of_header(path, header, _KIND, TeacherFacts)
         config = _config_of_facts(path, facts)
     else:
         raise CheckpointForeign(
@@ -157,7 +161,7 @@ def save_teacher(path: Path, network: NAFNet, facts: TeacherFacts) -> None:
         for name, tensor in network.state_dict().items()
     }
     require_finite(path, tensors)
-    write_bytes(path, save(tensors, metadata={_HEADER_KEY: facts.model_dump_json()}))
+    write_bytes(path, save(tensors, metadata={_KIND.key: facts.model_dump_json()}))
 
 
 def teach(network: NAFNet, pixels: Tensor) -> Tensor:
@@ -193,7 +197,7 @@ def _digest(path: Path) -> str:
     try:
         if not path.exists():
             raise CheckpointNotFound(
-                path, "no such file. Train one with clearcall-train teacher, or correct the path."
+                path, f"no such file. Train one with {_KIND.made_by}, or correct the path."
             )
         if not path.is_file():
             raise CheckpointNotFound(path, "not a file. Name a .pth or .safetensors file.")
@@ -266,49 +270,6 @@ def _published_config(path: Path, tensors: Mapping[str, Tensor]) -> NAFNetConfig
         raise CheckpointArchitectureUnknown(
             path, f"not a NAFNet that can be built here ({exc})."
         ) from exc
-
-
-def _read_ours(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
-    try:
-        with safe_open(path, framework="pt") as file:
-            header = file.metadata() or {}
-            tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118
-    except SafetensorError as exc:
-        raise CheckpointCorrupt(
-            path, f"truncated, or not a safetensors file ({exc}). Copy it again or train it again."
-        ) from exc
-    return header, tensors
-
-
-def _parse_facts(path: Path, header: Mapping[str, str]) -> TeacherFacts:
-    if _HEADER_KEY not in header:
-        what = "a student's checkpoint" if _STUDENT_HEADER_KEY in header else "not written by us"
-        raise CheckpointForeign(
-            path,
-            f"{what}: its header has no '{_HEADER_KEY}' facts. "
-            "Name a file written by clearcall-train teacher, or a published .pth file.",
-        )
-    try:
-        raw: Any = json.loads(header[_HEADER_KEY])
-        version = raw.get("format_version") if isinstance(raw, dict) else TEACHER_FORMAT_VERSION
-        if version != TEACHER_FORMAT_VERSION:
-            raise CheckpointVersionUnknown(
-                path,
-                f"format version {version!r}; this build reads version {TEACHER_FORMAT_VERSION}. "
-                "Use the Clearcall version that wrote it.",
-            )
-        facts = TeacherFacts.model_validate(raw)
-    except (json.JSONDecodeError, RecursionError) as exc:
-        raise CheckpointFactsInvalid(path, "its facts are not JSON. Train it again.") from exc
-    except ValidationError as exc:
-        first = exc.errors()[0]
-        where = ".".join(str(part) for part in first["loc"]) or "facts"
-        raise CheckpointFactsInvalid(path, f"{where}: {first['msg']}. Train it again.") from exc
-    if facts.architecture != ARCHITECTURE:
-        raise CheckpointArchitectureUnknown(
-            path, f"architecture {facts.architecture!r}; teachers are {ARCHITECTURE} only."
-        )
-    return facts
 
 
 def _config_of_facts(path: Path, facts: TeacherFacts) -> NAFNetConfig:

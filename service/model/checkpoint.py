@@ -20,6 +20,7 @@ from torch import Tensor
 from service.errors import CheckpointFactsInvalid, CheckpointWeightsMismatch
 from service.model.student import ARCHITECTURE, StudentConfig, StudentNetEnhanced, build_student
 from service.model.weights_file import (
+    FileKind,
     Finite,
     facts_of_header,
     read_weights,
@@ -38,7 +39,7 @@ __all__ = [
 ]
 
 FORMAT_VERSION: Literal[2] = 2
-_HEADER_KEY = "clearcall"
+_KIND = FileKind("clearcall", FORMAT_VERSION, ARCHITECTURE, "clearcall-train distill")
 
 
 class Score(BaseModel):
@@ -107,7 +108,7 @@ def save_checkpoint(path: Path, network: StudentNetEnhanced, facts: Facts) -> No
         for name, tensor in network.state_dict().items()
     }
     require_finite(path, tensors)
-    write_weights(path, tensors, {_HEADER_KEY: facts.model_dump_json()})
+    write_weights(path, tensors, {_KIND.key: facts.model_dump_json()})
 
 
 def load_checkpoint(path: Path) -> Checkpoint:
@@ -116,10 +117,8 @@ def load_checkpoint(path: Path) -> Checkpoint:
     Raises:
         CheckpointError: the leaf says what is wrong with the file.
     """
-    header, tensors, digest = read_weights(path)
-    facts = facts_of_header(
-        path, header, Facts, key=_HEADER_KEY, version=FORMAT_VERSION, architecture=ARCHITECTURE
-    )
+    header, tensors, digest = read_weights(path, _KIND)
+    facts = facts_of_header(path, header, _KIND, Facts)
     try:
         config = StudentConfig(**facts.config)  # type: ignore[arg-type]
     except (TypeError, ValueError) as exc:

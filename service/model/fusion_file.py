@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from service.errors import CheckpointFactsInvalid
 from service.model.fusion_network import FusionConfig, FusionNetwork
 from service.model.weights_file import (
+    FileKind,
     Finite,
     facts_of_header,
     read_weights,
@@ -35,7 +36,7 @@ __all__ = [
 
 _ARCHITECTURE = "FusionNetwork"
 _FORMAT_VERSION: Literal[2] = 2
-_HEADER_KEY = "clearcall-fusion"
+_KIND = FileKind("clearcall-fusion", _FORMAT_VERSION, _ARCHITECTURE, "clearcall-train fusion")
 _MOST_FEATURES = 256
 _LARGEST_DEPTH = 16
 
@@ -92,7 +93,7 @@ def save_fusion(path: Path, network: FusionNetwork, facts: FusionFacts) -> None:
         for name, tensor in network.state_dict().items()
     }
     require_finite(path, tensors)
-    write_weights(path, tensors, {_HEADER_KEY: facts.model_dump_json()})
+    write_weights(path, tensors, {_KIND.key: facts.model_dump_json()})
 
 
 def load_fusion(path: Path | None = None) -> LoadedFusion:
@@ -102,15 +103,8 @@ def load_fusion(path: Path | None = None) -> LoadedFusion:
         CheckpointError: the leaf says what is wrong with the file.
     """
     path = path or bundled_fusion()
-    header, tensors, digest = read_weights(path, trained_by="clearcall-train fusion")
-    facts = facts_of_header(
-        path,
-        header,
-        FusionFacts,
-        key=_HEADER_KEY,
-        version=_FORMAT_VERSION,
-        architecture=_ARCHITECTURE,
-    )
+    header, tensors, digest = read_weights(path, _KIND)
+    facts = facts_of_header(path, header, _KIND, FusionFacts)
     try:
         config = FusionConfig(**facts.config)
     except TypeError as exc:

@@ -11,6 +11,7 @@ import json
 import os
 import tempfile
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Protocol, Self, TypeVar
 
@@ -32,6 +33,7 @@ from service.errors import (
 )
 
 __all__ = [
+    "FileKind",
     "Finite",
     "facts_of_header",
     "read_weights",
@@ -41,8 +43,25 @@ __all__ = [
 ]
 
 _LARGEST_FILE_BYTES = 512 * 1024 * 1024
+_OUR_KEYS = "clearcall"
 
 Finite = Annotated[float, Field(allow_inf_nan=False)]
+
+
+@dataclass(frozen=True, slots=True)
+class FileKind:
+    """What tells one kind of our files from others.
+
+    Attributes:
+        key: the header's entry with the facts.
+        version, architecture: that this build reads.
+        made_by: the command that makes such files, for who has none.
+    """
+
+    key: str
+    version: int
+    architecture: str
+    made_by: str
 
 
 class HeaderFacts(Protocol):
@@ -79,13 +98,8 @@ def write_weights(path: Path, tensors: Mapping[str, Tensor], header: Mapping[str
         raise
 
 
-def read_weights(
-    path: Path, *, trained_by: str = "clearcall-train distill"
-) -> tuple[dict[str, str], dict[str, Tensor], str]:
+def read_weights(path: Path, kind: FileKind) -> tuple[dict[str, str], dict[str, Tensor], str]:
     """The header's own entries, the tensors and the SHA-256 of the file, in hex.
-
-    Args:
-        trained_by: the command that makes such files, for who has none.
 
     Raises:
         CheckpointNotFound, CheckpointForeign, CheckpointCorrupt: it is no such file.
@@ -93,10 +107,12 @@ def read_weights(
     try:
         size_bytes = path.stat().st_size
         if not path.is_file():
-            raise CheckpointNotFound(path, "not a file. Name a .safetensors checkpoint.")
+            raise CheckpointNotFound(path, "not a file. Name a .safetensors file.")
         if size_bytes > _LARGEST_FILE_BYTES:
             raise CheckpointForeign(
-                path, f"{size_bytes / 1e6:.0f} MB is far larger than any student. Not loaded."
+                path,
+                f"{size_bytes / 1e6:.0f} MB is far larger than what {kind.made_by} writes. "
+                "Not loaded.",
             )
         # Read once: the hash is that of these weights, and a file that is cut short meanwhile is no
         # memory map whose end is gone, which would end the process.
@@ -106,7 +122,7 @@ def read_weights(
         header = _metadata(encoded)
     except FileNotFoundError as exc:
         raise CheckpointNotFound(
-            path, f"no such file. Train one with {trained_by}, or correct the path."
+            path, f"no such file. Train one with {kind.made_by}, or correct the path."
         ) from exc
     except OSError as exc:
         raise CheckpointNotFound(
@@ -115,7 +131,7 @@ def read_weights(
     except SafetensorError as exc:
         raise CheckpointCorrupt(
             path,
-            f"truncated, or not a safetensors file ({exc}). Copy it again or export it again.",
+            f"truncated, or not a safetensors file ({exc}). Copy it again or make it again.",
         ) from exc
     return header, tensors, digest
 
@@ -128,54 +144,41 @@ def _metadata(encoded: bytes) -> dict[str, str]:
 
 
 def facts_of_header(
-    path: Path,
-    header: Mapping[str, str],
-    kind: type[FactsType],
-    *,
-    key: str,
-    version: int,
-    architecture: str,
+    path: Path, header: Mapping[str, str], kind: FileKind, facts_type: type[FactsType]
 ) -> FactsType:
-    """What a header says about its weights, checked.
-
-    Args:
-        path: for the messages.
-        key: the header's entry.
-        version, architecture: that this build reads.
+    """What a header says about its weights, checked; the path is for the messages.
 
     Raises:
         CheckpointError: the leaf says what is wrong.
     """
-    if key not in header:
+    if kind.key not in header:
+        others = [f"'{key}'" for key in header if key.startswith(_OUR_KEYS)]
+        found = f"its header has {', '.join(others)} facts and" if others else "but its header has"
         raise CheckpointForeign(
             path,
-            f"a safetensors file, but its header has no '{key}' facts. "
-            "Only checkpoints written by clearcall-train can be served.",
+            f"a safetensors file, {found} no '{kind.key}' facts. "
+            f"Name one that was written by {kind.made_by}.",
         )
     try:
-        raw: Any = json.loads(header[key])
+        raw: Any = json.loads(header[kind.key])
     except (json.JSONDecodeError, RecursionError) as exc:
-        raise CheckpointFactsInvalid(
-            path, "its facts are not JSON. Export the checkpoint again."
-        ) from exc
-    found = raw.get("format_version") if isinstance(raw, dict) else None
-    if isinstance(raw, dict) and found != version:
+        raise CheckpointFactsInvalid(path, "its facts are not JSON. Make it again.") from exc
+    version = raw.get("format_version") if isinstance(raw, dict) else None
+    if isinstance(raw, dict) and version != kind.version:
         raise CheckpointVersionUnknown(
             path,
-            f"format version {found!r}; this build reads version {version}. "
-            "Export it with the Clearcall version that serves it.",
+            f"format version {version!r}; this build reads version {kind.version}. "
+            "Use the Clearcall version that wrote it, or make it again.",
         )
     try:
-        facts = kind.model_validate(raw)
+        facts = facts_type.model_validate(raw)
     except ValidationError as exc:
         first = exc.errors()[0]
         where = ".".join(str(part) for part in first["loc"]) or "facts"
-        raise CheckpointFactsInvalid(
-            path, f"{where}: {first['msg']}. Export the checkpoint again."
-        ) from exc
-    if (found := facts.architecture) != architecture:
+        raise CheckpointFactsInvalid(path, f"{where}: {first['msg']}. Make it again.") from exc
+    if facts.architecture != kind.architecture:
         raise CheckpointArchitectureUnknown(
-            path, f"architecture {found!r}; this build has only {architecture}."
+            path, f"architecture {facts.architecture!r}; this build has only {kind.architecture}."
         )
     return facts
 

@@ -41,7 +41,7 @@ def read_pin(folder: Path) -> Pin | None:
     """What was asked for last; None = nothing was, or nothing in the file is right."""
     try:
         return Pin(_read(folder / PIN_FILE))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None
 
 
@@ -49,7 +49,7 @@ def read_served(folder: Path) -> str | None:
     """The model that was served last, by id; None = none is known."""
     try:
         return _read(folder / SERVED_FILE)
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None
 
 

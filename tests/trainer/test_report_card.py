@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from tests.trainer.evaluations import quality, rung
-from trainer.clip_evaluation import LOOK_AHEAD, LOOK_AHEAD_NOTE
+from trainer.clip_evaluation import LOOK_AHEAD, note_of
 from trainer.report_card import (
     category_section,
     clip_section,
@@ -151,5 +151,5 @@ def test_notes_define_every_measure_and_method(has_lpips: bool) -> None:
 def test_a_method_of_clips_alone_is_noted_too() -> None:
     clip = CLIPS[0]
     fused = replace(clip, psnr_db=clip.psnr_db | {LOOK_AHEAD: 30.0})
-    assert dict(method_notes((), [fused]))[LOOK_AHEAD] == LOOK_AHEAD_NOTE
+    assert dict(method_notes((), [fused]))[LOOK_AHEAD] == note_of(LOOK_AHEAD)
     assert LOOK_AHEAD not in dict(method_notes((), [clip]))
