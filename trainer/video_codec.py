@@ -22,6 +22,7 @@ from av.error import FFmpegError
 from av.video.codeccontext import VideoCodecContext
 from av.video.reformatter import VideoReformatter
 
+from service.model.scheduling import kept_scheduling
 from trainer.operators import ImageArray
 from trainer.video_colour import CALL_MATRIX, CALL_RANGE, to_rgb, to_yuv
 
@@ -144,6 +145,8 @@ def encode_clip(
         is_recording=is_recording,
     )
     encoder.gop_size = key_frame_every
+    with kept_scheduling():
+        encoder.open()
     packets = tuple(_encode(encoder, padded))
     decoded = np.stack(list(_decode(codec, packets)))
     if len(decoded) != len(frames):

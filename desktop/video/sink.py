@@ -26,6 +26,7 @@ from desktop.video.encoders import Encoder
 from desktop.video.errors import VideoError
 from desktop.video.hdr import HdrFacts, hdr_options
 from desktop.video.source import Source
+from service.model.scheduling import kept_scheduling
 
 __all__ = ["Sink"]
 
@@ -244,7 +245,8 @@ class Sink:
         self._describe(video, source)
         self._turn(video, first)
         try:
-            context.open()
+            with kept_scheduling():
+                context.open()
         except (FFmpegError, ValueError) as exc:
             raise VideoError(
                 self.path, f"the encoder {encoder.name} {_why_closed(encoder, exc)}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from fractions import Fraction
 from pathlib import Path
 from typing import get_args
@@ -102,6 +103,12 @@ def test_an_h264_recording_has_frames_that_are_predicted_from_later_ones() -> No
         packets = [*map(av.Packet, encoded.packets), None]
         kinds = {frame.pict_type for each in packets for frame in decoder.decode(each)}
         assert (PictureType.B in kinds) == is_recording
+
+
+def test_no_encoder_takes_real_time_priority(codec: Codec) -> None:
+    encode_clip(clip(3), codec=codec, crf=40)
+    policies = {os.sched_getscheduler(int(thread)) for thread in os.listdir("/proc/self/task")}
+    assert policies == {os.SCHED_OTHER}
 
 
 def test_key_frames_come_as_often_as_asked(codec: Codec) -> None:

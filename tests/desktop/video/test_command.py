@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -137,6 +138,28 @@ def test_what_is_sharpened_is_sharper_and_keeps_its_mean(run: Run, tmp_path: Pat
     for one, other in zip(before, after, strict=True):
         assert other.mean() == pytest.approx(one.mean(), abs=4)  # a level in 8 bits
     assert len(np.unique(after[0] % 4)) > 1, "the lower bits are still there"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have no such calls")
+def test_no_encoder_takes_real_time_priority(
+    run: Run,
+    fake: FakeSharpener,
+    plain_clip: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    policies: list[int] = []
+    sharpen = fake.sharpen
+
+    def watched(image: Any, *arguments: Any, **options: Any) -> Any:
+        for thread in os.listdir("/proc/self/task"):
+            with suppress(ProcessLookupError):  # it has ended
+                policies.append(os.sched_getscheduler(int(thread)))
+        return sharpen(image, *arguments, **options)
+
+    monkeypatch.setattr(fake, "sharpen", watched)
+    run(plain_clip, tmp_path / "out.mkv", "--encoder", "av1")
+    assert set(policies) == {os.SCHED_OTHER}
 
 
 def test_rotation_and_pixel_aspect_are_kept(run: Run, tmp_path: Path) -> None:
