@@ -43,7 +43,7 @@ __all__ = [
 ]
 
 _LARGEST_FILE_BYTES = 512 * 1024 * 1024
-_OUR_KEYS = "clearcall"
+_OUR_PREFIX = "clearcall"
 
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 
@@ -152,7 +152,7 @@ def facts_of_header(
         CheckpointError: the leaf says what is wrong.
     """
     if kind.key not in header:
-        others = [f"'{key}'" for key in header if key.startswith(_OUR_KEYS)]
+        others = [f"'{key}'" for key in header if key.startswith(_OUR_PREFIX)]
         found = f"its header has {', '.join(others)} facts and" if others else "but its header has"
         raise CheckpointForeign(
             path,
