@@ -20,13 +20,7 @@ from trainer.atomic import write_bytes
 from trainer.call_scene import call_scene
 from trainer.operators import ImageArray
 from trainer.pictures import ImageUnreadable, find_pictures, load_picture
-from trainer.video_codec import (
-    LADDER_SIZE_PX,
-    RARE_KEY_FRAMES,
-    Codec,
-    available_codecs,
-    encode_clip,
-)
+from trainer.video_codec import LADDER_SIZE_PX, Codec, available_codecs, encode_clip
 
 __all__ = ["CallSummary", "received", "write_call_frames"]
 
@@ -35,8 +29,6 @@ _CODEC_SHARES: dict[Codec, float] = {"h264": 0.46, "vp9": 0.46, "av1": 0.08}
 _RATES_KBPS = (70.0, 600.0)  # of 640x360
 _SMALLEST_PX = 128
 _FRAME_RATES = (15, 24, 30)
-_KEYED_SHARE = 0.5  # of the recordings have key frames in between
-_KEYED_EVERY = (5, 16)  # frames
 _FRAMES = 20
 _KEPT_FRAMES = (5, 12, 19)  # soon after the key frame, and when the rate has settled
 
@@ -117,7 +109,7 @@ def received(
 ) -> ImageArray:
     """A clip (T, H, W, 3) uint8 RGB as a call's other side, or who has the recording, decodes it.
 
-    Codec, frame rate and bit rate are drawn, and whether a recording has key frames in between.
+    Codec, frame rate and bit rate are drawn.
 
     Args:
         rates_kbps: lowest and highest of 640x360; of less where a frame is smaller.
@@ -131,14 +123,8 @@ def received(
     rate_kbps = math.exp(rng.uniform(lowest, highest)) * height * width / math.prod(LADDER_SIZE_PX)
     fps = _FRAME_RATES[rng.integers(len(_FRAME_RATES))]
     is_recording = recording_share > 0 and rng.random() < recording_share
-    is_keyed = is_recording and rng.random() < _KEYED_SHARE
     encoded = encode_clip(
-        filmed,
-        codec=codec,
-        bitrate_kbps=rate_kbps,
-        fps=fps,
-        is_recording=is_recording,
-        key_frame_every=int(rng.integers(*_KEYED_EVERY)) if is_keyed else RARE_KEY_FRAMES,
+        filmed, codec=codec, bitrate_kbps=rate_kbps, fps=fps, is_recording=is_recording
     )
     return encoded.decoded
 

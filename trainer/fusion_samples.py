@@ -53,7 +53,6 @@ _TRIES = 20  # of pictures, for one that is large enough
 _CALL_SHARE, _MOVING_SHARE = 0.2, 0.5  # of the scenes; the rest are screens
 _HELD_SHARE, _LONGEST_HELD = 0.35, 6  # of the clips; frames that each picture of it is there for
 _MIXED = 3  # pictures in a moving scene or on a screen
-_FIRST_SHARE = 0.25  # of the crops begin with the clip's first frame, a key frame
 _RECORDING_SHARE = 0.4  # of the codecs' clips
 _CODEC_SHARE, _JPEG_SHARE = 0.6, 0.18  # the rest is no more than blurred
 _RATES_KBPS = (60.0, 1500.0)  # of 640x360
@@ -99,7 +98,7 @@ def make_sample(
     clean, filmed = _held(*_scene(pictures, rng), rng=rng)
     kind, images = _degraded(filmed, rng)
     sharpener = sharpeners[int(rng.integers(len(sharpeners)))]
-    first = int(rng.integers(len(images) - FRAMES + 1)) if rng.random() > _FIRST_SHARE else 0
+    first = int(rng.integers(len(images) - FRAMES + 1))
     chosen = slice(first, first + FRAMES)
     seen = [luma(image) for image in images[chosen]]
     sharpened = [

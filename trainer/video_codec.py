@@ -29,7 +29,6 @@ from trainer.video_colour import CALL_MATRIX, CALL_RANGE, to_rgb, to_yuv
 __all__ = [
     "LADDER",
     "LADDER_SIZE_PX",
-    "RARE_KEY_FRAMES",
     "RECORDING_LADDER",
     "Codec",
     "EncodedClip",
@@ -71,7 +70,6 @@ LADDER = tuple(
     for codec in cast(tuple[Codec, ...], ("h264", "vp9"))
     for bitrate_kbps in (100, 150, 200, 300, 400)
 )
-RARE_KEY_FRAMES = 3000  # from one to the next, at most; a call sends one when it is asked for
 RECORDING_LADDER = tuple(replace(rung, is_recording=True) for rung in LADDER)
 
 
@@ -116,7 +114,6 @@ def encode_clip(
     crf: int | None = None,
     fps: int = 30,
     is_recording: bool = False,
-    key_frame_every: int = RARE_KEY_FRAMES,
 ) -> EncodedClip:
     """Encodes and decodes again.
 
@@ -127,7 +124,6 @@ def encode_clip(
         crf: constant quality, 0 (best) to 51 (H.264) or 63 (VP9, AV1).
         is_recording: as files are encoded, with frames that are predicted from later ones; by
             default as in a call.
-        key_frame_every: frames from one key frame to the next, at most.
 
     Raises:
         ValueError: not exactly one of the two, out of range, no frames, or a codec that the
@@ -144,7 +140,6 @@ def encode_clip(
         fps=fps,
         is_recording=is_recording,
     )
-    encoder.gop_size = key_frame_every
     with kept_scheduling():
         encoder.open()
     packets = tuple(_encode(encoder, padded))
@@ -208,6 +203,7 @@ def _encoder(
     encoder.framerate = Fraction(fps)
     encoder.time_base = Fraction(1, fps)
     encoder.thread_count = 1  # crops are small, and loader processes fill the cores already
+    encoder.gop_size = 3000  # calls send key frames only when one is asked for
     options = (_RECORDING_OPTIONS if is_recording else _CALL_OPTIONS)[codec].copy()
     if crf is not None:
         options["crf"] = str(crf)

@@ -15,7 +15,7 @@ from trainer.call_frames import received, write_call_frames
 from trainer.pictures import load_picture
 from trainer.quality import image_psnr_db
 from trainer.sources import open_source
-from trainer.video_codec import RARE_KEY_FRAMES, EncodedClip
+from trainer.video_codec import EncodedClip
 
 
 @pytest.fixture
@@ -71,11 +71,9 @@ def test_what_is_there_is_kept_and_what_is_missing_is_made_the_same(
 
 def test_a_share_of_clips_is_encoded_as_recordings(monkeypatch: pytest.MonkeyPatch) -> None:
     kinds: list[bool] = []
-    key_frames: list[int] = []
 
     def encode(filmed: npt.NDArray[np.uint8], **options: Any) -> EncodedClip:
         kinds.append(options["is_recording"])
-        key_frames.append(options["key_frame_every"])
         return EncodedClip((), filmed, options["bitrate_kbps"])
 
     monkeypatch.setattr("trainer.call_frames.encode_clip", encode)
@@ -87,5 +85,3 @@ def test_a_share_of_clips_is_encoded_as_recordings(monkeypatch: pytest.MonkeyPat
     assert counts[0] == 0
     assert 10 < counts[1] < 30
     assert counts[2] == 50
-    assert set(key_frames[:50]) == {RARE_KEY_FRAMES}
-    assert 15 < sum(every < RARE_KEY_FRAMES for every in key_frames[100:]) < 35

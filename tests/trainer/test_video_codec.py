@@ -111,16 +111,6 @@ def test_no_encoder_takes_real_time_priority(codec: Codec) -> None:
     assert policies == {os.SCHED_OTHER}
 
 
-def test_key_frames_come_as_often_as_asked(codec: Codec) -> None:
-    frames = clip_from_picture(picture(), rng(3), frames=10)
-    rare, often = (
-        encode_clip(frames, codec=codec, crf=35, key_frame_every=every) for every in (3000, 4)
-    )
-    sizes = [len(packet) for packet in often.packets]
-    assert min(sizes[4], sizes[8]) > 2 * np.median(sizes)
-    assert sum(sizes) > sum(map(len, rare.packets))
-
-
 def test_later_frames_are_predicted_from_earlier_ones(codec: Codec) -> None:
     sizes = [len(packet) for packet in encode_clip(clip(6), codec=codec, crf=35).packets]
     assert max(sizes[1:]) < sizes[0]
