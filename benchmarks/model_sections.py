@@ -20,7 +20,7 @@ def model_lines(arguments: argparse.Namespace) -> list[str]:
     lines = [
         "uint8 picture in, uint8 picture out, described and corrected with strength 1. "
         "`times faster` is against `reference` (32 channels at full resolution) in torch eager "
-        "in fp32 at 256x256, called in turns with each.",
+        "in fp32 at 256x256, in a process of its own, called in turns with each.",
         "",
         "| size | backend | precision | picture | median ms | p95 ms | times faster |",
         "|---|---|---|---|---:|---:|---:|",

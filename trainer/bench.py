@@ -3,8 +3,8 @@
 Every figure is uint8 image in to uint8 image out with strength 1, copies to and from the device
 included, in repeated calls after a warm-up. Beside them stands `reference`, the published network's
 shape (32 channels at full resolution, each picture's own statistics), in torch eager in fp32 at
-256x256 on the same device, called in turns with what is compared with it: ratios against it hold
-across machines, milliseconds do not.
+256x256 on the same device, called in turns with what is compared with it, see
+`trainer.yardstick`: ratios against it hold across machines, milliseconds do not.
 """
 
 from __future__ import annotations
@@ -40,7 +40,8 @@ from service.model.estimator import DESCRIPTION_LENGTH
 from service.model.student import SIZES, StudentNetEnhanced, build_student
 from trainer.device import runs_bf16
 from trainer.onnx_export import onnx_graph, onnx_session
-from trainer.timing import PICTURES, Timing, backend_call, measure
+from trainer.timing import PICTURES, Timing, measure
+from trainer.yardstick import yardstick
 
 __all__ = [
     "BenchReport",
@@ -54,6 +55,7 @@ __all__ = [
 
 STUDENTS = ("nano", "small", "base")
 RUNTIMES = ("torch", "openvino", "onnxruntime")
+_REFERENCE_CALLS = 9
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,15 +100,16 @@ def bench(
         ValueError: a word or number is not one of those above.
     """
     _require_sane(sizes, precisions, runtimes, seconds=seconds, threads=threads, batch=batch)
-    reference_network = build_student(SIZES["reference"]).eval()
     # The service knows which devices there are, and has the words for those that there are not.
-    place = create_backend(reference_network, device=device, backend="torch").device
+    any_network = build_student(SIZES["nano"]).eval()
+    place = create_backend(any_network, device=device, backend="torch").device
     networks = {_label(student): served_network(student) for student in students}
     combinations = _combinations(place, precisions, runtimes)
-    with _torch_threads(threads) as used_threads:
-        reference_backend = TorchBackend(reference_network, device=place, precision="fp32")
-        reference = measure(reference_backend, "reference", PICTURES[0], seconds=seconds)
-        reference_call = backend_call(reference_backend, PICTURES[0])
+    with (
+        _torch_threads(threads) as used_threads,
+        yardstick(device=place, threads=used_threads) as measured,
+    ):
+        reference = measured.timing(calls=_REFERENCE_CALLS)
         on_timing(reference)
         timings = []
         for runtime, precision in combinations:
@@ -121,7 +124,7 @@ def bench(
                         padded,
                         seconds=seconds,
                         batch=batch,
-                        reference=reference_call,
+                        reference_ms=measured.time_ms,
                     )
                     timings.append(replace(timing, height=height, width=width))
                     on_timing(timings[-1])

@@ -95,22 +95,22 @@ def measure(
     *,
     seconds: float,
     batch: int = 1,
-    reference: Call | None = None,
+    reference_ms: Callable[[], float] | None = None,
 ) -> Timing:
     """Times a backend on noise of (height, width) px; milliseconds are for one frame of a batch.
 
     Args:
         seconds: for the calls of the backend.
-        reference: called now and then in between; `times_faster` is the median of the ratios. None
-            = `times_faster` is 1.
+        reference_ms: how long the reference takes, asked now and then in between; `times_faster`
+            is the median of the ratios. None = `times_faster` is 1.
     """
     call = backend_call(backend, size, batch=batch)
     call.warm_up(_WARM_UPS)
     times_faster = 1.0
-    if reference is None:
+    if reference_ms is None:
         times_ms = call.times_ms(seconds=seconds, fewest=_FEWEST_CALLS)
     else:
-        times_ms, ratio = _in_turns(call, reference, seconds=seconds)
+        times_ms, ratio = _in_turns(call, reference_ms, seconds=seconds)
         times_faster = ratio * batch
     return Timing(
         what,
@@ -124,17 +124,18 @@ def measure(
     )
 
 
-def _in_turns(call: Call, reference: Call, *, seconds: float) -> tuple[list[float], float]:
+def _in_turns(
+    call: Call, reference_ms: Callable[[], float], *, seconds: float
+) -> tuple[list[float], float]:
     """The call's times in ms; how many times as long the reference took, the turns' median."""
     times_ms: list[float] = []
     ratios = []
     for _ in range(_TURNS):
-        reference.warm_up(1)
-        reference_ms = reference.time_ms()
+        beside_ms = reference_ms()
         call.warm_up(1)
         turn_ms = call.times_ms(seconds=seconds / _TURNS, fewest=_FEWEST_CALLS_A_TURN)
         times_ms += turn_ms
-        ratios.append(reference_ms / float(np.median(turn_ms)))
+        ratios.append(beside_ms / float(np.median(turn_ms)))
     return times_ms, float(np.median(ratios))
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from trainer import timing as module
-from trainer.timing import Call, measure, synchroniser, time_calls
+from trainer.timing import measure, synchroniser, time_calls
 
 
 class Clock:
@@ -103,12 +103,13 @@ def test_a_machine_that_slows_down_slows_both_sides_of_a_ratio(
     clock = Clock(10)
     monkeypatch.setattr(module, "time", clock)
 
-    def reference() -> None:
-        clock.now_s += 30 * clock.durations_ms[-1] / 1000
+    def reference_ms() -> float:
+        before = clock.durations_ms[-1]
         if clock.calls > 70:
             clock.durations_ms.append(40)
+        return 30 * before
 
-    timing = measure(Slow(clock), "slow", (6, 4), seconds=1, batch=2, reference=Call(reference))
+    timing = measure(Slow(clock), "slow", (6, 4), seconds=1, batch=2, reference_ms=reference_ms)
     assert timing.median_ms == pytest.approx(20 / 2)
     assert timing.p95_ms == pytest.approx(80 / 2)
     assert timing.times_faster == pytest.approx(2 * 30 / 2)
