@@ -8,6 +8,7 @@ the time. In a process of its own it is always what it is for whoever runs nothi
 from __future__ import annotations
 
 import multiprocessing
+import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from multiprocessing.connection import Connection
@@ -78,6 +79,7 @@ def yardstick(*, device: str, threads: int) -> Iterator[Yardstick]:
 
 def _answer(connection: Connection, config: StudentConfig, device: str, threads: int) -> None:
     """Times a call whenever it is asked, until the other side closes."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the other side's, which then closes
     torch.set_num_threads(threads)
     backend = TorchBackend(build_student(config).eval(), device=device, precision="fp32")
     call = backend_call(backend, PICTURES[0])
