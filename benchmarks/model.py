@@ -12,13 +12,11 @@ from trainer.yardstick import yardstick
 
 __all__ = ["model_timings"]
 
-_REFERENCE_CALLS = 15
-
 
 def model_timings(*, seconds: float) -> list[Timing]:
     """The reference first, then every size on every backend of this machine; random weights."""
     with yardstick(device="cpu", threads=torch.get_num_threads()) as reference:
-        timings = [reference.timing(calls=_REFERENCE_CALLS)]
+        timings = [reference.timing()]
         for name in ("nano", "small", "base"):
             network = served_network(name)
             backends: list[Backend] = [

@@ -55,7 +55,6 @@ __all__ = [
 
 STUDENTS = ("nano", "small", "base")
 RUNTIMES = ("torch", "openvino", "onnxruntime")
-_REFERENCE_CALLS = 9
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +108,7 @@ def bench(
         _torch_threads(threads) as used_threads,
         yardstick(device=place, threads=used_threads) as measured,
     ):
-        reference = measured.timing(calls=_REFERENCE_CALLS)
+        reference = measured.timing()
         on_timing(reference)
         timings = []
         for runtime, precision in combinations:

@@ -22,7 +22,6 @@ from typing import Literal
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
-from safetensors.torch import save
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -43,8 +42,8 @@ from service.model.weights_file import (
     read_weights,
     require_finite,
     require_matching,
+    write_weights,
 )
-from trainer.atomic import write_bytes
 from trainer.nafnet import ARCHITECTURE, NAFNet, NAFNetConfig
 
 __all__ = [
@@ -61,9 +60,12 @@ __all__ = [
 BUNDLED_TEACHERS = ("compact",)
 TEACHER_FORMAT_VERSION: Literal[1] = 1
 _KIND = FileKind(
-    "clearcall-teacher", TEACHER_FORMAT_VERSION, ARCHITECTURE, "clearcall-train teacher"
+    key="clearcall-teacher",
+    version=TEACHER_FORMAT_VERSION,
+    architecture=ARCHITECTURE,
+    made_by="clearcall-train teacher",
+    largest_bytes=2 * 1024**3,
 )
-_LARGEST_FILE_BYTES = 2 * 1024**3
 _PUBLISHED_SUFFIXES = (".pth", ".pt")
 _BLOCK_NAME = re.compile(r"(?:(encoders|decoders)\.(\d+)|(middle_blks))\.(\d+)\.")
 
@@ -161,7 +163,7 @@ def save_teacher(path: Path, network: NAFNet, facts: TeacherFacts) -> None:
         for name, tensor in network.state_dict().items()
     }
     require_finite(path, tensors)
-    write_bytes(path, save(tensors, metadata={_KIND.key: facts.model_dump_json()}))
+    write_weights(path, tensors, {_KIND.key: facts.model_dump_json()})
 
 
 def teach(network: NAFNet, pixels: Tensor) -> Tensor:
@@ -202,7 +204,7 @@ def _digest(path: Path) -> str:
         if not path.is_file():
             raise CheckpointNotFound(path, "not a file. Name a .pth or .safetensors file.")
         size_bytes = path.stat().st_size
-        if size_bytes > _LARGEST_FILE_BYTES:
+        if size_bytes > _KIND.largest_bytes:
             raise CheckpointForeign(
                 path, f"{size_bytes / 1e9:.1f} GB is far larger than any teacher. Not loaded."
             )

@@ -22,6 +22,7 @@ from trainer.timing import PICTURES, Timing, backend_call
 
 __all__ = ["Yardstick", "yardstick"]
 
+_CALLS = 15
 _WARM_UPS = 3
 _STOP_S = 10.0
 
@@ -48,9 +49,9 @@ class Yardstick:
             ) from exc
         return time_ms
 
-    def timing(self, *, calls: int) -> Timing:
-        """Of so many calls."""
-        times_ms = [self.time_ms() for _ in range(calls)]
+    def timing(self) -> Timing:
+        """Of some calls."""
+        times_ms = [self.time_ms() for _ in range(_CALLS)]
         median_ms, p95_ms = (float(value) for value in np.percentile(times_ms, (50, 95)))
         return Timing("reference", f"torch {self._device}", *PICTURES[0], median_ms, p95_ms)
 

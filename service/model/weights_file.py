@@ -42,7 +42,6 @@ __all__ = [
     "write_weights",
 ]
 
-_LARGEST_FILE_BYTES = 512 * 1024 * 1024
 _OUR_PREFIX = "clearcall"
 
 Finite = Annotated[float, Field(allow_inf_nan=False)]
@@ -56,12 +55,14 @@ class FileKind:
         key: the header's entry with the facts.
         version, architecture: that this build reads.
         made_by: the command that makes such files, for who has none.
+        largest_bytes: of a file; a larger one is not read.
     """
 
     key: str
     version: int
     architecture: str
     made_by: str
+    largest_bytes: int = 512 * 1024**2
 
 
 class HeaderFacts(Protocol):
@@ -108,7 +109,7 @@ def read_weights(path: Path, kind: FileKind) -> tuple[dict[str, str], dict[str, 
         size_bytes = path.stat().st_size
         if not path.is_file():
             raise CheckpointNotFound(path, "not a file. Name a .safetensors file.")
-        if size_bytes > _LARGEST_FILE_BYTES:
+        if size_bytes > kind.largest_bytes:
             raise CheckpointForeign(
                 path,
                 f"{size_bytes / 1e6:.0f} MB is far larger than what {kind.made_by} writes. "

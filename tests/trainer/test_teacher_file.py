@@ -329,6 +329,18 @@ def test_a_huge_file_is_refused_before_it_is_read(tmp_path: Path) -> None:
         load_teacher(path)
 
 
+def test_one_of_ours_may_be_as_large_as_a_published_one(tmp_path: Path) -> None:
+    path = tmp_path / "a.safetensors"
+    with path.open("wb") as file:
+        file.truncate(600 * 1024**2)
+    with pytest.raises(CheckpointCorrupt, match="not a safetensors file"):
+        load_teacher(path)
+    with path.open("r+b") as file:
+        file.truncate(3 * 1024**3)
+    with pytest.raises(CheckpointForeign, match="far larger than what clearcall-train teacher"):
+        load_teacher(path)
+
+
 def test_a_failed_save_keeps_the_old_file(ours: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: object) -> None:
         raise OSError("disk full")
