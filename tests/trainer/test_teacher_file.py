@@ -321,23 +321,21 @@ def test_what_is_no_file_or_of_another_kind_says_so(tmp_path: Path) -> None:
         load_teacher(tmp_path / "a.onnx")
 
 
-def test_a_huge_file_is_refused_before_it_is_read(tmp_path: Path) -> None:
-    path = tmp_path / "a.pth"
+@pytest.mark.parametrize(
+    ("name", "gigabytes", "error", "message"),
+    [
+        ("a.pth", 3, CheckpointForeign, "far larger than any teacher"),
+        ("a.safetensors", 3, CheckpointForeign, "far larger than what clearcall-train teacher"),
+        ("a.safetensors", 0.6, CheckpointCorrupt, "not a safetensors file"),
+    ],
+)
+def test_only_a_huge_file_is_refused_before_it_is_read(
+    tmp_path: Path, name: str, gigabytes: float, error: type[CheckpointError], message: str
+) -> None:
+    path = tmp_path / name
     with path.open("wb") as file:
-        file.truncate(3 * 1024**3)
-    with pytest.raises(CheckpointForeign, match="far larger than any teacher"):
-        load_teacher(path)
-
-
-def test_one_of_ours_may_be_as_large_as_a_published_one(tmp_path: Path) -> None:
-    path = tmp_path / "a.safetensors"
-    with path.open("wb") as file:
-        file.truncate(600 * 1024**2)
-    with pytest.raises(CheckpointCorrupt, match="not a safetensors file"):
-        load_teacher(path)
-    with path.open("r+b") as file:
-        file.truncate(3 * 1024**3)
-    with pytest.raises(CheckpointForeign, match="far larger than what clearcall-train teacher"):
+        file.truncate(int(gigabytes * 1024**3))
+    with pytest.raises(error, match=message):
         load_teacher(path)
 
 
