@@ -312,12 +312,12 @@ def softening_chain(seed: int, number: int, chain: Chain, *, share: float) -> Ch
     grain of a sensor behind the lens.
 
     Args:
-        chain: what is done to the sample afterwards. Nothing is made soft before nothing or before
-            mere blur: two blurs look like one that is stronger, and what could be learned from them
-            is to leave blur alone.
+        chain: what is done to the sample afterwards. Nothing is made soft before mere blur, nor
+            before what does not blur, such as JPEG or noise: a crisp picture blurred as much and
+            treated alike looks the same, and what could be learned is to leave blur alone.
     """
     rng = np.random.default_rng((seed, number, 3))
-    if not rng.random() < share or all(isinstance(step, _BLURS) for step in chain):
+    if not (rng.random() < share and _is_told_from_blur(chain)):
         return ()
     lens: Step
     kind = rng.integers(3)
@@ -331,6 +331,14 @@ def softening_chain(seed: int, number: int, chain: Chain, *, share: float) -> Ch
     if rng.random() < 0.5:
         return (lens,)
     return (lens, Noise(float(rng.uniform(0.3, 2.5)), float(rng.uniform(0, 2)), _seed(rng)))
+
+
+def _is_told_from_blur(chain: Chain) -> bool:
+    """Whether a soft picture after `chain` looks otherwise than a crisp one that was blurred."""
+    match chain:
+        case (Rescale(between=None),):
+            return True
+    return 0 < sum(isinstance(step, _BLURS) for step in chain) < len(chain)
 
 
 def is_from_pairs(seed: int, number: int, *, share: float) -> bool:

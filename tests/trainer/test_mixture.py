@@ -165,18 +165,21 @@ def test_a_samples_chain_depends_on_seed_number_and_mixture_alone() -> None:
 
 
 def test_a_share_of_the_samples_is_softened_half_of_them_with_grain() -> None:
-    jpeg = CHAINS["jpeg"](rng())
-    chains = [softening_chain(1, number, jpeg, share=0.25) for number in range(1000)]
-    assert chains == [softening_chain(1, number, jpeg, share=0.25) for number in range(1000)]
+    webcam = CHAINS["webcam"](rng())
+    chains = [softening_chain(1, number, webcam, share=0.25) for number in range(1000)]
+    assert chains == [softening_chain(1, number, webcam, share=0.25) for number in range(1000)]
     soft = [chain for chain in chains if chain]
     assert 200 < len(soft) < 300
     assert {type(chain[0]) for chain in soft} == {Gaussian, Defocus, Rescale}
     assert 90 < sum(type(chain[-1]) is Noise for chain in soft) < 160
-    assert not any(softening_chain(1, number, jpeg, share=0) for number in range(100))
-    assert all(softening_chain(1, number, jpeg, share=1) for number in range(100))
+    assert not any(softening_chain(1, number, webcam, share=0) for number in range(100))
+    for chain in (webcam, CHAINS["rescale"](rng())):
+        assert all(softening_chain(1, number, chain, share=1) for number in range(100))
 
 
-@pytest.mark.parametrize("kind", ["clean", "gaussian", "defocus", "motion"])
-def test_what_is_blurred_or_left_alone_stays_crisp_before(kind: str) -> None:
+@pytest.mark.parametrize(
+    "kind", ["clean", "gaussian", "defocus", "motion", "jpeg", "noise", "halo", "codec"]
+)
+def test_what_blurs_alone_or_not_at_all_stays_crisp_before(kind: str) -> None:
     chain = CHAINS[kind](rng())
     assert not any(softening_chain(1, number, chain, share=1) for number in range(20))
