@@ -10,10 +10,10 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
-import numpy as np
 import torch
 
 from trainer.methods import ImageArray, Method
+from trainer.timing import median_and_p95
 
 __all__ = ["Speed", "run_timed", "speed_of"]
 
@@ -49,7 +49,7 @@ def run_timed(method: Method, image: ImageArray) -> tuple[ImageArray, float]:
 
 def speed_of(times_ms: Sequence[float]) -> Speed:
     """Summarises the times of at least one call."""
-    median_ms, p95_ms = (float(value) for value in np.percentile(times_ms, (50, 95)))
+    median_ms, p95_ms = median_and_p95(times_ms)
     return Speed(round(median_ms, 3), round(p95_ms, 3), round(1000 / max(median_ms, 1e-6), 2))
 
 

@@ -6,7 +6,7 @@ Machines change their speed from second to second, so what a ratio compares is t
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,7 +16,16 @@ import torch
 from service.model.backends import Backend
 from service.model.estimator import sample_image
 
-__all__ = ["PICTURES", "Call", "Timing", "backend_call", "measure", "synchroniser", "time_calls"]
+__all__ = [
+    "PICTURES",
+    "Call",
+    "Timing",
+    "backend_call",
+    "measure",
+    "median_and_p95",
+    "synchroniser",
+    "time_calls",
+]
 
 PICTURES = ((256, 256), (360, 640), (720, 1280))  # (height, width), px
 _WARM_UPS = 3
@@ -72,6 +81,12 @@ class Timing:
     times_faster: float = 1.0
 
 
+def median_and_p95(times: Sequence[float]) -> tuple[float, float]:
+    """Median and 95th percentile of at least one time."""
+    median, p95 = (float(value) for value in np.percentile(times, (50, 95)))
+    return median, p95
+
+
 def time_calls(
     call: Callable[[], object],
     *,
@@ -84,8 +99,7 @@ def time_calls(
     """
     timed = Call(call, synchronise)
     timed.warm_up(_WARM_UPS)
-    times_ms = timed.times_ms(seconds=seconds, fewest=_FEWEST_CALLS)
-    return float(np.median(times_ms)), float(np.percentile(times_ms, 95))
+    return median_and_p95(timed.times_ms(seconds=seconds, fewest=_FEWEST_CALLS))
 
 
 def measure(
@@ -112,12 +126,13 @@ def measure(
     else:
         times_ms, ratio = _in_turns(call, reference_ms, seconds=seconds)
         times_faster = ratio * batch
+    median_ms, p95_ms = median_and_p95(times_ms)
     return Timing(
         what,
         f"{backend.name} {backend.device}",
         *size,
-        float(np.median(times_ms)) / batch,
-        float(np.percentile(times_ms, 95)) / batch,
+        median_ms / batch,
+        p95_ms / batch,
         backend.precision,
         batch,
         times_faster,

@@ -13,12 +13,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from multiprocessing.connection import Connection
 
-import numpy as np
 import torch
 
 from service.model.backends import TorchBackend
 from service.model.student import SIZES, StudentConfig, build_student
-from trainer.timing import PICTURES, Timing, backend_call
+from trainer.timing import PICTURES, Timing, backend_call, median_and_p95
 
 __all__ = ["Yardstick", "yardstick"]
 
@@ -51,9 +50,8 @@ class Yardstick:
 
     def timing(self) -> Timing:
         """Of some calls."""
-        times_ms = [self.time_ms() for _ in range(_CALLS)]
-        median_ms, p95_ms = (float(value) for value in np.percentile(times_ms, (50, 95)))
-        return Timing("reference", f"torch {self._device}", *PICTURES[0], median_ms, p95_ms)
+        took_ms = median_and_p95([self.time_ms() for _ in range(_CALLS)])
+        return Timing("reference", f"torch {self._device}", *PICTURES[0], *took_ms)
 
 
 @contextmanager
