@@ -11,6 +11,7 @@ from __future__ import annotations
 import io
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +51,7 @@ CROPS_PER_SAMPLE = 5
 LUMA_STEPS = 256  # of a level
 _CLIP_FRAMES = 20
 _TRIES = 20  # of pictures, for one that is large enough
-_CALL_SHARE, _MOVING_SHARE = 0.2, 0.5  # of the scenes; the rest are screens
+_CALL_SHARE, _MOVING_SHARE = 0.2, 0.4  # of the scenes; the rest are screens
 _HELD_SHARE, _LONGEST_HELD = 0.35, 6  # of the clips; frames that each picture of it is there for
 _MIXED = 3  # pictures in a moving scene or on a screen
 _RECORDING_SHARE = 0.4  # of the codecs' clips
@@ -83,19 +84,25 @@ class FusionSample:
 
 
 def make_sample(
-    pictures: Sequence[Path], sharpeners: Sequence[Sharpener], *, seed: int, number: int
+    pictures: Sequence[Path],
+    sharpeners: Sequence[Sharpener],
+    *,
+    fonts: Sequence[Path] = (),
+    seed: int,
+    number: int,
 ) -> FusionSample:
     """Films or draws a clip, degrades and sharpens it, and cuts what is needed of it.
 
     Args:
         pictures: sharp ones; those below `CROP_PX` are passed over.
         sharpeners: one of which is drawn.
+        fonts: of the text on screens, see `screen_scene`.
 
     Raises:
         ValueError: no picture that was drawn is large enough.
     """
     rng = np.random.default_rng((seed, number))
-    clean, filmed = _held(*_scene(pictures, rng), rng=rng)
+    clean, filmed = _held(*_scene(pictures, fonts, rng), rng=rng)
     kind, images = _degraded(filmed, rng)
     sharpener = sharpeners[int(rng.integers(len(sharpeners)))]
     first = int(rng.integers(len(images) - FRAMES + 1))
@@ -159,7 +166,9 @@ def read_sample(path: Path) -> FusionSample:
         raise ValueError(f"{path} is no sample of `clearcall-train fusion`. Delete it.") from exc
 
 
-def _scene(pictures: Sequence[Path], rng: np.random.Generator) -> tuple[ImageArray, ImageArray]:
+def _scene(
+    pictures: Sequence[Path], fonts: Sequence[Path], rng: np.random.Generator
+) -> tuple[ImageArray, ImageArray]:
     """A clip (T, H, W, 3) as it is, and as a camera without blur has it."""
     drawn = rng.random()
     seen = [_large_picture(pictures, rng) for _ in range(1 if drawn < _CALL_SHARE else _MIXED)]
@@ -167,7 +176,8 @@ def _scene(pictures: Sequence[Path], rng: np.random.Generator) -> tuple[ImageArr
     if drawn < _CALL_SHARE:
         scene = call_scene(seen[0], rng, frames=_CLIP_FRAMES, size_px=(height, width))
         return scene.clean, scene.filmed
-    draw = moving_scene if drawn < _CALL_SHARE + _MOVING_SHARE else screen_scene
+    is_moving = drawn < _CALL_SHARE + _MOVING_SHARE
+    draw = moving_scene if is_moving else partial(screen_scene, fonts=fonts)
     clip = draw(seen, rng, frames=_CLIP_FRAMES, size_px=LADDER_SIZE_PX)
     return clip, clip
 

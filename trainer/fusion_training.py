@@ -38,6 +38,7 @@ from trainer.run import (
     StateMismatchError,
     scheduled_rate,
 )
+from trainer.screen_page import find_fonts
 
 __all__ = ["FusionGain", "FusionSettings", "flicker_rise_db", "gained_db", "train_fusion"]
 
@@ -62,6 +63,7 @@ class FusionSettings:
         batch: crops a step.
         init: a file of weights to begin with; None = at random.
         students: whose frames are fused: sizes or files.
+        fonts: folder of the fonts of the text on screens; None = Pillow's own.
         harm: how much more what comes out worse counts.
         flicker: how much a decibel more of flicker counts, see `flicker_rise_db`.
         max_minutes: stop, resumable, after so long; 0 = no limit.
@@ -79,6 +81,7 @@ class FusionSettings:
     seed: int = 0
     init: Path | None = None
     students: tuple[str, ...] = ("nano", "small", "base")
+    fonts: Path | None = None
     max_minutes: float = 0.0
     threads: int = 0
     device: str = "auto"
@@ -90,6 +93,7 @@ class FusionSettings:
         return {name: getattr(self, name) for name in names} | {
             "init": load_fusion(self.init).fusion_id if self.init else "",
             "students": " ".join(self.students),
+            "fonts": " ".join(font.name for font in find_fonts(self.fonts)) if self.fonts else "",
         }
 
 
@@ -138,7 +142,7 @@ def train_fusion(
         The averaged weights' network, and after how many steps.
 
     Raises:
-        FileNotFoundError: there is no picture.
+        FileNotFoundError: there is no picture, or no font.
         ValueError: the pictures or the samples are too few or too small.
         CheckpointError: `init` is no file of fusion weights.
         StateMismatchError, StateDamagedError: the state in `out` is of another run, or damaged.
@@ -196,6 +200,7 @@ def _made_samples(
     if all(path.is_file() for path in paths):
         return paths
     pictures = find_pictures(settings.data)
+    fonts = find_fonts(settings.fonts) if settings.fonts else []
     sharpeners = [Sharpener.load(named, threads=settings.threads) for named in settings.students]
     for number, path in enumerate(paths):
         progress(number, len(paths))
@@ -205,7 +210,9 @@ def _made_samples(
                 "Run it again to go on."
             )
         if not path.is_file():
-            sample = make_sample(pictures, sharpeners, seed=settings.seed, number=number)
+            sample = make_sample(
+                pictures, sharpeners, fonts=fonts, seed=settings.seed, number=number
+            )
             write_sample(sample, path)
     progress(len(paths), len(paths))
     return paths

@@ -38,7 +38,7 @@ def sharpener() -> Sharpener:
 def test_samples_are_of_every_kind_and_the_same_each_time(
     picture: Path, sharpener: Sharpener
 ) -> None:
-    samples = [make_sample([picture], [sharpener], seed=0, number=number) for number in range(8)]
+    samples = [make_sample([picture], [sharpener], seed=2, number=number) for number in range(8)]
     assert {made.kind for made in samples} == {"codec", "jpeg", "blur"}
     for made in samples:
         shape = (CROPS_PER_SAMPLE, FRAMES, CROP_PX, CROP_PX)

@@ -60,6 +60,11 @@ def add_fusing_commands(commands: Commands[argparse.ArgumentParser]) -> None:
         default=list(defaults.students),
         help="sizes or checkpoints whose frames are fused",
     )
+    command.add_argument(
+        "--fonts",
+        type=Path,
+        help="folder of fonts for the text on screens; without it, Pillow's own",
+    )
     command.add_argument("--max-minutes", type=float, default=0.0, help="0 = no limit")
     command.add_argument("--threads", type=int, default=0, help="CPU threads; 0 = all")
     command.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps")
