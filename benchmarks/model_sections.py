@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import argparse
 
+import torch
+
 from benchmarks.codecs import codec_timings
-from benchmarks.model import model_timings
 from benchmarks.parts import PARTS, part_costs, peak_gflops
 from service.model.backends import Precision
+from trainer.bench import bench
 from trainer.device import runs_bf16
 
 __all__ = ["codec_lines", "model_lines", "part_lines"]
 
 _CODEC_CALLS = 40
+_RUNTIMES = {"cpu": ("torch", "openvino"), "cuda:0": ("torch",)}
 
 
 def model_lines(arguments: argparse.Namespace) -> list[str]:
@@ -20,12 +23,18 @@ def model_lines(arguments: argparse.Namespace) -> list[str]:
     lines = [
         "uint8 picture in, uint8 picture out, described and corrected with strength 1. "
         "`times faster` is against `reference` (32 channels at full resolution) in torch eager "
-        "in fp32 at 256x256, in a process of its own, called in turns with each.",
+        "in fp32 at 256x256 on the same device, in a process of its own, called in turns with "
+        "each.",
         "",
         "| size | backend | precision | picture | median ms | p95 ms | times faster |",
         "|---|---|---|---|---:|---:|---:|",
     ]
-    for timing in model_timings(seconds=arguments.seconds):
+    devices = list(_RUNTIMES) if torch.cuda.is_available() else ["cpu"]
+    reports = [
+        bench(device=device, runtimes=_RUNTIMES[device], seconds=arguments.seconds)
+        for device in devices
+    ]
+    for timing in (each for report in reports for each in (report.reference, *report.timings)):
         lines.append(
             f"| {timing.what} | {timing.backend} | {timing.precision} | "
             f"{timing.width}x{timing.height} | {timing.median_ms:.1f} | {timing.p95_ms:.1f} | "

@@ -108,24 +108,19 @@ def measure(
     size: tuple[int, int],
     *,
     seconds: float,
+    reference_ms: Callable[[], float],
     batch: int = 1,
-    reference_ms: Callable[[], float] | None = None,
 ) -> Timing:
     """Times a backend on noise of (height, width) px; milliseconds are for one frame of a batch.
 
     Args:
         seconds: for the calls of the backend.
         reference_ms: how long the reference takes, asked now and then in between; `times_faster`
-            is the median of the ratios. None = `times_faster` is 1.
+            is the median of the ratios.
     """
     call = backend_call(backend, size, batch=batch)
     call.warm_up(_WARM_UPS)
-    times_faster = 1.0
-    if reference_ms is None:
-        times_ms = call.times_ms(seconds=seconds, fewest=_FEWEST_CALLS)
-    else:
-        times_ms, ratio = _in_turns(call, reference_ms, seconds=seconds)
-        times_faster = ratio * batch
+    times_ms, ratio = _in_turns(call, reference_ms, seconds=seconds)
     median_ms, p95_ms = median_and_p95(times_ms)
     return Timing(
         what,
@@ -135,7 +130,7 @@ def measure(
         p95_ms / batch,
         backend.precision,
         batch,
-        times_faster,
+        times_faster=ratio * batch,
     )
 
 

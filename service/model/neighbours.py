@@ -27,7 +27,7 @@ __all__ = [
 
 NEIGHBOURS = (1, 2, -1)  # places in the clip, from the frame that is fused
 PLANES = 2 + 3 * len(NEIGHBOURS)  # that the network sees
-LARGEST_DIFFERENCE = 32.0  # levels of 255; more is another thing
+LARGEST_DIFFERENCE = 64.0  # levels of 255; more is another thing
 _OTHER_COLOUR = (8.0, 16.0)  # levels: from the first on less is taken, from the second on nothing
 _COLOUR_WINDOW = (5, 5)  # px
 

@@ -89,11 +89,11 @@ def test_a_batch_s_time_is_given_per_frame(monkeypatch: pytest.MonkeyPatch) -> N
     clock = Clock(80)
     monkeypatch.setattr(module, "time", clock)
     backend = Slow(clock)
-    timing = measure(backend, "slow", (6, 4), seconds=0, batch=8)
+    timing = measure(backend, "slow", (6, 4), seconds=0, batch=8, reference_ms=lambda: 80)
     assert timing.median_ms == pytest.approx(20)
     assert (timing.backend, timing.height, timing.width, timing.batch) == ("torch cpu", 6, 4, 8)
     assert timing.precision == "bf16"
-    assert timing.times_faster == 1
+    assert timing.times_faster == pytest.approx(80 / 20)
     assert set(backend.seen) == {((8, 6, 4, 3), 1.0, "described")}
 
 
