@@ -85,7 +85,7 @@ def flood_lines(arguments: argparse.Namespace) -> list[str]:
         ),
         "",
         f"p95 under load is {_held(ratio, f'{ratio:.2f}', at_most=1.5)} times the unloaded one "
-        f"(bar 1.5). Of {timing.flood.received} frames {timing.flood.answered} were answered and "
+        f"(bar 1.5). Of {timing.flood.received} frames {timing.flood.answered} were answered; "
         f"dropped: {dropped or 'none'}; "
         f"{'all accounted for' if timing.flood.is_balanced else '**not all accounted for**'}.",
     ]
@@ -121,9 +121,9 @@ def soak_lines(arguments: argparse.Namespace) -> list[str]:
         timing = soak_timing(service, minutes=arguments.soak_minutes)
     growth = _held(timing.growth, f"{timing.growth:+.1%}", at_most=0.02)
     return [
-        f"Three streams that ignore the window, 1280x720 and 640x360, for {timing.minutes:g} "
-        f"minutes: {timing.first_mb:.0f} MB resident at first, {timing.last_mb:.0f} MB at the end, "
-        f"{growth} (bar +2%). Frames "
+        "Three streams that ignore the window, 1280x720 and 640x360, minutes of load: "
+        f"{timing.minutes:g}; {timing.first_mb:.0f} MB resident at first, "
+        f"{timing.last_mb:.0f} MB at the end, {growth} (bar +2%). Frames "
         f"{'all accounted for' if timing.is_balanced else '**not all accounted for**'}.",
     ]
 

@@ -59,7 +59,10 @@ class TrainingConfig:
     clean_share: float = _number(0.1, "share of crops left untouched", 0, 1)
     mixture: str = _word("", "kind=share,... of the degraded crops; none = the default mixture")
     soft_share: float = _number(
-        0.0, "share of the pictures made soft first, as film and webcams are", 0, 1
+        0.0,
+        "share of the pictures made soft first, where that can be told from blur",
+        0,
+        1,
     )
     pair_share: float = _number(0.0, "share of the crops that are taken from --pairs", 0, 1)
     degrade_on: str = _word("loader", "who degrades the crops", _PLACES)
@@ -164,7 +167,8 @@ class DistillConfig(TrainingConfig):
         has_terms = bool(self.teacher_output or self.teacher_features)
         if has_terms != bool(self.teacher):
             raise ValueError(
-                "teacher names a file exactly where teacher_output or teacher_features is above 0"
+                "teacher, and teacher_output or teacher_features above 0, come together, such as "
+                "teacher=compact with teacher_output=0.5"
             )
 
     def restarted_experts(self) -> tuple[int, int]:
@@ -255,4 +259,5 @@ def setting_help(name: str, kind: type[TrainingConfig] = DistillConfig) -> str:
     """The description of a setting, with its choices."""
     metadata = next(f for f in fields(kind) if f.name == name).metadata
     choices = metadata.get("choices")
-    return f"{metadata['description']}{' (' + ', '.join(choices) + ')' if choices else ''}"
+    named = ", ".join(choice for choice in choices or () if choice)
+    return f"{metadata['description']}{f' ({named})' if named else ''}"

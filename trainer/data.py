@@ -79,8 +79,8 @@ class CropDataset(Dataset[tuple[Tensor, Tensor]]):
                 training loop degrades them where `needs_degradation` is true.
             pairs: a paired source that `pair_share` of the crops are taken from, see
                 `mixture.is_from_pairs`.
-            soft_share: of those crops, made soft before they are degraded, see
-                `mixture.softening_chain`.
+            soft_share: of those crops whose chain allows it, made soft before they are degraded,
+                see `mixture.softening_chain`.
 
         Raises:
             ValueError: a share of pairs without any, or of pairs that are none.

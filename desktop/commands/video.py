@@ -88,8 +88,8 @@ def _add_part_options(parser: argparse.ArgumentParser) -> None:
         choices=range(4),
         default=0,
         metavar="N",
-        help="make each frame better by at least N after it and one before, 0 to 3: what a codec "
-        "brings late, and other noise in each; slower (default 0: each frame by itself)",
+        help="improve each frame with at least N after it and the one before, 0 to 3: by what a "
+        "codec brings late, and by averaging noise; slower (default 0: each frame by itself)",
     )
     group.add_argument(
         "--fusion",

@@ -23,8 +23,11 @@ from trainer.config import DistillConfig, RunOptions, TeacherConfig, setting_hel
         ({"batch": 6, "accumulate": 4}, "batch .6. must be a multiple of accumulate"),
         ({"batch": 6, "crop_set": 100}, "crop_set .100. must be a multiple of batch"),
         ({"patience": 3}, "patience needs validate_every"),
-        ({"teacher_output": 1.0}, "teacher names a file exactly where"),
-        ({"teacher": "teacher.safetensors"}, "teacher names a file exactly where"),
+        ({"teacher_output": 1.0}, "teacher_features above 0, come together"),
+        (
+            {"teacher": "teacher.safetensors"},
+            "teacher_features above 0, come together",
+        ),
     ],
 )
 def test_a_value_that_cannot_be_used_is_refused_with_what_is_allowed(

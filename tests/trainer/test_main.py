@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -201,3 +202,17 @@ def test_mistakes_are_said_in_one_line_and_exit_with_2(
     assert "error:" in errors
     assert message in errors
     assert "Traceback" not in errors
+
+
+@pytest.mark.parametrize(
+    "command", ["distill", "teacher", "evaluate", "bench", "fusion", "export", "pack", "preview"]
+)
+def test_help_tells_a_default_once_and_only_where_there_is_one(
+    command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit, match="0"):
+        main([command, "--help"])
+    told = " ".join(capsys.readouterr().out.split())
+    assert not re.search(r"default: (None|False|\)|\[\]|/)", told)
+    for option in told.split(" --"):
+        assert option.count("(default: ") <= 1

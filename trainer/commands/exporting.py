@@ -7,6 +7,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from trainer.commands.help_text import HelpFormatter
 from trainer.export import export_checkpoint
 from trainer.onnx_export import export_onnx
 
@@ -20,7 +21,7 @@ def add_export_commands(commands: Commands[argparse.ArgumentParser]) -> None:
     command = commands.add_parser(
         "export",
         help="write a checkpoint for the service, or as ONNX, and compare it with its source",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        formatter_class=HelpFormatter,
     )
     command.set_defaults(run=_export)
     command.add_argument("--checkpoint", type=Path, required=True, help="a run's checkpoint")

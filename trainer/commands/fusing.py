@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from service.model.fusion_file import FusionFacts, FusionScore, save_fusion
+from trainer.commands.help_text import HelpFormatter
 from trainer.export import training_commit
 from trainer.fusion_training import FusionGain, FusionSettings, train_fusion
 
@@ -29,7 +30,7 @@ def add_fusing_commands(commands: Commands[argparse.ArgumentParser]) -> None:
         help="train what fuses frames with their neighbours, for clearcall video --look-ahead",
         description="Makes clips of the pictures, degrades and sharpens them, and trains on crops "
         "of them. Run it again with the same settings to go on.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        formatter_class=HelpFormatter,
     )
     command.set_defaults(run=_fusion)
     command.add_argument("--data", type=Path, required=True, help="folder of sharp pictures")

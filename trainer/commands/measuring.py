@@ -16,11 +16,12 @@ from rich.progress import Progress
 
 from service.model.fusion import Fusion
 from service.model.fusion_file import bundled_fusion
-from service.model.sharpener import STRENGTH_RANGE, Sharpener, bundled_checkpoint, find_checkpoint
+from service.model.sharpener import STRENGTH_RANGE, Sharpener, find_checkpoint
 from trainer.atomic import write_bytes
 from trainer.bench import STUDENTS, bench, print_report
 from trainer.cases import choose_cases, render_cases
 from trainer.clip_evaluation import ClipQuality, evaluate_clips, load_clips
+from trainer.commands.help_text import HelpFormatter
 from trainer.evaluation import Quality, Region, best_strength, evaluate
 from trainer.export import rewrite_facts
 from trainer.methods import Method, standard_methods
@@ -74,13 +75,13 @@ def _add_evaluate(commands: Commands[argparse.ArgumentParser]) -> None:
         description="Input, unsharp mask, CAS, student and, where given, teacher side by side. "
         + SSIM_NOTE
         + ".",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        formatter_class=HelpFormatter,
     )
     command.set_defaults(run=_evaluate)
     command.add_argument(
         "--checkpoint",
         type=find_checkpoint,
-        default=bundled_checkpoint(),
+        default="small",
         help="nano, small, base, or a checkpoint's path",
     )
     command.add_argument("--data", type=Path, required=True, help="folder of sharp pictures")
@@ -348,7 +349,7 @@ def _add_bench(commands: Commands[argparse.ArgumentParser]) -> None:
         "bench",
         help="milliseconds per frame; JSON as the last line",
         description="Times students on this machine beside the published network's shape.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        formatter_class=HelpFormatter,
     )
     command.set_defaults(run=_bench)
     command.add_argument(
@@ -409,7 +410,7 @@ def _add_mos(commands: Commands[argparse.ArgumentParser]) -> None:
     page = actions.add_parser(
         "page",
         help="write a rating page for FOLDER/<method>/<picture>",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        formatter_class=HelpFormatter,
     )
     page.set_defaults(run=_mos_page)
     page.add_argument("folder", type=Path, help="one subfolder a method, one of them `clean`")

@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from trainer.call_frames import write_call_frames
+from trainer.commands.help_text import HelpFormatter
 from trainer.data import find_pictures
 from trainer.degradation import degrade_at_random
 from trainer.mixture import Mixture
@@ -32,7 +33,7 @@ def _add_preview(commands: Commands[argparse.ArgumentParser]) -> None:
     command = commands.add_parser(
         "preview",
         help="a contact sheet of clean and degraded pairs, per kind of degradation",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        formatter_class=HelpFormatter,
     )
     command.set_defaults(run=_preview)
     command.add_argument("--data", type=Path, required=True, help="folder of sharp pictures")
@@ -49,7 +50,7 @@ def _add_pack(commands: Commands[argparse.ArgumentParser]) -> None:
     command = commands.add_parser(
         "pack",
         help="write a compact crop set in one file, with hashes, licences and sources",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        formatter_class=HelpFormatter,
     )
     command.set_defaults(run=_pack)
     command.add_argument("--data", type=Path, required=True, help="what distill takes")
@@ -100,7 +101,7 @@ def _add_calls(commands: Commands[argparse.ArgumentParser]) -> None:
         "calls",
         help="film pictures, send the clips through video codecs at a call's bit rates, keep "
         "frames and what was filmed as pairs",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        formatter_class=HelpFormatter,
     )
     command.set_defaults(run=_calls)
     command.add_argument("--data", type=Path, required=True, help="folder of sharp pictures")

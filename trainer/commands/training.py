@@ -14,6 +14,7 @@ from typing import TypeVar
 from rich.console import Console
 
 from trainer.ablation import ablate, ablation_table
+from trainer.commands.help_text import default_note
 from trainer.config import DistillConfig, RunOptions, TeacherConfig, TrainingConfig, setting_help
 from trainer.distillation import distill
 from trainer.settings_file import as_toml, read_settings
@@ -79,14 +80,14 @@ def _add(
         if field.name == "tensorboard":
             command.add_argument(flag, action="store_true", help=_OPTION_HELP[field.name])
             continue
-        default = f" (default: {field.default})" if field.name not in ("data", "out") else ""
+        default = default_note(field.default) if field.name not in ("data", "out") else ""
         command.add_argument(flag, metavar="", help=_OPTION_HELP[field.name] + default)
     settings = command.add_argument_group("settings that determine the weights")
     for field in fields(kind):
         settings.add_argument(
             f"--{field.name.replace('_', '-')}",
             metavar="",
-            help=f"{setting_help(field.name, kind)} (default: {field.default})".replace("%", "%%"),
+            help=(setting_help(field.name, kind) + default_note(field.default)).replace("%", "%%"),
         )
 
 
