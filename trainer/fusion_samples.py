@@ -57,6 +57,8 @@ _MIXED = 3  # pictures in a moving scene or on a screen
 _RECORDING_SHARE = 0.4  # of the codecs' clips
 _CODEC_SHARE, _JPEG_SHARE = 0.6, 0.18  # the rest is no more than blurred
 _RATES_KBPS = (60.0, 1500.0)  # of 640x360
+_SCREEN_RATES_KBPS = (40.0, 500.0)  # what a screen needs that stands for the most part
+_BEGINNING_SHARE = 0.25  # of the samples, that are of a clip's first frames
 _BLURS_PX = (0.3, 1.6)
 _BLURRED_SHARE = 0.6
 _LARGEST_NOISE = 0.025  # standard deviation, of 1
@@ -102,10 +104,12 @@ def make_sample(
         ValueError: no picture that was drawn is large enough.
     """
     rng = np.random.default_rng((seed, number))
-    clean, filmed = _held(*_scene(pictures, fonts, rng), rng=rng)
-    kind, images = _degraded(filmed, rng)
+    scene, rates_kbps = _scene(pictures, fonts, rng)
+    clean, filmed = _held(*scene, rng=rng)
+    kind, images = _degraded(filmed, rng, rates_kbps)
     sharpener = sharpeners[int(rng.integers(len(sharpeners)))]
-    first = int(rng.integers(len(images) - FRAMES + 1))
+    is_beginning = rng.random() < _BEGINNING_SHARE
+    first = 0 if is_beginning else int(rng.integers(len(images) - FRAMES + 1))
     chosen = slice(first, first + FRAMES)
     seen = [luma(image) for image in images[chosen]]
     sharpened = [
@@ -168,18 +172,18 @@ def read_sample(path: Path) -> FusionSample:
 
 def _scene(
     pictures: Sequence[Path], fonts: Sequence[Path], rng: np.random.Generator
-) -> tuple[ImageArray, ImageArray]:
-    """A clip (T, H, W, 3) as it is, and as a camera without blur has it."""
+) -> tuple[tuple[ImageArray, ImageArray], tuple[float, float]]:
+    """A clip (T, H, W, 3) as it is and as a camera without blur has it; its range of bit rates."""
     drawn = rng.random()
     seen = [_large_picture(pictures, rng) for _ in range(1 if drawn < _CALL_SHARE else _MIXED)]
     height, width = (min(seen[0].shape[axis], LADDER_SIZE_PX[axis]) // 2 * 2 for axis in (0, 1))
     if drawn < _CALL_SHARE:
         scene = call_scene(seen[0], rng, frames=_CLIP_FRAMES, size_px=(height, width))
-        return scene.clean, scene.filmed
+        return (scene.clean, scene.filmed), _RATES_KBPS
     is_moving = drawn < _CALL_SHARE + _MOVING_SHARE
     draw = moving_scene if is_moving else partial(screen_scene, fonts=fonts)
     clip = draw(seen, rng, frames=_CLIP_FRAMES, size_px=LADDER_SIZE_PX)
-    return clip, clip
+    return (clip, clip), _RATES_KBPS if is_moving else _SCREEN_RATES_KBPS
 
 
 def _held(*clips: ImageArray, rng: np.random.Generator) -> tuple[ImageArray, ...]:
@@ -223,11 +227,13 @@ def _large_picture(pictures: Sequence[Path], rng: np.random.Generator) -> ImageA
     raise ValueError(f"{_TRIES} pictures in a row have a side below {CROP_PX} px")
 
 
-def _degraded(filmed: ImageArray, rng: np.random.Generator) -> tuple[str, ImageArray]:
+def _degraded(
+    filmed: ImageArray, rng: np.random.Generator, rates_kbps: tuple[float, float]
+) -> tuple[str, ImageArray]:
     drawn = rng.random()
     if drawn < _CODEC_SHARE:
         return "codec", received(
-            filmed, rng, rates_kbps=_RATES_KBPS, recording_share=_RECORDING_SHARE
+            filmed, rng, rates_kbps=rates_kbps, recording_share=_RECORDING_SHARE
         )
     sigma_px = rng.uniform(*_BLURS_PX) if rng.random() < _BLURRED_SHARE else 0.0
     blurred = [blur_gaussian(frame, sigma_px=sigma_px) if sigma_px else frame for frame in filmed]

@@ -61,7 +61,7 @@ def test_some_clips_have_fewer_pictures_than_frames(
     """Every picture of the scene has another level, and less than half of the clips hold some."""
     levels = np.arange(20, dtype=np.uint8)[:, None, None, None] * np.uint8(10) + np.uint8(20)
     clip = np.broadcast_to(levels, (20, CROP_PX, CROP_PX, 3))
-    monkeypatch.setattr("trainer.fusion_samples._scene", lambda *_: (clip, clip))
+    monkeypatch.setattr("trainer.fusion_samples._scene", lambda *_: ((clip, clip), (100.0, 200.0)))
     pictures = []
     for number in range(30):
         made = make_sample([], [sharpener], seed=0, number=number)
