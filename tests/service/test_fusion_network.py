@@ -7,7 +7,7 @@ import torch
 from torch.nn import Conv2d, Linear
 
 from service.model.fusion_network import FusionConfig, FusionNetwork
-from service.model.neighbours import NEIGHBOURS, PLANES
+from service.model.neighbours import LARGEST_DIFFERENCE, NEIGHBOURS, PLANES
 
 
 def test_a_fresh_network_takes_nothing_of_any_neighbour() -> None:
@@ -29,9 +29,9 @@ def test_differences_beyond_the_largest_count_as_the_largest() -> None:
     torch.nn.init.normal_(network.last.weight)
     planes = torch.zeros(1, PLANES, 8, 8)
     planes[:, 0] = 128
-    planes[:, 2] = 32
+    planes[:, 2] = LARGEST_DIFFERENCE
     more = planes.clone()
-    more[:, 2] = 90
+    more[:, 2] = 2 * LARGEST_DIFFERENCE
     torch.testing.assert_close(network(more), network(planes))
 
 

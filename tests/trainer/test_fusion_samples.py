@@ -48,7 +48,7 @@ def test_samples_are_of_every_kind_and_the_same_each_time(
         assert np.isfinite(made.missing).all()
         assert not made.motion[:, -1, :2].any()  # nothing comes after it
         assert not made.motion[:, 0, 2].any()  # nor before the first
-    again = make_sample([picture], [sharpener], seed=0, number=3)
+    again = make_sample([picture], [sharpener], seed=2, number=3)
     np.testing.assert_array_equal(again.sharpened, samples[3].sharpened)
     np.testing.assert_array_equal(again.motion, samples[3].motion)
     other = make_sample([picture], [sharpener], seed=1, number=3)

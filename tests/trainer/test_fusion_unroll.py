@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from service.model.alignment import moved
 from service.model.fusion import Fusion
 from service.model.fusion_file import load_fusion
-from service.model.neighbours import NEIGHBOURS, Shot
+from service.model.neighbours import LARGEST_DIFFERENCE, NEIGHBOURS, Shot
 from tests.service.pictures import sample
 from trainer.fusion_samples import halved_motions
 from trainer.fusion_unroll import Clips, fused_clips, moved_planes
@@ -76,7 +76,9 @@ def test_what_the_last_frame_holds_is_handed_on_to_the_first_but_not_across_a_cu
     cuts = torch.zeros(2, 4, dtype=torch.bool)
     cuts[0, 1] = True
     added = fused_clips(Whole(), clips, precision=torch.float32, cuts=cuts)
-    assert added[0, :, 0, 0].tolist() == pytest.approx([32, 32, 3, 0])  # cut to the largest
+    assert added[0, :, 0, 0].tolist() == pytest.approx(
+        [LARGEST_DIFFERENCE, LARGEST_DIFFERENCE, 3, 0]
+    )
     assert added[1, :, 0, 0].tolist() == pytest.approx([3, 3, 3, 0])
 
 
