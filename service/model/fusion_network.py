@@ -55,7 +55,8 @@ class FusionNetwork(nn.Module):
     the sharpened frame; the frame as it came less the sharpened one; for each neighbour, three: the
     moved fused one less the sharpened frame, the moved fused one less the moved sharpened one, the
     moved one as it came less the frame as it came. A neighbour that is not there has zeros.
-    Weights: (N, K, H, W) fp32, not limited.
+    Weights: (N, K, H, W) fp32. Cut to 0 to 1, so that an error that is handed on from frame to
+    frame cannot grow; not in training mode, where what is below 0 would learn nothing.
     """
 
     def __init__(self, config: FusionConfig | None = None) -> None:
@@ -85,4 +86,5 @@ class FusionNetwork(nn.Module):
         features = F.pixel_unshuffle(features, _UNSHUFFLE)
         for number, convolution in enumerate(self.convolutions):
             features = F.relu(convolution(features) * gains[:, number])
-        return F.pixel_shuffle(self.last(features), _UNSHUFFLE)
+        weights = F.pixel_shuffle(self.last(features), _UNSHUFFLE)
+        return weights if self.training else weights.clamp(0, 1)

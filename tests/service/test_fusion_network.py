@@ -50,3 +50,14 @@ def test_every_weight_gets_a_gradient() -> None:
 def test_odd_sides_are_refused() -> None:
     with pytest.raises(RuntimeError):
         FusionNetwork()(torch.zeros(1, PLANES, 9, 8))
+
+
+def test_weights_are_cut_to_0_to_1_but_for_training() -> None:
+    torch.manual_seed(0)
+    network = FusionNetwork(FusionConfig(width=8, depth=1))
+    torch.nn.init.normal_(network.last.weight, std=4)
+    planes = 8 * torch.randn(1, PLANES, 16, 16)
+    whole = network.train()(planes)
+    assert whole.min() < 0
+    assert whole.max() > 1
+    torch.testing.assert_close(network.eval()(planes), whole.clamp(0, 1))
