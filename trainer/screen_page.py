@@ -17,7 +17,16 @@ from PIL import Image, ImageDraw, ImageFont
 
 from trainer.operators import ImageArray
 
-__all__ = ["Box", "Page", "draw_page", "drawn_font", "find_fonts", "part_of", "random_words"]
+__all__ = [
+    "Box",
+    "Page",
+    "draw_page",
+    "drawn_colour",
+    "drawn_font",
+    "find_fonts",
+    "part_of",
+    "random_words",
+]
 
 _Font = ImageFont.FreeTypeFont
 _Colour = tuple[int, ...]
@@ -101,6 +110,11 @@ def _font(path: Path | None, height_px: int) -> _Font:
     own = ImageFont.load_default(height_px)
     assert isinstance(own, _Font)
     return own
+
+
+def drawn_colour(rng: np.random.Generator) -> _Colour:
+    """Any RGB, in levels of 255."""
+    return _rgb(rng.integers(0, 256, 3))
 
 
 def random_words(rng: np.random.Generator, count: int) -> list[str]:
@@ -189,7 +203,7 @@ def _style(
         heading_font=drawn_font(rng, fonts, round(body_px * rng.uniform(1.2, 2.6))),
         line_px=body_px * rng.uniform(1.05, 1.7),
         ink=ink,
-        colours=tuple(_rgb(rng.integers(0, 256, 3)) for _ in range(4 * int(rng.random() < 0.25))),
+        colours=tuple(drawn_colour(rng) for _ in range(4 * int(rng.random() < 0.25))),
         is_justified=bool(rng.random() < 0.4),
         is_indented=bool(rng.random() < 0.3),
         picture_share=float(rng.choice([0.0, 0.05, 0.3])),

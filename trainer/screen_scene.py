@@ -1,5 +1,4 @@
-"""A shared screen that is worked on: text that is typed, marked and scrolled, windows that come and
-go.
+"""A shared screen that is worked on: typed, marked and scrolled text, windows that come and go.
 
 What changes on a screen changes at once and in sharp-edged places, unlike what `call_scene` films.
 """
@@ -16,7 +15,14 @@ import numpy.typing as npt
 from PIL import Image, ImageDraw
 
 from trainer.operators import ImageArray
-from trainer.screen_page import Page, draw_page, drawn_font, part_of, random_words
+from trainer.screen_page import (
+    Page,
+    draw_page,
+    drawn_colour,
+    drawn_font,
+    part_of,
+    random_words,
+)
 
 __all__ = ["screen_scene"]
 
@@ -31,7 +37,7 @@ _TYPED_PX = (9, 24)  # height of the text
 class _Window:
     """A picture or a page at a place of the screen, from one frame to before another one."""
 
-    content: ImageArray
+    content: Image.Image
     top: int
     left: int
     begin: int
@@ -79,7 +85,7 @@ def screen_scene(
     pace = rng.uniform(0, 2.5)
     typed_at = (int(rng.integers(0, width // 2)), int(rng.integers(20, height)))
     font = drawn_font(rng, fonts, int(rng.integers(*_TYPED_PX)))
-    ink = tuple(rng.integers(0, 256, 3).tolist())
+    ink = drawn_colour(rng)
     pointer = np.cumsum(rng.normal(size=(frames, 2)) * rng.uniform(0, 8), axis=0)
     pointer += rng.uniform(0.1, 0.9, 2) * (width, height)
     clip = np.empty((frames, height, width, 3), np.uint8)
@@ -87,7 +93,7 @@ def screen_scene(
         screen = Image.fromarray(_marked(page, mark, t)[offsets[t] : offsets[t] + height])
         for window in windows:
             if window.begin <= t < window.end:
-                screen.paste(Image.fromarray(window.content), (window.left, window.top))
+                screen.paste(window.content, (window.left, window.top))
         ImageDraw.Draw(screen).text(typed_at, typed[: int(t * pace)], font=font, fill=ink)
         clip[t] = np.asarray(screen)
         tip = np.rint(pointer[t]).astype(int)
@@ -100,12 +106,12 @@ def _mark(rng: np.random.Generator, page: Page, frames: int, top: int) -> _Mark 
     seen = [at for at, line in enumerate(page.lines) if line.top >= top]
     if not seen:
         return None
-    begin, end = np.sort(rng.integers(-frames // 2, frames + frames // 2, 2))
+    begin, end = _times(rng, frames)
     return _Mark(
         first=seen[int(rng.integers(min(len(seen), 20)))],
         pace=float(rng.uniform(0, 2)),
-        begin=int(begin),
-        end=int(end),
+        begin=begin,
+        end=end,
         colour=rng.integers(60, 256, 3).astype(np.uint16),
     )
 
@@ -136,9 +142,15 @@ def _window(
         if rng.random() < 0.5
         else draw_page(pictures, rng, (size_px[0] // 2, size_px[1] // 2), fonts=fonts).image
     )
-    begin, end = np.sort(rng.integers(-frames // 2, frames + frames // 2, 2))
+    begin, end = _times(rng, frames)
     top, left = (int(rng.integers(0, side)) for side in size_px)
-    return _Window(content, top, left, int(begin), int(end))
+    return _Window(Image.fromarray(content), top, left, begin, end)
+
+
+def _times(rng: np.random.Generator, frames: int) -> tuple[int, int]:
+    """From which frame on something is there, and before which one; also outside of the clip."""
+    begin, end = sorted(rng.integers(-frames // 2, frames + frames // 2, 2).tolist())
+    return begin, end
 
 
 def _scrolled(rng: np.random.Generator, frames: int, most_px: int) -> npt.NDArray[np.int64]:
