@@ -7,17 +7,24 @@ their last row and column. Levels are rounded where the libraries round them.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from trainer.operators import Resampler
 
 __all__ = ["resample", "resampling_matrix"]
 
-_TAPS = {"bicubic": 4, "bilinear": 2}
-_SUPPORT_PX = {"bicubic-antialiased": 2.0, "bilinear-antialiased": 1.0}
+_TAPS = {"bilinear": 2, "bicubic": 4, "lanczos": 8}
+_SUPPORT_PX = {
+    "bicubic-antialiased": 2.0,
+    "bilinear-antialiased": 1.0,
+    "lanczos-antialiased": 3.0,
+    "hamming-antialiased": 1.0,
+}
 _OPENCV_STEPS = 2048  # OpenCV's weights have 11 bits
 
 
@@ -71,7 +78,7 @@ def resampling_matrix(
     Raises:
         ValueError: a name that is not a `Resampler`.
     """
-    known = {*_TAPS, *_SUPPORT_PX, "area"}
+    known = {*_TAPS, *_SUPPORT_PX, "area", "nearest"}
     if not known.issuperset(resamplers):
         raise ValueError(f"a resampler must be one of {', '.join(sorted(known))}")
     positions = torch.arange(to_padded, device=from_lengths.device, dtype=torch.float32)
@@ -92,6 +99,8 @@ def _weights(
     scale = before / after
     if resampler in _TAPS:
         return _interpolated(outputs, scale, before, length, _TAPS[resampler])
+    if resampler == "nearest":
+        return _nearest(outputs, before, after, length)
     inputs = torch.arange(length, device=outputs.device, dtype=torch.float32)
     is_real = inputs < before[..., None]
     outputs, scale = outputs[..., None], scale[..., None]
@@ -106,11 +115,31 @@ def _weights(
         first = torch.floor(centres - support + 0.5)
         last = torch.floor(centres + support + 0.5)
         distances = ((inputs + 0.5 - centres) / width).abs()
-        is_cubic = resampler == "bicubic-antialiased"
-        weights = _cubic(distances, -0.5) if is_cubic else (1 - distances).clamp_min(0)
+        weights = _pillows_kernel(resampler, distances)
         weights = torch.where((inputs >= first) & (inputs < last), weights, 0)
     weights = weights * is_real
     return weights / weights.sum(dim=-1, keepdim=True)
+
+
+def _pillows_kernel(resampler: Resampler, distances: Tensor) -> Tensor:
+    """Weights at distances from the centre, in px of the smaller picture."""
+    match resampler:
+        case "bicubic-antialiased":
+            return _cubic(distances, -0.5)
+        case "lanczos-antialiased":
+            return _lanczos(distances, 3)
+        case "hamming-antialiased":
+            window = 0.54 + 0.46 * torch.cos(math.pi * distances)
+            return torch.where(distances < 1, torch.sinc(distances) * window, 0)
+    return (1 - distances).clamp_min(0)
+
+
+def _nearest(outputs: Tensor, before: Tensor, after: Tensor, length: int) -> Tensor:
+    """OpenCV's, in 64 bits as there: where a source begins, a little less is another source."""
+    before, after = before.cpu().double(), after.cpu().double()
+    sources = torch.floor(outputs.cpu().double() * (after / before).reciprocal())
+    sources = torch.minimum(sources, before - 1).long().to(outputs.device)
+    return F.one_hot(sources, length).to(outputs.dtype)
 
 
 def _interpolated(outputs: Tensor, scale: Tensor, before: Tensor, length: int, taps: int) -> Tensor:
@@ -118,12 +147,29 @@ def _interpolated(outputs: Tensor, scale: Tensor, before: Tensor, length: int, t
     centres = (outputs + 0.5) * scale - 0.5
     whole = torch.floor(centres)
     offsets = torch.arange(1 - taps // 2, 1 + taps // 2, device=outputs.device)
-    distances = (centres - whole)[..., None] - offsets
-    weights = _cubic(distances.abs(), -0.75) if taps == 4 else 1 - distances.abs()
+    distances = ((centres - whole)[..., None] - offsets).abs()
+    weights = _opencvs_kernel(distances, taps)
     weights = torch.round(weights * _OPENCV_STEPS) / _OPENCV_STEPS
     sources = (whole[..., None] + offsets).clamp_min(0)
     sources = torch.minimum(sources, before[..., None] - 1).long()
     return weights.new_zeros(*outputs.shape, length).scatter_add(2, sources, weights)
+
+
+def _opencvs_kernel(distances: Tensor, taps: int) -> Tensor:
+    """Weights at distances from the centre, in px of the picture that is read."""
+    match taps:
+        case 2:
+            return 1 - distances
+        case 4:
+            return _cubic(distances, -0.75)
+    weights = _lanczos(distances, 4)
+    return weights / weights.sum(dim=-1, keepdim=True)
+
+
+def _lanczos(distances: Tensor, lobes: int) -> Tensor:
+    """The sinc function, windowed by its own middle lobe (Duchon 1979)."""
+    windowed = torch.sinc(distances) * torch.sinc(distances / lobes)
+    return torch.where(distances < lobes, windowed, 0)
 
 
 def _cubic(distances: Tensor, a: float) -> Tensor:

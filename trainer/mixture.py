@@ -38,45 +38,88 @@ __all__ = [
     "softening_chain",
 ]
 
-_SHRINKERS: tuple[Resampler, ...] = (
-    "bicubic",
-    "bilinear",
-    "area",
+# How often each is drawn for mere rescaling. One tool often does both.
+_SHRINKERS: dict[Resampler, float] = {
+    "bicubic": 0.44,
+    "bicubic-antialiased": 0.27,
+    "area": 0.08,
+    "bilinear": 0.05,
+    "bilinear-antialiased": 0.05,
+    "lanczos-antialiased": 0.05,
+    "lanczos": 0.03,
+    "hamming-antialiased": 0.015,
+    "nearest": 0.015,
+}
+_ENLARGERS: dict[Resampler, float] = {
+    "bicubic": 0.35,
+    "bicubic-antialiased": 0.35,
+    "bilinear": 0.18,
+    "lanczos-antialiased": 0.05,
+    "lanczos": 0.04,
+    "hamming-antialiased": 0.015,
+    "nearest": 0.015,
+}
+_ONE_TOOL_SHARE = 0.6
+# What cameras, browsers and calls use.
+_CALL_SHRINKERS: tuple[Resampler, ...] = ("bicubic", "bilinear", "area")
+_ANTIALIASED: tuple[Resampler, ...] = (
     "bicubic-antialiased",
     "bilinear-antialiased",
+    "lanczos-antialiased",
 )
-_ENLARGERS: tuple[Resampler, ...] = ("bicubic", "bicubic-antialiased", "bilinear")
+_CALL_ENLARGERS: tuple[Resampler, ...] = (
+    "bicubic",
+    "bicubic-antialiased",
+    "bilinear",
+    "lanczos-antialiased",
+)
 _BLURS = (Gaussian, Defocus, Motion)
 # From hardly visible to what a bad connection shows; the scales differ.
 _CRF_RANGES: dict[Codec, tuple[int, int]] = {"h264": (20, 40), "vp9": (25, 55), "av1": (30, 58)}
 
 
 def _rescale(rng: np.random.Generator) -> Chain:
-    """Whole factors with one filter are what products and the literature use: drawn most often."""
-    shrink = _SHRINKERS[rng.choice(5, p=(0.50, 0.06, 0.08, 0.30, 0.06))]
-    enlarge = _ENLARGERS[rng.choice(3, p=(0.4, 0.4, 0.2))]
-    if shrink in _ENLARGERS and rng.random() < 0.6:  # one tool does both
+    """Whole factors with one filter are what products and the literature use: drawn most often.
+
+    Few are sharpened afterwards, as televisions and players do.
+    """
+    shrink, enlarge = _drawn(rng, _SHRINKERS), _drawn(rng, _ENLARGERS)
+    if shrink in _ENLARGERS and rng.random() < _ONE_TOOL_SHARE:
         enlarge = shrink
-    if rng.random() < 0.8:
+    choice = rng.random()
+    if choice < 0.78:
         factor = rng.choice((1.5, 2.0, 2.0, 2.0, 2.0, 2.0, 3.0, 4.0, 4.0, 4.0))
     else:
-        factor = rng.uniform(1.5, 4.0)
-    return (Rescale(float(factor), shrink, enlarge),)
+        factor = rng.uniform(1.2, 4.0) if choice < 0.94 else rng.uniform(4.0, 8.0)
+    step = Rescale(float(factor), shrink, enlarge)
+    return (step, *_halo(rng)) if rng.random() < 0.04 else (step,)
+
+
+def _drawn(rng: np.random.Generator, shares: Mapping[Resampler, float]) -> Resampler:
+    return list(shares)[rng.choice(len(shares), p=list(shares.values()))]
 
 
 def _gaussian(rng: np.random.Generator) -> Chain:
-    return (Gaussian(float(rng.uniform(0.4, 2.6))),)
+    return (Gaussian(_mostly(rng, 0.4, 2.6, at_most=4.5)),)
 
 
 def _defocus(rng: np.random.Generator) -> Chain:
-    return (Defocus(float(rng.uniform(0.7, 4.0))),)
+    return (Defocus(_mostly(rng, 0.7, 4.0, at_most=6.0)),)
 
 
 def _motion(rng: np.random.Generator) -> Chain:
     """Half of them straight, half slightly bent."""
-    length_px, angle_deg = float(rng.uniform(2, 12)), float(rng.uniform(0, 180))
+    length_px, angle_deg = _mostly(rng, 2, 12, at_most=18), float(rng.uniform(0, 180))
     bend_deg = float(rng.uniform(-90, 90)) if rng.random() < 0.5 else 0.0
     return (Motion(length_px, angle_deg, bend_deg),)
+
+
+def _mostly(rng: np.random.Generator, low: float, high: float, *, at_most: float) -> float:
+    """Between `low` and `high`; beyond, up to `at_most`, in an eighth of the cases.
+
+    Little can be undone there, and a student that has never seen it does harm.
+    """
+    return float(rng.uniform(high, at_most) if rng.random() < 0.125 else rng.uniform(low, high))
 
 
 def _noise(rng: np.random.Generator) -> Chain:
@@ -92,7 +135,7 @@ def _jpeg(rng: np.random.Generator) -> Chain:
 
 
 def _drawn_jpeg(rng: np.random.Generator) -> Jpeg:
-    return Jpeg(int(rng.integers(25, 96)), is_subsampled=bool(rng.random() < 0.8))
+    return Jpeg(int(rng.integers(15, 96)), is_subsampled=bool(rng.random() < 0.8))
 
 
 def _halo(rng: np.random.Generator) -> Chain:
@@ -138,8 +181,8 @@ def _webcam(rng: np.random.Generator) -> Chain:
         Noise(float(rng.uniform(1, 6)), float(rng.uniform(0, 4)), _seed(rng)),
         Rescale(
             float(rng.uniform(1.2, 2.0)),
-            _SHRINKERS[rng.integers(3)],
-            _ENLARGERS[rng.integers(3)],
+            _CALL_SHRINKERS[rng.integers(3)],
+            _CALL_ENLARGERS[rng.integers(3)],
         ),
         Jpeg(int(rng.integers(35, 76)), is_subsampled=bool(rng.random() < 0.9)),
     )
@@ -175,10 +218,11 @@ def _drawn_blur(rng: np.random.Generator, *, strongest: float) -> Step:
 
 
 def _drawn_rescale(rng: np.random.Generator, *, largest: float, is_compressed: bool) -> Rescale:
+    shrinkers = _CALL_SHRINKERS + _ANTIALIASED
     return Rescale(
         float(rng.uniform(1.2, largest)),
-        _SHRINKERS[rng.integers(5)],
-        _ENLARGERS[rng.integers(3)],
+        shrinkers[rng.integers(len(shrinkers))],
+        _CALL_ENLARGERS[rng.integers(len(_CALL_ENLARGERS))],
         _drawn_jpeg(rng) if is_compressed else None,
     )
 
@@ -273,16 +317,16 @@ class Mixture:
 # much as the others' mean (0.4 and 1.4 ms), and teaches less than `call_frames`, whose clips move.
 DEFAULT_MIXTURE = Mixture(
     {
-        "rescale": 0.38,
+        "rescale": 0.41,
         "gaussian": 0.12,
         "defocus": 0.04,
         "motion": 0.04,
         "jpeg": 0.05,
         "noise": 0.03,
         "halo": 0.02,
-        "camera": 0.12,
-        "webcam": 0.16,
-        "two-rounds": 0.04,
+        "camera": 0.11,
+        "webcam": 0.15,
+        "two-rounds": 0.03,
         "codec": 0.0,
     }
 )
@@ -327,7 +371,11 @@ def softening_chain(seed: int, number: int, chain: Chain, *, share: float) -> Ch
         lens = Defocus(float(rng.uniform(0.8, 2.4)))
     else:
         factor = float(rng.uniform(1.3, 2.8))
-        lens = Rescale(factor, _SHRINKERS[3 + rng.integers(2)], _ENLARGERS[rng.integers(3)])
+        lens = Rescale(
+            factor,
+            _ANTIALIASED[rng.integers(len(_ANTIALIASED))],
+            _CALL_ENLARGERS[rng.integers(len(_CALL_ENLARGERS))],
+        )
     if rng.random() < 0.5:
         return (lens,)
     return (lens, Noise(float(rng.uniform(0.3, 2.5)), float(rng.uniform(0, 2)), _seed(rng)))

@@ -32,16 +32,30 @@ __all__ = [
 
 ImageArray = npt.NDArray[np.uint8]
 FloatArray = npt.NDArray[np.float32]
-Resampler = Literal["bicubic", "bilinear", "area", "bicubic-antialiased", "bilinear-antialiased"]
+Resampler = Literal[
+    "bicubic",
+    "bilinear",
+    "area",
+    "lanczos",
+    "nearest",
+    "bicubic-antialiased",
+    "bilinear-antialiased",
+    "lanczos-antialiased",
+    "hamming-antialiased",
+]
 
 _OPENCV_FILTERS = {
     "bicubic": cv2.INTER_CUBIC,
     "bilinear": cv2.INTER_LINEAR,
     "area": cv2.INTER_AREA,
+    "lanczos": cv2.INTER_LANCZOS4,
+    "nearest": cv2.INTER_NEAREST,
 }
 _PILLOW_FILTERS = {
     "bicubic-antialiased": Image.Resampling.BICUBIC,
     "bilinear-antialiased": Image.Resampling.BILINEAR,
+    "lanczos-antialiased": Image.Resampling.LANCZOS,
+    "hamming-antialiased": Image.Resampling.HAMMING,
 }
 _SAMPLES_PER_PX = 16  # of disc and path; the kernels' weights are then right to about 1 %
 
@@ -171,8 +185,8 @@ def rescale(
 ) -> ImageArray:
     """Down by `factor` and back up to the same size.
 
-    `bicubic`, `bilinear` and `area` are OpenCV's (the first two alias when they shrink); the
-    antialiased ones are Pillow's. `between` is applied to the small picture.
+    The antialiased resamplers are Pillow's, the others OpenCV's: all of these but `area` alias when
+    they shrink. `between` is applied to the small picture.
     """
     height, width = image.shape[:2]
     small_size = (max(1, round(height / factor)), max(1, round(width / factor)))

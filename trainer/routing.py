@@ -55,10 +55,8 @@ def _kind_of(chain: Chain) -> str:
         case (Rescale(between=None) as step,):
             is_large = step.factor >= _LARGE_FACTOR
             # The area filter averages as many pixels as it should only where these are many.
-            aliases = step.shrink in ("bicubic", "bilinear") or (
-                step.shrink == "area" and not is_large
-            )
-            return f"{'aliased' if aliases else 'rescaled'} {'large' if is_large else 'small'}"
+            averages = step.shrink.endswith("antialiased") or (step.shrink == "area" and is_large)
+            return f"{'rescaled' if averages else 'aliased'} {'large' if is_large else 'small'}"
         case (Gaussian() | Defocus() | Motion() as step,):
             return "blurred much" if _is_wide(step) else "blurred little"
     return "camera"

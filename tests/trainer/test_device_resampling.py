@@ -78,4 +78,4 @@ def test_it_agrees_with_the_library_within_a_level(
 
 def test_an_unknown_resampler_is_named() -> None:
     with pytest.raises(ValueError, match="area, bicubic"):
-        matrix("lanczos", 8, 4)  # type: ignore[arg-type]
+        matrix("cubic", 8, 4)  # type: ignore[arg-type]

@@ -19,8 +19,9 @@ from trainer.mixture import (
     sample_chain,
     softening_chain,
 )
+from trainer.operators import Resampler
 from trainer.routing import EXPERT_KINDS, expert_of
-from trainer.steps import Defocus, Gaussian, Jpeg, Motion, Noise, Rescale, Video
+from trainer.steps import Defocus, Gaussian, Halo, Jpeg, Motion, Noise, Rescale, Video
 from trainer.video_codec import Codec, available_codecs
 
 
@@ -113,12 +114,40 @@ def test_whole_factors_with_one_bicubic_filter_are_frequent_in_the_default_mixtu
         and step.shrink == step.enlarge
     )
     for resampler, factor, share in (
-        ("bicubic", 2, 0.045),
-        ("bicubic", 4, 0.026),
-        ("bicubic-antialiased", 2, 0.026),
-        ("bicubic-antialiased", 4, 0.015),
+        ("bicubic", 2, 0.036),
+        ("bicubic", 4, 0.02),
+        ("bicubic-antialiased", 2, 0.02),
+        ("bicubic-antialiased", 4, 0.012),
     ):
         assert exact[(resampler, factor)] / 2000 > share  # type: ignore[index]
+
+
+def test_every_filter_and_large_factors_are_drawn_and_few_are_sharpened_afterwards() -> None:
+    chains = [CHAINS["rescale"](rng(seed)) for seed in range(2000)]
+    steps = [chain[0] for chain in chains if isinstance(chain[0], Rescale)]
+    assert len(steps) == 2000
+    assert {step.shrink for step in steps} == set(get_args(Resampler))
+    only_shrinking = {"area", "bilinear-antialiased"}  # enlarging, the latter is `bilinear`
+    assert {step.enlarge for step in steps} == set(get_args(Resampler)) - only_shrinking
+    assert 80 < sum(step.factor > 4 for step in steps) < 160
+    assert max(step.factor for step in steps) < 8
+    assert 50 < sum(len(chain) == 2 and isinstance(chain[1], Halo) for chain in chains) < 110
+
+
+@pytest.mark.parametrize(
+    ("kind", "size", "usual", "most"),
+    [
+        ("gaussian", "sigma_px", 2.6, 4.5),
+        ("defocus", "radius_px", 4.0, 6.0),
+        ("motion", "length_px", 12.0, 18.0),
+    ],
+)
+def test_few_blurs_are_wider_than_can_be_undone(
+    kind: str, size: str, usual: float, most: float
+) -> None:
+    sizes = [getattr(CHAINS[kind](rng(seed))[0], size) for seed in range(400)]
+    assert max(sizes) <= most
+    assert 30 < sum(value > usual for value in sizes) < 72
 
 
 def test_two_rounds_come_in_random_order() -> None:
