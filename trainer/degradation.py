@@ -32,6 +32,7 @@ __all__ = [
     "KINDS",
     "PROTOCOLS",
     "Mixture",
+    "Protocol",
     "add_halo",
     "add_sensor_noise",
     "blur_defocus",

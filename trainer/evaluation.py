@@ -25,6 +25,7 @@ from trainer.pictures import ImageUnreadable, centre_crop, choose_pictures, load
 from trainer.quality import HARM_DB
 from trainer.reference import Reference
 from trainer.speed import run_timed
+from trainer.wide_protocols import WIDE_PROTOCOLS
 
 __all__ = [
     "CROP_PX",
@@ -48,6 +49,8 @@ Distance = Callable[[ImageArray, ImageArray], float]
 CROP_PX = 256
 SEED = 20261123
 UNTOUCHED = "untouched"
+
+_EVERY_PROTOCOL = {**PROTOCOLS, **WIDE_PROTOCOLS}
 
 _log = logging.getLogger(__name__)
 
@@ -80,6 +83,7 @@ def evaluate(
     folder: Path,
     *,
     regions: Sequence[Region] = ("crop", "whole"),
+    protocols: Sequence[str] = tuple(PROTOCOLS),
     strength: float | None = None,
     limit: int = 0,
     on_picture: Callable[[int, int], None] = lambda _done, _total: None,
@@ -94,6 +98,7 @@ def evaluate(
 
     Args:
         regions: 256x256 centre crops, degraded as pictures of their own, whole pictures, or both.
+        protocols: names from `degradation.PROTOCOLS` or `WIDE_PROTOCOLS`.
         strength: of the student's correction, 0 to 2; None = the checkpoint's default.
         limit: measure so many pictures, spread evenly over the folder; 0 = all.
         on_picture: called with the number of pictures done and in all.
@@ -121,7 +126,9 @@ def evaluate(
                     method(clean)
             measured += [
                 replace(quality, category=categories[name])
-                for quality in _measure(methods, name, region, clean, lpips)
+                for quality in _measure(
+                    methods, name, region, clean, protocols=protocols, lpips=lpips
+                )
             ]
     on_picture(len(paths), len(paths))
     if not measured:
@@ -154,10 +161,12 @@ def _measure(
     name: str,
     region: Region,
     clean: ImageArray,
+    *,
+    protocols: Sequence[str],
     lpips: Distance | None,
 ) -> Iterator[Quality]:
     reference = Reference(clean)
-    for protocol in PROTOCOLS:
+    for protocol in protocols:
         degraded = _degraded(protocol, name, clean)
         results, times_ms = {}, {}
         for method, run in methods.items():
@@ -179,7 +188,7 @@ def _measure(
 
 def _degraded(protocol: str, name: str, clean: ImageArray) -> ImageArray:
     rng = np.random.default_rng((SEED, zlib.crc32(f"{protocol}\n{name}".encode())))
-    return PROTOCOLS[protocol](clean, rng)
+    return _EVERY_PROTOCOL[protocol](clean, rng)
 
 
 def reproduce(

@@ -24,13 +24,14 @@ from trainer.clip_evaluation import (
     ladders,
     note_of,
 )
-from trainer.evaluation import SEED, Quality, Region
+from trainer.evaluation import SEED, UNTOUCHED, Quality, Region, harm_count
 from trainer.methods import METHOD_NOTES
 from trainer.quality import PSNR_CEILING_DB
 from trainer.still_scene import STILL_NOTE, Stillness, flicker_ratios
 from trainer.summary import (
     categories_of,
     grouped,
+    mean_change_db,
     mean_scores,
     methods_of,
     speeds,
@@ -204,11 +205,14 @@ def report_table(measured: Sequence[Quality], region: Region) -> Table:
     """One row for each protocol and method of a region.
 
     PSNR, SSIM, LPIPS where measured, share of pictures with SSIM >= 0.90, how many pictures the
-    method made worse, and the worst of them.
+    method made worse, and the worst of them; what the student did to all that were degraded.
     """
     in_region = [q for q in measured if q.region == region]
     has_lpips = bool(in_region) and all(q.lpips for q in in_region)
-    table = Table(title="256x256 centre crops" if region == "crop" else "whole pictures")
+    table = Table(
+        title="256x256 centre crops" if region == "crop" else "whole pictures",
+        caption=_gain_note(in_region, "student"),
+    )
     table.add_column("protocol")
     table.add_column("method")
     for name in ("PSNR dB", "SSIM", *(("LPIPS",) if has_lpips else ()), "SSIM >= 0.90"):
@@ -239,6 +243,15 @@ def report_table(measured: Sequence[Quality], region: Region) -> Table:
                 end_section=is_last,
             )
     return table
+
+
+def _gain_note(measured: Sequence[Quality], method: str) -> str | None:
+    degraded = [q for q in measured if q.protocol != UNTOUCHED]
+    gain = mean_change_db(degraded, method)
+    if gain is None:
+        return None
+    worse = harm_count(degraded, method)
+    return f"{method}: {gain:+.2f} dB on average; {worse} of {len(degraded)} degraded made worse"
 
 
 def worst_table(measured: Sequence[Quality], region: Region, method: str = "student") -> Table:

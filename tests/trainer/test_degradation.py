@@ -17,33 +17,38 @@ from trainer.degradation import (
     degrade_sample,
 )
 from trainer.operators import ImageArray
+from trainer.wide_protocols import WIDE_PROTOCOLS
+
+EVERY_PROTOCOL = {**PROTOCOLS, **WIDE_PROTOCOLS}
 
 
 def rng(seed: int = 0) -> np.random.Generator:
     return np.random.default_rng(seed)
 
 
-@pytest.mark.parametrize("protocol", PROTOCOLS)
+@pytest.mark.parametrize("protocol", EVERY_PROTOCOL)
 @pytest.mark.parametrize("size", [(1, 1), (7, 5), (64, 97)])
 def test_every_protocol_keeps_size_and_type(protocol: str, size: tuple[int, int]) -> None:
     image = sample("colosseum")[: size[0], : size[1]]
-    degraded = PROTOCOLS[protocol](image, rng())
+    degraded = EVERY_PROTOCOL[protocol](image, rng())
     assert degraded.shape == image.shape
     assert degraded.dtype == np.uint8
     assert degraded.flags.c_contiguous
 
 
-@pytest.mark.parametrize("protocol", PROTOCOLS)
+@pytest.mark.parametrize("protocol", EVERY_PROTOCOL)
 def test_every_protocol_is_the_same_for_the_same_seed(protocol: str) -> None:
     image = sample("colosseum")[:96, :96]
-    first, second = (PROTOCOLS[protocol](image, rng(5)) for _ in range(2))
+    first, second = (EVERY_PROTOCOL[protocol](image, rng(5)) for _ in range(2))
     assert np.array_equal(first, second)
 
 
 def test_only_untouched_leaves_a_picture_alone() -> None:
     image = sample("colosseum")[:128, :128]
     unchanged = {
-        name for name, degrade in PROTOCOLS.items() if np.array_equal(degrade(image, rng()), image)
+        name
+        for name, degrade in EVERY_PROTOCOL.items()
+        if np.array_equal(degrade(image, rng()), image)
     }
     assert unchanged == {"untouched"}
 
@@ -89,6 +94,12 @@ def test_the_protocols_are_for_good_what_their_names_say() -> None:
     assert set(expected) == set(PROTOCOLS)
     for name, degraded in expected.items():
         assert np.array_equal(PROTOCOLS[name](image, rng(3)), degraded), name
+
+
+def test_no_two_protocols_are_alike() -> None:
+    image = np.ascontiguousarray(sample("woman-with-hat")[:96, :96])
+    results = {degrade(image, rng(3)).tobytes() for degrade in EVERY_PROTOCOL.values()}
+    assert len(results) == len(PROTOCOLS) + len(WIDE_PROTOCOLS) == len(EVERY_PROTOCOL)
 
 
 def test_the_image_itself_is_never_changed() -> None:

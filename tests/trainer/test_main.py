@@ -13,6 +13,7 @@ from trainer.__main__ import main
 from trainer.degradation import PROTOCOLS
 from trainer.still_scene import NOISES
 from trainer.teacher_file import load_teacher
+from trainer.wide_protocols import WIDE_PROTOCOLS
 
 QUICK = ("--size", "nano", "--steps", "2", "--batch", "2", "--crop", "64", "--workers", "0")
 
@@ -152,6 +153,18 @@ def test_evaluate_prints_tables_writes_json_and_scores(
     assert 0.6 <= facts.default_strength <= 1.4
 
 
+def test_evaluate_measures_other_degradations_too(
+    checkpoint: Path, samples: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    report, grids = tmp_path / "report.json", tmp_path / "grids"
+    arguments = ["--checkpoint", str(checkpoint), "--data", str(samples), "--region", "crop"]
+    options = ["--limit", "1", "--wide", "--json", str(report), "--grids", str(grids)]
+    assert main(["evaluate", *arguments, *options]) == 0
+    assert f"of {len(WIDE_PROTOCOLS)} degraded made worse" in capsys.readouterr().out
+    assert json.loads(report.read_text())["means"]["crop"].keys() == WIDE_PROTOCOLS.keys()
+    assert len(list(grids.glob("*.png"))) == len(WIDE_PROTOCOLS)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -186,6 +199,7 @@ def test_evaluate_prints_tables_writes_json_and_scores(
         (["evaluate", "--data", "nowhere"], "holds no pictures"),
         (["evaluate", "--data", "x", "--checkpoint", "none"], "no such file"),
         (["evaluate", "--data", "x", "--write-scores", "--region=whole"], "--region crop or both"),
+        (["evaluate", "--data", "x", "--write-scores", "--wide"], "leave out --wide"),
         (["evaluate", "--data", "x", "--strength", "9"], "--strength must be 0 to 2"),
     ],
 )

@@ -22,6 +22,7 @@ from trainer.bench import STUDENTS, bench, print_report
 from trainer.cases import choose_cases, render_cases
 from trainer.clip_evaluation import ClipQuality, evaluate_clips, load_clips
 from trainer.commands.help_text import HelpFormatter
+from trainer.degradation import PROTOCOLS
 from trainer.evaluation import Quality, Region, best_strength, evaluate
 from trainer.export import rewrite_facts
 from trainer.methods import Method, standard_methods
@@ -44,6 +45,7 @@ from trainer.teacher_file import BUNDLED_TEACHERS, find_teacher, load_teacher
 from trainer.teacher_method import teacher_method
 from trainer.timing import Timing
 from trainer.video_codec import LADDER, RECORDING_LADDER
+from trainer.wide_protocols import WIDE_PROTOCOLS
 
 __all__ = ["add_measuring_commands"]
 
@@ -86,6 +88,12 @@ def _add_evaluate(commands: Commands[argparse.ArgumentParser]) -> None:
     )
     command.add_argument("--data", type=Path, required=True, help="folder of sharp pictures")
     command.add_argument("--region", choices=("crop", "whole", "both"), default="both")
+    command.add_argument(
+        "--wide",
+        action="store_true",
+        help=f"measure {len(WIDE_PROTOCOLS)} other degradations in place of the usual "
+        f"{len(PROTOCOLS)}: more filters, factors, blurs and compressors",
+    )
     command.add_argument(
         "--strength",
         type=float,
@@ -149,6 +157,8 @@ def _evaluate(arguments: argparse.Namespace, console: Console) -> int:
     _require_strength(arguments.strength)
     if arguments.write_scores and "crop" not in _regions(arguments):
         raise ValueError("--write-scores writes the crops' scores: measure --region crop or both")
+    if arguments.write_scores and arguments.wide:
+        raise ValueError("--write-scores writes the usual protocols' scores: leave out --wide")
     sharpener = _load(arguments)
     if arguments.find_strength:
         sharpener = _with_best_strength(arguments, sharpener, console)
@@ -214,6 +224,7 @@ def _measured(
             sharpener,
             arguments.data,
             regions=_regions(arguments),
+            protocols=tuple(WIDE_PROTOCOLS if arguments.wide else PROTOCOLS),
             strength=arguments.strength,
             limit=arguments.limit,
             on_picture=advance,
