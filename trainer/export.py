@@ -19,11 +19,11 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from service.atomic import replacing
 from service.model.backends import TorchBackend
 from service.model.checkpoint import Checkpoint, Facts, Score, load_checkpoint, save_checkpoint
 from service.model.sharpener import Sharpener
 from service.model.student import StudentConfig, build_student
-from trainer.atomic import replacing
 from trainer.config import DistillConfig
 
 __all__ = [

@@ -19,10 +19,10 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from service.atomic import write_bytes
 from service.model.alignment import Luma, luma, motion
 from service.model.neighbours import NEIGHBOURS, luma_levels
 from service.model.sharpener import Sharpener
-from trainer.atomic import write_bytes
 from trainer.call_frames import received
 from trainer.call_scene import call_scene
 from trainer.moving_scene import moving_scene

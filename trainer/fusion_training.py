@@ -21,12 +21,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from service.atomic import replacing
 from service.model.fusion_file import load_fusion
 from service.model.fusion_network import FusionNetwork
 from service.model.neighbours import NEIGHBOURS
 from service.model.sharpener import Sharpener
 from service.model.student import use_channels_last
-from trainer.atomic import replacing
 from trainer.device import choose_device, choose_precision
 from trainer.fusion_samples import LUMA_STEPS, make_sample, read_sample, write_sample
 from trainer.fusion_unroll import Clips, fused_clips

@@ -30,7 +30,7 @@ from typing import Literal
 from PIL import Image, ImageOps, UnidentifiedImageError
 from pydantic import BaseModel, ConfigDict
 
-from trainer.atomic import write_bytes
+from service.atomic import write_bytes
 
 __all__ = ["RatingKey", "RatingPage", "Stimulus", "write_rating_page"]
 

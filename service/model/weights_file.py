@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +19,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
+from service.atomic import write_bytes
 from service.errors import (
     CheckpointArchitectureUnknown,
     CheckpointCorrupt,
@@ -84,19 +83,7 @@ def write_weights(path: Path, tensors: Mapping[str, Tensor], header: Mapping[str
     Raises:
         OSError: the folder cannot be written; what was there stays.
     """
-    encoded = save(dict(tensors), metadata=dict(header))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(encoded)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    write_bytes(path, save(dict(tensors), metadata=dict(header)))
 
 
 def read_weights(path: Path, kind: FileKind) -> tuple[dict[str, str], dict[str, Tensor], str]:

@@ -9,10 +9,10 @@ remembered.
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
+
+from service.atomic import write_bytes
 
 __all__ = [
     "PIN_FILE",
@@ -73,16 +73,10 @@ def _read(path: Path) -> str | None:
 
 
 def _write(path: Path, model_id: str | None) -> bool:
-    try:
-        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.name)
-    except OSError:
+    if not path.parent.is_dir():
         return False
     try:
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            json.dump({_KEY: model_id}, file)
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
+        write_bytes(path, json.dumps({_KEY: model_id}).encode())
     except OSError:
-        Path(temporary).unlink(missing_ok=True)
         return False
     return True

@@ -14,10 +14,10 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import Progress
 
+from service.atomic import write_bytes
 from service.model.fusion import Fusion
 from service.model.fusion_file import bundled_fusion
 from service.model.sharpener import STRENGTH_RANGE, Sharpener, find_checkpoint
-from trainer.atomic import write_bytes
 from trainer.bench import STUDENTS, bench, print_report
 from trainer.cases import choose_cases, render_cases
 from trainer.clip_evaluation import ClipQuality, evaluate_clips, load_clips
