@@ -16,7 +16,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from service.atomic import write_bytes
+from service.model.atomic import write_bytes
 from trainer.call_scene import call_scene
 from trainer.operators import ImageArray
 from trainer.pictures import ImageUnreadable, find_pictures, load_picture

@@ -19,7 +19,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from service.atomic import replacing
+from service.model.atomic import replacing
 from service.model.backends import TorchBackend
 from service.model.checkpoint import Checkpoint, Facts, Score, load_checkpoint, save_checkpoint
 from service.model.sharpener import Sharpener

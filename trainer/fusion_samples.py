@@ -19,8 +19,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from service.atomic import write_bytes
 from service.model.alignment import Luma, luma, motion
+from service.model.atomic import write_bytes
 from service.model.neighbours import NEIGHBOURS, luma_levels
 from service.model.sharpener import Sharpener
 from trainer.call_frames import received

@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from service.atomic import replacing
+from service.model.atomic import replacing
 from service.model.fusion_file import load_fusion
 from service.model.fusion_network import FusionNetwork
 from service.model.neighbours import NEIGHBOURS

@@ -30,7 +30,7 @@ from typing import Literal
 from PIL import Image, ImageOps, UnidentifiedImageError
 from pydantic import BaseModel, ConfigDict
 
-from service.atomic import write_bytes
+from service.model.atomic import write_bytes
 
 __all__ = ["RatingKey", "RatingPage", "Stimulus", "write_rating_page"]
 

@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from service.atomic import replacing
 from service.errors import BackendUnavailable
+from service.model.atomic import replacing
 from service.model.backends import ImageGraph, TorchBackend
 from service.model.checkpoint import Checkpoint, load_checkpoint
 from service.model.estimator import GRID_PX, SQUARE_PX, SQUARES_ACROSS

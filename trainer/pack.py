@@ -17,7 +17,7 @@ from typing import IO, Literal
 
 import cv2
 
-from service.atomic import replacing
+from service.model.atomic import replacing
 from trainer.crop_plan import CropPlan, Degrade, PlannedCrop
 from trainer.pack_file import (
     CROP_RANGE_PX,

@@ -23,7 +23,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
-from service.atomic import write_bytes
+from service.model.atomic import write_bytes
 from trainer.methods import ImageArray
 
 __all__ = ["LpipsBackbone", "PerceptualMetric", "PerceptualWeightsError", "convert_lpips_weights"]

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
 
-from service.atomic import write_bytes
+from service.model.atomic import write_bytes
 from trainer.cases import Case
 
 __all__ = ["GRID_RANKS", "draw_grid", "write_grids"]

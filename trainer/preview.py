@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from service.atomic import write_bytes
+from service.model.atomic import write_bytes
 from trainer.mixture import CHAINS, DEFAULT_MIXTURE, Mixture
 from trainer.operators import ImageArray
 from trainer.pictures import read_picture

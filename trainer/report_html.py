@@ -19,7 +19,7 @@ from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 from PIL import Image
 
-from service.atomic import write_bytes
+from service.model.atomic import write_bytes
 from trainer.cases import Case, clip_cases
 from trainer.clip_evaluation import ClipQuality
 from trainer.evaluation import UNTOUCHED, Quality

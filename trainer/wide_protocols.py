@@ -1,7 +1,7 @@
 """Degradations beside those of `degradation.PROTOCOLS`: what else happens to pictures.
 
-A student that gains under a few protocols and harms beside them has learned the protocols. Some of
-these are drawn in training, at other strengths; `box`, `median`, `webp` and `1.0, webp` never are.
+A student that gains under a few protocols and harms beside them has learned the protocols. Most of
+these are drawn in training, too, at strengths of their own; `box`, `median` and `webp` never are.
 """
 
 from __future__ import annotations

@@ -19,7 +19,6 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
-from service.atomic import write_bytes
 from service.errors import (
     CheckpointArchitectureUnknown,
     CheckpointCorrupt,
@@ -30,6 +29,7 @@ from service.errors import (
     CheckpointVersionUnknown,
     CheckpointWeightsMismatch,
 )
+from service.model.atomic import write_bytes
 
 __all__ = [
     "FileKind",

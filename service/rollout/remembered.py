@@ -12,7 +12,7 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from service.atomic import write_bytes
+from service.model.atomic import write_bytes
 
 __all__ = [
     "PIN_FILE",

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from service.atomic import replacing, write_bytes
+from service.model.atomic import replacing, write_bytes
 
 
 def test_a_file_is_written_into_folders_that_were_not_there(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import Progress
 
-from service.atomic import write_bytes
+from service.model.atomic import write_bytes
 from service.model.fusion import Fusion
 from service.model.fusion_file import bundled_fusion
 from service.model.sharpener import STRENGTH_RANGE, Sharpener, find_checkpoint
