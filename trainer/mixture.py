@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 
@@ -60,19 +61,17 @@ _ENLARGERS: dict[Resampler, float] = {
     "nearest": 0.015,
 }
 _ONE_TOOL_SHARE = 0.6
-# What cameras, browsers and calls use.
+# Of calls' pictures, and of photographs that were sent: each as often.
 _CALL_SHRINKERS: tuple[Resampler, ...] = ("bicubic", "bilinear", "area")
+_CALL_ENLARGERS: tuple[Resampler, ...] = ("bicubic", "bicubic-antialiased", "bilinear")
 _ANTIALIASED: tuple[Resampler, ...] = (
     "bicubic-antialiased",
     "bilinear-antialiased",
     "lanczos-antialiased",
 )
-_CALL_ENLARGERS: tuple[Resampler, ...] = (
-    "bicubic",
-    "bicubic-antialiased",
-    "bilinear",
-    "lanczos-antialiased",
-)
+_PHOTO_SHRINKERS = _CALL_SHRINKERS + _ANTIALIASED
+_PHOTO_ENLARGERS: tuple[Resampler, ...] = (*_CALL_ENLARGERS, "lanczos-antialiased")
+_Name = TypeVar("_Name", bound=str)
 _BLURS = (Gaussian, Defocus, Motion)
 # From hardly visible to what a bad connection shows; the scales differ.
 _CRF_RANGES: dict[Codec, tuple[int, int]] = {"h264": (20, 40), "vp9": (25, 55), "av1": (30, 58)}
@@ -95,8 +94,14 @@ def _rescale(rng: np.random.Generator) -> Chain:
     return (step, *_halo(rng)) if rng.random() < 0.04 else (step,)
 
 
-def _drawn(rng: np.random.Generator, shares: Mapping[Resampler, float]) -> Resampler:
-    return list(shares)[rng.choice(len(shares), p=list(shares.values()))]
+def _drawn(rng: np.random.Generator, shares: Mapping[_Name, float]) -> _Name:
+    """One of the names, by its share of their sum."""
+    weights = np.fromiter(shares.values(), float)
+    return list(shares)[rng.choice(len(weights), p=weights / weights.sum())]
+
+
+def _one_of(rng: np.random.Generator, resamplers: tuple[Resampler, ...]) -> Resampler:
+    return resamplers[rng.integers(len(resamplers))]
 
 
 def _gaussian(rng: np.random.Generator) -> Chain:
@@ -181,8 +186,8 @@ def _webcam(rng: np.random.Generator) -> Chain:
         Noise(float(rng.uniform(1, 6)), float(rng.uniform(0, 4)), _seed(rng)),
         Rescale(
             float(rng.uniform(1.2, 2.0)),
-            _CALL_SHRINKERS[rng.integers(3)],
-            _CALL_ENLARGERS[rng.integers(3)],
+            _one_of(rng, _CALL_SHRINKERS),
+            _one_of(rng, _CALL_ENLARGERS),
         ),
         Jpeg(int(rng.integers(35, 76)), is_subsampled=bool(rng.random() < 0.9)),
     )
@@ -218,11 +223,10 @@ def _drawn_blur(rng: np.random.Generator, *, strongest: float) -> Step:
 
 
 def _drawn_rescale(rng: np.random.Generator, *, largest: float, is_compressed: bool) -> Rescale:
-    shrinkers = _CALL_SHRINKERS + _ANTIALIASED
     return Rescale(
         float(rng.uniform(1.2, largest)),
-        shrinkers[rng.integers(len(shrinkers))],
-        _CALL_ENLARGERS[rng.integers(len(_CALL_ENLARGERS))],
+        _one_of(rng, _PHOTO_SHRINKERS),
+        _one_of(rng, _PHOTO_ENLARGERS),
         _drawn_jpeg(rng) if is_compressed else None,
     )
 
@@ -309,8 +313,7 @@ class Mixture:
 
     def draw(self, rng: np.random.Generator) -> Chain:
         """A kind by its share, and its strengths."""
-        shares = np.fromiter(self.shares.values(), float)
-        return CHAINS[list(self.shares)[rng.choice(len(shares), p=shares / shares.sum())]](rng)
+        return CHAINS[_drawn(rng, self.shares)](rng)
 
 
 # `codec` is left out: it costs 9 ms of CPU for a crop of 128 px and 24 ms for 256 px, 20 times as
@@ -371,11 +374,7 @@ def softening_chain(seed: int, number: int, chain: Chain, *, share: float) -> Ch
         lens = Defocus(float(rng.uniform(0.8, 2.4)))
     else:
         factor = float(rng.uniform(1.3, 2.8))
-        lens = Rescale(
-            factor,
-            _ANTIALIASED[rng.integers(len(_ANTIALIASED))],
-            _CALL_ENLARGERS[rng.integers(len(_CALL_ENLARGERS))],
-        )
+        lens = Rescale(factor, _one_of(rng, _ANTIALIASED), _one_of(rng, _PHOTO_ENLARGERS))
     if rng.random() < 0.5:
         return (lens,)
     return (lens, Noise(float(rng.uniform(0.3, 2.5)), float(rng.uniform(0, 2)), _seed(rng)))

@@ -24,12 +24,13 @@ from trainer.clip_evaluation import (
     ladders,
     note_of,
 )
-from trainer.evaluation import SEED, UNTOUCHED, Quality, Region, harm_count
+from trainer.evaluation import SEED, Quality, Region, harm_count
 from trainer.methods import METHOD_NOTES
 from trainer.quality import PSNR_CEILING_DB
 from trainer.still_scene import STILL_NOTE, Stillness, flicker_ratios
 from trainer.summary import (
     categories_of,
+    degraded_ones,
     grouped,
     mean_change_db,
     mean_scores,
@@ -246,7 +247,7 @@ def report_table(measured: Sequence[Quality], region: Region) -> Table:
 
 
 def _gain_note(measured: Sequence[Quality], method: str) -> str | None:
-    degraded = [q for q in measured if q.protocol != UNTOUCHED]
+    degraded = degraded_ones(measured)
     gain = mean_change_db(degraded, method)
     if gain is None:
         return None

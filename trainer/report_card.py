@@ -25,6 +25,7 @@ from trainer.still_scene import STILL_NOTE, Stillness, flicker_ratios
 from trainer.summary import (
     GOOD_SSIM,
     categories_of,
+    degraded_ones,
     grouped,
     mean_change_db,
     mean_scores,
@@ -62,7 +63,7 @@ _FLICKER, _WORSE = "flicker, mean over the rates", "frames made worse"
 def tiles(measured: Sequence[Quality], clips: Sequence[ClipQuality]) -> list[dict[str, Any]]:
     """The key figures of the student, from the crops where there are any."""
     group = _main_region(measured)
-    degraded = [q for q in group if q.protocol != UNTOUCHED]
+    degraded = degraded_ones(group)
     shown = []
     if degraded:
         gain = mean_change_db(degraded, "student") or 0.0

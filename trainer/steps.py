@@ -7,6 +7,7 @@ A step is called with an `image`, (H, W, 3) uint8 RGB, and returns one of the sa
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -172,7 +173,7 @@ Step = Gaussian | Defocus | Motion | Noise | Jpeg | Halo | Video | Rescale
 Chain = tuple[Step, ...]
 
 
-def carry_out(chain: Chain, image: ImageArray) -> ImageArray:
+def carry_out(chain: Sequence[Callable[[ImageArray], ImageArray]], image: ImageArray) -> ImageArray:
     """The image after all steps; a copy where there are none."""
     for step in chain:
         image = step(image)

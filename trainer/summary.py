@@ -14,6 +14,7 @@ __all__ = [
     "GOOD_SSIM",
     "Means",
     "categories_of",
+    "degraded_ones",
     "grouped",
     "mean_change_db",
     "mean_scores",
@@ -73,9 +74,14 @@ def mean_scores(group: Sequence[Quality], method: str) -> Means:
     return means
 
 
+def degraded_ones(measured: Sequence[Quality]) -> list[Quality]:
+    """All but the untouched pictures."""
+    return [q for q in measured if q.protocol != UNTOUCHED]
+
+
 def mean_change_db(group: Sequence[Quality], method: str) -> float | None:
     """The mean change of PSNR over the degraded pictures, in dB; None if there are none."""
-    changes = [change_db(q, method) for q in group if q.protocol != UNTOUCHED]
+    changes = [change_db(q, method) for q in degraded_ones(group)]
     return float(np.mean(changes)) if changes else None
 
 
