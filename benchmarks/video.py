@@ -21,7 +21,7 @@ import av
 from benchmarks.footage import panned_frames
 from desktop.video.conversion import Stages, VideoOptions, prepare_stages
 from desktop.video.pipeline import Passed, Picture, Tally, run_stages
-from desktop.video.sink import Sink
+from desktop.video.sink import open_sink
 from desktop.video.source import Span, open_source
 from service.frame_codec import decode_frame
 from service.model.cpus import available_cpus
@@ -204,7 +204,7 @@ def _stages(
         tempfile.TemporaryDirectory() as folder,
         open_source(clip, options.span) as source,
         closing(source.items()) as items,
-        Sink(Path(folder) / "out.mp4", source) as sink,
+        open_sink(Path(folder) / "out.mp4", source) as sink,
     ):
         yield prepare_stages(sharpener, source, items, sink, options=options, tally=tally), tally
 

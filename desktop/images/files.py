@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-import secrets
 import stat
 import sys
 from pathlib import Path
@@ -12,6 +10,7 @@ from pathlib import Path
 from desktop.images.errors import PictureFailed, reason_of
 from desktop.names import printable
 from service.codec import sniff
+from service.model.atomic import temporary_beside
 
 __all__ = ["check_picture_file", "is_pipe", "read_picture", "write_whole"]
 
@@ -79,20 +78,12 @@ def write_whole(path: Path, encoded: bytes, *, is_forced: bool) -> None:
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        # Not named after the picture: its name may be as long as names can be.
-        temporary = path.with_name(f".clearcall-{secrets.token_hex(8)}.part")
-        # Made by `os.open` and not `tempfile`, so that the user's umask says who may read it.
-        flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | getattr(os, "O_BINARY", 0)
-        descriptor = os.open(temporary, flags, 0o666)
-        try:
-            with os.fdopen(descriptor, "wb") as file:
+        with temporary_beside(path) as temporary:
+            with temporary.open("wb") as file:
                 file.write(encoded)
                 file.flush()
                 os.fsync(file.fileno())
             _put(temporary, path, is_forced=is_forced)
-        finally:
-            with contextlib.suppress(OSError):  # mostly it is gone to its place
-                temporary.unlink()
     except OSError as exc:
         raise PictureFailed(f"{printable(path)} cannot be written: {reason_of(exc)}") from exc
 

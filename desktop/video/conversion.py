@@ -19,7 +19,7 @@ from desktop.video.frames import FrameFitter
 from desktop.video.fusing import Fusing
 from desktop.video.pipeline import Decoding, Encoding, Sharpening, Tally, run_stages
 from desktop.video.progress import progress_bar
-from desktop.video.sink import Sink
+from desktop.video.sink import Sink, open_sink
 from desktop.video.source import MAX_PIXELS, Item, Source, Span, open_source
 from service.model.cpus import available_cpus
 from service.model.live import LiveSharpener
@@ -144,7 +144,7 @@ def convert(
     with (
         open_source(path, options.span, deinterlaces=options.deinterlaces) as source,
         closing(source.items()) as items,
-        Sink(output, source, drops_unsupported=options.drops_unsupported) as sink,
+        open_sink(output, source, drops_unsupported=options.drops_unsupported) as sink,
     ):
         if not sink.is_like_source:
             source.begin_at_zero()

@@ -7,8 +7,8 @@ nothing is there, or what was there before.
 from __future__ import annotations
 
 import os
-import secrets
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, cast
@@ -26,9 +26,10 @@ from desktop.video.encoders import Encoder
 from desktop.video.errors import VideoError
 from desktop.video.hdr import HdrFacts, hdr_options
 from desktop.video.source import Source
+from service.model.atomic import temporary_beside
 from service.model.scheduling import kept_scheduling
 
-__all__ = ["Sink"]
+__all__ = ["Sink", "open_sink"]
 
 _FULL_RANGE = 2
 # What muxers write anew, or what would be said of the old stream.
@@ -43,8 +44,39 @@ _FRAME_TIMED_FORMATS = {"avi"}
 _KEEPS_FIELDS = {"libx264", "mpeg2video"}
 
 
+@contextmanager
+def open_sink(path: Path, source: Source, *, drops_unsupported: bool = False) -> Iterator[Sink]:
+    """A file being written; if it is not `finish`ed when the block ends, nothing is left behind.
+
+    Args:
+        path: where the file will be; until then it is written beside its place.
+        source: what is copied and encoded.
+        drops_unsupported: whether streams that the container cannot hold are left out.
+
+    Raises:
+        VideoError: it cannot be written there, or FFmpeg knows no such format.
+    """
+    with ExitStack() as stack:
+        try:
+            temporary = stack.enter_context(temporary_beside(path, suffix=path.suffix))
+        except OSError as exc:
+            raise VideoError(path, f"cannot be written: {exc.strerror}") from exc
+        try:
+            container = av.open(
+                f"file:{temporary}", "w", container_options=_container_options(source, path)
+            )
+        except (FFmpegError, ValueError) as exc:
+            raise VideoError(
+                path,
+                f"FFmpeg has no format for {path.suffix or 'a name without suffix'}; name "
+                "the output .mp4, .mkv, .mov or .webm",
+            ) from exc
+        stack.callback(_close, container)
+        yield Sink(path, temporary, container, source, drops_unsupported=drops_unsupported)
+
+
 class Sink:
-    """A file being written. Use it as a context: what is not `finish`ed leaves nothing behind.
+    """See `open_sink`.
 
     Attributes:
         path: where the file will be.
@@ -52,46 +84,26 @@ class Sink:
         warnings: what could not be kept, as sentences.
     """
 
-    def __init__(self, path: Path, source: Source, *, drops_unsupported: bool = False) -> None:
-        """Begins a file beside its place.
-
-        Raises:
-            VideoError: it cannot be written there, or FFmpeg knows no such format.
-        """
+    def __init__(
+        self,
+        path: Path,
+        temporary: Path,
+        container: OutputContainer,
+        source: Source,
+        *,
+        drops_unsupported: bool,
+    ) -> None:
         self.path = path
         self.left_out: list[str] = []
         self.warnings: list[str] = []
+        self._temporary = temporary
+        self._container = container
         self._source = source
         self._drops_unsupported = drops_unsupported
-        self._temporary = path.with_name(f".{path.stem}.{secrets.token_hex(4)}{path.suffix}")
         self._outputs: dict[int, Stream] = {}
         self._last_dts: dict[int, int] = {}
         self._durations: dict[int, int] = {}
         self._video: VideoStream | None = None
-        try:
-            self._temporary.open("xb").close()
-        except OSError as exc:
-            raise VideoError(path, f"cannot be written: {exc.strerror}") from exc
-        try:
-            self._container: OutputContainer = av.open(
-                f"file:{self._temporary}", "w", container_options=_container_options(source, path)
-            )
-        except (FFmpegError, ValueError) as exc:
-            self._temporary.unlink()
-            raise VideoError(
-                path,
-                f"FFmpeg has no format for {path.suffix or 'a name without suffix'}; name "
-                "the output .mp4, .mkv, .mov or .webm",
-            ) from exc
-
-    def __enter__(self) -> Sink:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        # Closing writes the end of a file that nobody will see; a full disk is no news then.
-        with suppress(FFmpegError, OSError, ValueError):
-            self._container.close()
-        self._temporary.unlink(missing_ok=True)
 
     def begin(self, first: VideoFrame, encoder: Encoder, *, size_px: tuple[int, int]) -> None:
         """Sets all streams up.
@@ -355,6 +367,12 @@ def _mend_order(packet: Packet[Any], pts: int) -> None:
     dts = packet.dts
     if dts is None or dts > pts or (pts - dts) * packet.time_base > _MOST_REORDERED_S:
         packet.dts = pts
+
+
+def _close(container: OutputContainer) -> None:
+    # Closing writes the end of a file that nobody will see; a full disk is no news then.
+    with suppress(FFmpegError, OSError, ValueError):
+        container.close()
 
 
 def _container_options(source: Source, path: Path) -> dict[str, str]:

@@ -3,12 +3,34 @@
 from __future__ import annotations
 
 import os
-import tempfile
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-__all__ = ["replacing", "write_bytes"]
+__all__ = ["replacing", "temporary_beside", "write_bytes"]
+
+
+@contextmanager
+def temporary_beside(path: Path, *, suffix: str = ".part") -> Iterator[Path]:
+    """An empty file in the folder of `path`, which is gone when the block ends, however it ends.
+
+    The user's umask says who may read it. It is not named after `path`, whose name may be as long
+    as names can be.
+
+    Args:
+        path: where it may be moved to within the block.
+        suffix: of its name.
+
+    Raises:
+        OSError: the folder cannot be written.
+    """
+    temporary = path.with_name(f".clearcall-{secrets.token_hex(8)}{suffix}")
+    try:  # from before it is made: Ctrl-C may come between any two steps
+        temporary.open("xb").close()
+        yield temporary
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -22,18 +44,11 @@ def replacing(path: Path) -> Iterator[Path]:
         OSError: the folder cannot be written, or the disk is full.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    os.close(descriptor)
-    temporary = Path(name)
-    try:
+    with temporary_beside(path) as temporary:
         yield temporary
         with temporary.open("rb") as file:
             os.fsync(file.fileno())
-        temporary.chmod(0o644)
         os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
 
 
 def write_bytes(path: Path, content: bytes) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from service.model.atomic import replacing, write_bytes
+from service.model.atomic import replacing, temporary_beside, write_bytes
 
 
 def test_a_file_is_written_into_folders_that_were_not_there(tmp_path: Path) -> None:
@@ -42,3 +42,29 @@ def test_what_fails_half_way_leaves_the_old_file_and_nothing_else(
         write_half()
     assert path.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_ctrl_c_while_the_temporary_file_is_made_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened = Path.open
+
+    def open_and_interrupt(path: Path, mode: str) -> object:
+        opened(path, mode).close()
+        assert list(tmp_path.iterdir()) == [path]
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Path, "open", open_and_interrupt)
+    with pytest.raises(KeyboardInterrupt), temporary_beside(tmp_path / "file.bin"):
+        pass
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_temporary_file_stands_beside_a_name_as_long_as_names_can_be(tmp_path: Path) -> None:
+    path = tmp_path / f"{'n' * 250}.mp4"
+    with temporary_beside(path, suffix=path.suffix) as temporary:
+        assert temporary.parent == tmp_path
+        assert temporary.name.startswith(".")
+        assert temporary.suffix == ".mp4"
+        assert temporary.read_bytes() == b""
+    assert list(tmp_path.iterdir()) == []

@@ -523,7 +523,7 @@ def test_ctrl_c_leaves_nothing_behind(tmp_path: Path) -> None:
     )
     try:
         until_s = time.monotonic() + 60
-        while not list(tmp_path.glob(".out.*")):
+        while not list(tmp_path.glob(".clearcall-*.mp4")):
             assert process.poll() is None, process.communicate()
             assert time.monotonic() < until_s
             time.sleep(0.02)
@@ -535,3 +535,43 @@ def test_ctrl_c_leaves_nothing_behind(tmp_path: Path) -> None:
     assert out == ""
     assert said == f"clearcall: {output}: interrupted; nothing was written\n"
     assert list(tmp_path.iterdir()) == [clip]
+
+
+@pytest.mark.usefixtures("fake")
+@pytest.mark.parametrize("when", ["opened", "closed"])
+def test_ctrl_c_while_the_file_is_opened_or_closed_leaves_nothing_behind(
+    plain_clip: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    when: str,
+) -> None:
+    opened = av.open
+
+    def interrupt(*_: object) -> None:
+        assert len(list(tmp_path.iterdir())) == 1
+        raise KeyboardInterrupt
+
+    def open_watched(*args: Any, **options: Any) -> object:
+        if args[1:] != ("w",):
+            return opened(*args, **options)
+        if when == "opened":
+            interrupt()
+        return _Closing(opened(*args, **options), interrupt)
+
+    monkeypatch.setattr(av, "open", open_watched)
+    output = tmp_path / "out.mp4"
+    assert main(["video", str(plain_clip), "-o", str(output)]) == 130
+    assert "interrupted; nothing was written" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+class _Closing:
+    """A container whose `close` is told of instead."""
+
+    def __init__(self, container: object, close: Callable[[], None]) -> None:
+        self._container = container
+        self.close = close
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._container, name)
