@@ -54,6 +54,8 @@ _LANES = 2
 _STRONGER = (False, True)
 _MAX_TEMPLATES = 16
 _BAND_PX = 64
+_SIGNED_BYTE = (-128, 127)
+_SIGN_BIT = 0x80
 
 # The only state of this module, see `read_graph`.
 _kept_templates: dict[Hashable, Any] = {}
@@ -129,16 +131,10 @@ class LumaGraph(nn.Module):
         super().__init__()
         self.correction = _Correction(network, is_stronger=is_stronger, precision=torch.float32)
 
-    def forward(self, luma: Tensor, strength: Tensor, description: Tensor) -> tuple[Tensor, Tensor]:
-        """(N, H, W) uint8, a scalar and (N, D) -> two of (N, H, W) uint8.
-
-        By how much each position becomes brighter, and by how much darker.
-        """
-        correction = self.correction(luma[:, None].float(), strength, description)[:, 0]
-        brighter, darker = (
-            part.clamp(0, 255).to(torch.uint8) for part in (correction, -correction)
-        )
-        return brighter, darker
+    def forward(self, luma: Tensor, strength: Tensor, description: Tensor) -> Tensor:
+        """(N, H, W) uint8, a scalar and (N, D) -> the correction, (N, H, W) int8."""
+        correction: Tensor = self.correction(luma[:, None].float(), strength, description)
+        return correction.reshape(luma.shape).to(torch.int8)
 
 
 class DescriptionGraph(nn.Module):
@@ -162,6 +158,8 @@ class _Correction(nn.Module):
     A strength of 1 is the correction as trained, less is a part of it. More of it may take no
     position beyond the brightest and darkest of its 3x3 neighbours as trained: contours become
     steeper, and get no halos.
+
+    A luma student's correction is at most half of the range, so that it fits a signed byte.
     """
 
     def __init__(
@@ -174,17 +172,22 @@ class _Correction(nn.Module):
 
     def forward(self, seen: Tensor, strength: Tensor, description: Tensor) -> Tensor:
         """(N, planes, H, W) in levels -> the same, whole numbers; the sum may be out of range."""
+        correction = torch.round(self._exact(seen, strength, description))
+        if self.network.config.colour == "luma":
+            correction = correction.clamp(*_SIGNED_BYTE)
+        return correction
+
+    def _exact(self, seen: Tensor, strength: Tensor, description: Tensor) -> Tensor:
         correction = self.network.correction(
             seen.to(self.precision), description.to(self.precision)
         ).float()
         if not self.is_stronger:
-            return torch.round(correction * strength)
+            return correction * strength
         trained = (seen + correction).clamp(0, 255)
         highest = F.max_pool2d(trained, 3, stride=1, padding=1)
         lowest = -F.max_pool2d(-trained, 3, stride=1, padding=1)
         stronger = seen + correction * strength
-        limited = torch.minimum(torch.maximum(stronger, lowest), highest)
-        return torch.round(limited - seen)
+        return torch.minimum(torch.maximum(stronger, lowest), highest) - seen
 
 
 class TorchBackend:
@@ -470,7 +473,7 @@ def _run_rgb(
 def _run_luma(
     request: Any, image: ImageBatch, strength: np.float32, description: FloatArray
 ) -> ImageBatch:
-    """Adds what becomes brighter and subtracts what becomes darker, in saturating arithmetic.
+    """Adds the correction to each colour, in saturating arithmetic on signed bytes.
 
     In bands, so that what lies between stays in the cache: whole pictures of it would be new memory
     for every frame, and to be given that by the kernel takes half as long as the network.
@@ -478,13 +481,15 @@ def _run_luma(
     image = np.ascontiguousarray(image)
     luma: Any = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
     outputs = _infer(request, luma[None], strength, description, is_shared=True)
-    brighter, darker = (part[0] for part in outputs)
+    correction = outputs[0][0].view(np.uint8)
     sharpened = np.empty_like(image)
+    signed: Any = sharpened.view(np.int8)
     for top in range(0, len(image), _BAND_PX):
         band = slice(top, top + _BAND_PX)
-        cv2.add(image[band], cv2.cvtColor(brighter[band], cv2.COLOR_GRAY2RGB), dst=sharpened[band])
-        darker_band = cv2.cvtColor(darker[band], cv2.COLOR_GRAY2RGB)
-        cv2.subtract(sharpened[band], darker_band, dst=sharpened[band])
+        added: Any = cv2.cvtColor(correction[band], cv2.COLOR_GRAY2RGB).view(np.int8)
+        np.bitwise_xor(image[band], _SIGN_BIT, out=sharpened[band])  # less 128
+        cv2.add(signed[band], added, dst=signed[band])
+        np.bitwise_xor(sharpened[band], _SIGN_BIT, out=sharpened[band])
     return sharpened
 
 

@@ -157,15 +157,21 @@ class Answer:
 
 
 class _ExpertConvolution(nn.Module):
-    """3x3 convolution by a kernel that each picture mixes from several."""
+    """3x3 convolution by a kernel that each picture mixes from several.
+
+    Of each input channel so much is taken as the gate, (N, inputs), says, or all of it.
+    """
 
     def __init__(self, inputs: int, outputs: int, *, experts: int) -> None:
         super().__init__()
         self.kernel = _first_kernels(inputs, outputs, experts=experts)
         self.bias = nn.Parameter(torch.zeros(outputs))
 
-    def forward(self, x: Tensor, mixture: Tensor) -> Tensor:
-        return _convolve(x, _mixed(self.kernel, mixture), self.bias)
+    def forward(self, x: Tensor, mixture: Tensor, gate: Tensor | None = None) -> Tensor:
+        kernels = _mixed(self.kernel, mixture)
+        if gate is not None:
+            kernels = kernels * gate[:, None, :, None, None].to(kernels.dtype)
+        return _convolve(x, kernels, self.bias)
 
 
 class _NormalisedConvolution(nn.Module):
@@ -271,7 +277,8 @@ class _ResidualBlock(nn.Module):
 
 
 class _ChannelAttention(nn.Module):
-    """Scales each channel by what the whole picture holds: by its description."""
+    """How much of each channel to take, (N, channels), by what the whole picture holds: by its
+    description."""
 
     def __init__(self, config: StudentConfig) -> None:
         super().__init__()
@@ -280,9 +287,9 @@ class _ChannelAttention(nn.Module):
         self.excite = nn.Linear(narrow, config.channels)
         self.negative_slope = config.negative_slope
 
-    def forward(self, x: Tensor, description: Tensor) -> Tensor:
-        gate = self.excite(F.leaky_relu(self.squeeze(description), self.negative_slope))
-        return x * torch.sigmoid(gate)[:, :, None, None].to(x.dtype)
+    def forward(self, description: Tensor) -> Tensor:
+        narrow = F.leaky_relu(self.squeeze(description), self.negative_slope)
+        return torch.sigmoid(self.excite(narrow))
 
 
 class _SpatialAttention(nn.Module):
@@ -382,10 +389,12 @@ class StudentNetEnhanced(nn.Module):
         return x
 
     def _correction_from(self, features: Tensor, description: Tensor, mixture: Tensor) -> Tensor:
-        x = self.channel_attention(features, description)
-        if self.spatial_attention is not None:
-            x = self.spatial_attention(x)
-        coarse = self.tail(x, mixture)
+        gate = self.channel_attention(description)
+        if self.spatial_attention is None:  # in the kernel the gate costs nothing
+            coarse = self.tail(features, mixture, gate)
+        else:
+            gated = features * gate[:, :, None, None].to(features.dtype)
+            coarse = self.tail(self.spatial_attention(gated), mixture)
         fine = coarse + self.refinement(F.leaky_relu(coarse, self.config.negative_slope))
         return F.pixel_shuffle(fine, self.config.unshuffle)
 

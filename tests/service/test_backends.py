@@ -46,7 +46,14 @@ each_colour = pytest.mark.parametrize("colour", ["rgb", "luma"])
 def network(colour: Colour = "rgb", normalisation: Normalisation = "frozen") -> StudentNetEnhanced:
     """A student of three experts whose corrections are as large as a trained one's."""
     torch.manual_seed(0)
-    config = StudentConfig(16, 2, experts=3, colour=colour, normalisation=normalisation)
+    config = StudentConfig(
+        16,
+        2,
+        experts=3,
+        colour=colour,
+        attention="channel" if colour == "luma" else "channel+spatial",  # as the shipped ones
+        normalisation=normalisation,
+    )
     made = build_student(config).eval()
     with torch.no_grad():
         for parameter in made.parameters():
@@ -110,6 +117,24 @@ def test_openvino_and_torch_differ_by_one_level_at_most(
     assert from_torch.shape == image.shape
     assert largest_difference(from_torch, from_openvino) <= 1
     assert height < 38 or largest_difference(from_torch, image) > 8
+
+
+@pytest.mark.parametrize("backend", ["torch", "openvino"])
+@pytest.mark.parametrize(("levels", "added"), [(90, 90), (-90, -90), (300, 127), (-300, -128)])
+def test_a_luma_correction_saturates_and_is_at_most_half_of_the_range(
+    backend: str, levels: int, added: int
+) -> None:
+    made = network("luma")
+    with torch.no_grad():
+        for layer in (made.tail, made.refinement):
+            for parameter in layer.parameters():
+                parameter.zero_()
+        made.tail.bias.fill_(levels / 255)
+    image = np.arange(256, dtype=np.uint8).reshape(1, 16, 16, 1).repeat(3, axis=3)
+    image[..., 1] = 255 - image[..., 1]
+    given = create_backend(made, device="cpu", backend=backend)
+    sharpened = given.run(image, 1.0, described(image, "luma"))
+    np.testing.assert_array_equal(sharpened, np.clip(image.astype(int) + added, 0, 255))
 
 
 @each_colour
