@@ -1,4 +1,4 @@
-"""`export`: a run's checkpoint for the service's volume, or as ONNX."""
+"""`export`: a run's checkpoint for the service's volume, or as ONNX; `average`: one of several."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from trainer.averaging import average_checkpoints
 from trainer.commands.help_text import HelpFormatter
 from trainer.export import export_checkpoint
 from trainer.onnx_export import export_onnx
@@ -17,7 +18,12 @@ Commands = argparse._SubParsersAction  # argparse has no public name for it
 
 
 def add_export_commands(commands: Commands[argparse.ArgumentParser]) -> None:
-    """Adds the command of this module."""
+    """Adds the commands of this module."""
+    _add_export(commands)
+    _add_average(commands)
+
+
+def _add_export(commands: Commands[argparse.ArgumentParser]) -> None:
     command = commands.add_parser(
         "export",
         help="write a checkpoint for the service, or as ONNX, and compare it with its source",
@@ -35,6 +41,30 @@ def add_export_commands(commands: Commands[argparse.ArgumentParser]) -> None:
         type=float,
         help="of the correction, 0 to 2, fixed in the ONNX file; default: the checkpoint's",
     )
+
+
+def _add_average(commands: Commands[argparse.ArgumentParser]) -> None:
+    command = commands.add_parser(
+        "average",
+        help="average the weights of students that were trained on from the same one",
+        formatter_class=HelpFormatter,
+    )
+    command.set_defaults(run=_average)
+    command.add_argument(
+        "checkpoints", type=Path, nargs="+", metavar="CHECKPOINT", help="two or more, of one shape"
+    )
+    command.add_argument("--out", type=Path, required=True, help="file to write")
+    command.add_argument(
+        "--shares", type=float, nargs="+", metavar="SHARE", help="one for each; default: equal ones"
+    )
+
+
+def _average(arguments: argparse.Namespace, console: Console) -> int:
+    made = average_checkpoints(arguments.checkpoints, arguments.out, shares=arguments.shares)
+    sources = made.facts.training_config["averaged"]
+    console.print(f"{made.model_id} of {sources}", markup=False)
+    print(arguments.out)
+    return 0
 
 
 def _export(arguments: argparse.Namespace, console: Console) -> int:
