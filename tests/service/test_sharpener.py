@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 
 import numpy as np
@@ -355,3 +356,11 @@ def test_the_bundled_student_loads_warms_up_and_says_what_it_is() -> None:
     assert isinstance(facts["parameters"], int)
     assert facts["parameters"] > 10_000
     assert facts["scores"]
+
+
+@pytest.mark.parametrize("size", BUNDLED_SIZES)
+def test_a_picture_of_one_colour_stays_it_within_two_levels(size: str) -> None:
+    sharpener = Sharpener.load(size, device="cpu", backend="torch")
+    for colour in itertools.product((0, 20, 128, 235, 255), repeat=3):
+        image = np.full((64, 64, 3), colour, np.uint8)
+        np.testing.assert_allclose(sharpener.sharpen(image).astype(int), image, atol=2)
