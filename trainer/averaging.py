@@ -1,8 +1,8 @@
 """One student between several that were trained on from the same weights.
 
 Runs that part from one checkpoint end in weights whose mean is a student as well (model soups,
-arXiv 2203.05482; WiSE-FT, arXiv 2109.01903): it gains about what the one that gains most does, and
-harms about as little as the one that harms least. Of runs that began apart it is not.
+arXiv 2203.05482; WiSE-FT, arXiv 2109.01903). Of runs that began apart it is not. What it does to
+pictures that none of them was trained on, such as those of one colour, has to be measured anew.
 """
 
 from __future__ import annotations
