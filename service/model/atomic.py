@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 __all__ = ["replacing", "temporary_beside", "write_bytes"]
@@ -30,7 +30,8 @@ def temporary_beside(path: Path, *, suffix: str = ".part") -> Iterator[Path]:
         temporary.open("xb").close()
         yield temporary
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # mostly it is gone to its place
+            temporary.unlink()
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,15 @@ from service.model.atomic import replacing, temporary_beside, write_bytes
 def test_a_file_is_written_into_folders_that_were_not_there(tmp_path: Path) -> None:
     write_bytes(tmp_path / "a" / "b" / "file.bin", b"new")
     assert (tmp_path / "a" / "b" / "file.bin").read_bytes() == b"new"
-    assert (tmp_path / "a" / "b" / "file.bin").stat().st_mode & 0o777 == 0o644
+
+
+def test_the_umask_says_who_may_read_a_file(tmp_path: Path) -> None:
+    before = os.umask(0o027)
+    try:
+        write_bytes(tmp_path / "file.bin", b"new")
+    finally:
+        os.umask(before)
+    assert (tmp_path / "file.bin").stat().st_mode & 0o777 == 0o640
 
 
 def test_the_old_file_stays_until_the_new_one_is_whole(tmp_path: Path) -> None:
