@@ -19,6 +19,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from service.model.atomic import write_bytes
 from trainer.nafnet import NAFNet
 
 __all__ = ["CachedLessons", "Lesson", "Lessons", "LiveLessons"]
@@ -157,6 +158,4 @@ def _mapped(path: Path, kind: type[np.generic], shape: tuple[int, ...]) -> npt.N
 
 def _write_once(path: Path, text: str) -> None:
     if not path.exists():
-        temporary = path.with_name(f"{path.name}.{os.getpid()}")
-        temporary.write_text(text)
-        os.replace(temporary, path)
+        write_bytes(path, text.encode())

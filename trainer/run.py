@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import copy
 import math
-import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -19,6 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
+from service.model.atomic import replacing
 from service.model.student import StudentNetEnhanced, use_channels_last
 from trainer.config import RunOptions, TrainingConfig
 from trainer.data import CropDataset, crop_batches
@@ -365,12 +365,10 @@ class Run:
             "best_metric": self.best_metric,
             "validations_without_gain": self.validations_without_gain,
         }
-        temporary = self._state_path.with_suffix(".tmp")
         try:
-            torch.save(state, temporary)
-            os.replace(temporary, self._state_path)
+            with replacing(self._state_path) as temporary:
+                torch.save(state, temporary)
         except (OSError, RuntimeError) as exc:  # torch raises the latter when a disk is full
-            temporary.unlink(missing_ok=True)
             raise OSError(
                 f"{self._state_path} cannot be written: {exc}. Make room and run again; "
                 "the state before is kept."
