@@ -14,7 +14,14 @@ from service.frame_codec import ImageArray
 from service.lanes import Sharpened
 from service.model.sharpener import Sharpener
 from service.rollout.gate import Gate
-from service.rollout.golden_set import UNTOUCHED, load_golden_set, mean_scores, psnr_db
+from service.rollout.golden_set import (
+    ONE_COLOUR,
+    UNTOUCHED,
+    load_golden_set,
+    psnr_db,
+    scores_by_kind,
+    worst_pixel_db,
+)
 
 PICTURES = load_golden_set()
 CLEAN = {picture.degraded.tobytes(): picture.clean for picture in PICTURES}
@@ -50,10 +57,11 @@ def gate(*, tolerance_db: float = 0.2, max_slowdown: float = 1.3) -> Gate:
 
 def test_the_golden_set_has_every_kind_of_every_picture() -> None:
     kinds = (UNTOUCHED, "bicubic", "gaussian-1", "gaussian-2", "webcam")
-    assert Counter(picture.kind for picture in PICTURES) == dict.fromkeys(kinds, 4)
+    expected = dict.fromkeys(kinds, 4) | {ONE_COLOUR: 27}
+    assert Counter(picture.kind for picture in PICTURES) == expected
     for picture in PICTURES:
         is_same = bool((picture.degraded == picture.clean).all())
-        assert is_same == (picture.kind == UNTOUCHED)
+        assert is_same == (picture.kind in {UNTOUCHED, ONE_COLOUR})
 
 
 def test_a_score_by_hand() -> None:
@@ -61,6 +69,10 @@ def test_a_score_by_hand() -> None:
     assert psnr_db(gray, black) == pytest.approx(13.979, abs=1e-3)  # 20 log10(255 / 51)
     assert psnr_db(black, black) == 60.0
     assert psnr_db(black[:2], black) == 0.0
+    gray[1:] = 0
+    assert worst_pixel_db(gray, black) == pytest.approx(13.979, abs=1e-3)
+    assert worst_pixel_db(black, black) == 60.0
+    assert worst_pixel_db(black[:2], black) == 0.0
 
 
 async def test_as_good_or_better_passes() -> None:
@@ -91,6 +103,24 @@ async def test_what_spoils_untouched_pictures_is_refused() -> None:
     verdict = await gate(tolerance_db=60).judge(spoiling, student("old", 0.5), run)
     assert verdict.fault is not None
     assert UNTOUCHED in verdict.fault
+
+
+@pytest.mark.parametrize(("levels", "is_refused"), [(8, False), (9, True)])
+async def test_what_paints_on_screens_of_one_colour_is_refused(
+    levels: int, is_refused: bool
+) -> None:
+    def paint(image: ImageArray) -> ImageArray:
+        painted = image.copy()
+        if (image == (0, 255, 0)).all():
+            painted[0, 5, 2] = levels
+        return painted
+
+    painting = changed(student("new", 0.9), paint)
+    verdict = await gate().judge(painting, student("old", 0.5), run)
+    assert (verdict.fault is not None) == is_refused
+    assert (gate().judge_alone(painting).fault is not None) == is_refused
+    if verdict.fault is not None:
+        assert ONE_COLOUR in verdict.fault
 
 
 async def test_slower_than_allowed_is_refused() -> None:
@@ -124,6 +154,6 @@ async def test_what_is_served_is_scored_once() -> None:
 
 
 def test_scores_are_means_of_each_kind() -> None:
-    scores = mean_scores(PICTURES, [picture.degraded for picture in PICTURES])
+    scores = scores_by_kind(PICTURES, [picture.degraded for picture in PICTURES])
     assert scores[UNTOUCHED] == 60.0
     assert 25 < scores["gaussian-2"] < scores["gaussian-1"] < 40
