@@ -1,8 +1,8 @@
 """The degradations of `operators` as batched tensor operations, for the device that trains.
 
 Every picture of a batch goes through a chain of its own, the same as on the CPU (`sample_chain`);
-pictures whose next steps are of one kind take them together. Video codecs are not here: crops that
-went through one come from a pack that the CPU made.
+pictures whose next steps are of one kind take them together. WebP goes through the CPU. Video
+codecs are not here: crops that went through one come from a pack that the CPU made.
 
 Between two steps levels are whole numbers in [0, 255], as they are between two operators on images,
 so that both ways agree within `TOLERANCES`.
@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -35,6 +36,7 @@ from trainer.steps import (
     Rescale,
     Step,
     Video,
+    WebP,
 )
 
 __all__ = ["TOLERANCES", "Tolerance", "carry_out_batch", "degrade_batch"]
@@ -55,6 +57,7 @@ TOLERANCES: dict[type[Step], Tolerance] = {
     Halo: Tolerance(largest=1, mean=0.01),
     Rescale: Tolerance(largest=2, mean=0.3),  # OpenCV cuts off bits inside its bilinear sums
     Jpeg: Tolerance(largest=8, mean=0.02),
+    WebP: Tolerance(largest=0, mean=0),
 }
 """Noise is missing: it has the same statistics, and other numbers."""
 
@@ -231,6 +234,13 @@ def _compress_jpeg(levels: Tensor, steps: Sequence[Jpeg], sizes: Tensor | None =
     return compress_jpeg_batch(levels, quality, is_subsampled, sizes)
 
 
+def _compress_webp(levels: Tensor, steps: Sequence[WebP]) -> Tensor:
+    """By the operator itself, one picture after the other: there are few, and the file is small."""
+    images = levels.to("cpu", torch.uint8).permute(0, 2, 3, 1).contiguous().numpy()
+    compressed = [step(image) for step, image in zip(steps, images, strict=True)]
+    return torch.from_numpy(np.stack(compressed)).permute(0, 3, 1, 2).to(levels)
+
+
 def _rescale(levels: Tensor, steps: Sequence[Rescale]) -> Tensor:
     """Down and up by matrices; the small pictures share planes of the largest one's size."""
     if any(step.enlarge == "area" for step in steps):
@@ -272,6 +282,7 @@ _OPERATIONS: dict[type[Step], Callable[[Tensor, Sequence[Any]], Tensor]] = {
     Motion: _blur_motion,
     Noise: _add_noise,
     Jpeg: _compress_jpeg,
+    WebP: _compress_webp,
     Halo: _add_halo,
     Rescale: _rescale,
 }

@@ -24,6 +24,7 @@ from trainer.steps import (
     Rescale,
     Step,
     Video,
+    WebP,
     carry_out,
 )
 from trainer.video_codec import Codec
@@ -143,6 +144,16 @@ def _drawn_jpeg(rng: np.random.Generator) -> Jpeg:
     return Jpeg(int(rng.integers(15, 96)), is_subsampled=bool(rng.random() < 0.8))
 
 
+def _webp(rng: np.random.Generator) -> Chain:
+    """A picture from the web: as often as not it was blurred, or is shown larger than it is."""
+    steps: list[Step] = []
+    if rng.random() < 0.5:
+        steps.append(_drawn_blur(rng, strongest=1.6))
+    if rng.random() < 0.4:
+        steps.append(_drawn_rescale(rng, largest=2.5, is_compressed=False))
+    return (*steps, WebP(int(rng.integers(20, 96))))
+
+
 def _halo(rng: np.random.Generator) -> Chain:
     return (Halo(float(rng.uniform(0.6, 2.0)), float(rng.uniform(0.2, 1.2))),)
 
@@ -242,6 +253,7 @@ CHAINS: dict[str, Callable[[np.random.Generator], Chain]] = {
     "motion": _motion,
     "noise": _noise,
     "jpeg": _jpeg,
+    "webp": _webp,
     "halo": _halo,
     "codec": _codec,
     "camera": _camera,
@@ -321,14 +333,15 @@ class Mixture:
 DEFAULT_MIXTURE = Mixture(
     {
         "rescale": 0.41,
-        "gaussian": 0.12,
+        "gaussian": 0.07,
         "defocus": 0.04,
         "motion": 0.04,
-        "jpeg": 0.05,
+        "jpeg": 0.04,
+        "webp": 0.04,
         "noise": 0.03,
         "halo": 0.02,
-        "camera": 0.11,
-        "webcam": 0.15,
+        "camera": 0.10,
+        "webcam": 0.18,
         "two-rounds": 0.03,
         "codec": 0.0,
     }

@@ -7,7 +7,7 @@ RGB, and keeps its size. Where noise is random it comes from the generator that 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import cv2
@@ -25,6 +25,7 @@ __all__ = [
     "blur_gaussian",
     "blur_motion",
     "compress_jpeg",
+    "compress_webp",
     "defocus_kernel",
     "motion_kernel",
     "rescale",
@@ -169,9 +170,18 @@ def compress_jpeg(image: ImageArray, *, quality: int, is_subsampled: bool = True
         else cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444
     )
     settings = [cv2.IMWRITE_JPEG_QUALITY, quality, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, sampling]
-    _, encoded = cv2.imencode(".jpg", image[:, :, ::-1], settings)
+    return _through_file(image, ".jpg", settings)
+
+
+def compress_webp(image: ImageArray, *, quality: int) -> ImageArray:
+    """One round trip through lossy WebP at `quality` (1 to 100); colour at half resolution."""
+    return _through_file(image, ".webp", [cv2.IMWRITE_WEBP_QUALITY, quality])
+
+
+def _through_file(image: ImageArray, suffix: str, settings: Sequence[int]) -> ImageArray:
+    _, encoded = cv2.imencode(suffix, image[:, :, ::-1], settings)
     decoded = cv2.imdecode(encoded, cv2.IMREAD_COLOR)
-    assert decoded is not None, "OpenCV reads the JPEG that it wrote"
+    assert decoded is not None, "OpenCV reads the file that it wrote"
     return _image(decoded[:, :, ::-1])
 
 

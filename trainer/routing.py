@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from trainer.mixture import Mixture, is_from_pairs, sample_chain
-from trainer.steps import Chain, Defocus, Gaussian, Halo, Jpeg, Motion, Rescale, Step, Video
+from trainer.steps import Chain, Defocus, Gaussian, Halo, Jpeg, Motion, Rescale, Step, Video, WebP
 
 __all__ = ["EXPERT_KINDS", "expert_of", "experts_of_samples", "routing_loss"]
 
@@ -50,7 +50,7 @@ def _kind_of(chain: Chain) -> str:
     if all(isinstance(step, Halo) for step in chain):
         return "light"
     match chain:
-        case (Jpeg(),):
+        case (Jpeg() | WebP(),):
             return "jpeg"
         case (Rescale(between=None) as step,):
             is_large = step.factor >= _LARGE_FACTOR

@@ -21,6 +21,7 @@ from trainer.operators import (
     blur_gaussian,
     blur_motion,
     compress_jpeg,
+    compress_webp,
     rescale,
 )
 from trainer.video_codec import Codec, compress_video
@@ -36,6 +37,7 @@ __all__ = [
     "Rescale",
     "Step",
     "Video",
+    "WebP",
     "carry_out",
     "describe",
 ]
@@ -116,6 +118,19 @@ class Jpeg:
 
 
 @dataclass(frozen=True, slots=True)
+class WebP:
+    """See `operators.compress_webp`."""
+
+    quality: int
+
+    def __call__(self, image: ImageArray) -> ImageArray:
+        return compress_webp(image, quality=self.quality)
+
+    def __str__(self) -> str:
+        return f"WebP {self.quality}"
+
+
+@dataclass(frozen=True, slots=True)
 class Halo:
     """See `operators.add_halo`."""
 
@@ -169,7 +184,7 @@ class Rescale:
         return f"x{self.factor:.2f} {self.shrink}{up}{between}"
 
 
-Step = Gaussian | Defocus | Motion | Noise | Jpeg | Halo | Video | Rescale
+Step = Gaussian | Defocus | Motion | Noise | Jpeg | WebP | Halo | Video | Rescale
 Chain = tuple[Step, ...]
 
 

@@ -1,7 +1,7 @@
 """Degradations beside those of `degradation.PROTOCOLS`: what else happens to pictures.
 
 A student that gains under a few protocols and harms beside them has learned the protocols. Most of
-these are drawn in training, too, at strengths of their own; `box`, `median` and `webp` never are.
+these are drawn in training, too, at strengths of their own; `box` and `median` never are.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import numpy as np
 
 from trainer.degradation import Protocol
 from trainer.operators import ImageArray, add_sensor_noise
-from trainer.steps import Defocus, Gaussian, Halo, Jpeg, Motion, Rescale, carry_out
+from trainer.steps import Defocus, Gaussian, Halo, Jpeg, Motion, Rescale, WebP, carry_out
 
 __all__ = ["WIDE_PROTOCOLS"]
 
@@ -50,13 +50,6 @@ def _median(image: ImageArray) -> ImageArray:
     return np.asarray(cv2.medianBlur(image, 3), np.uint8)
 
 
-def _webp(image: ImageArray) -> ImageArray:
-    encoded = cv2.imencode(".webp", image[:, :, ::-1], (cv2.IMWRITE_WEBP_QUALITY, 60))[1]
-    decoded = cv2.imdecode(encoded, cv2.IMREAD_COLOR)
-    assert decoded is not None, "OpenCV reads the WebP that it wrote"
-    return np.ascontiguousarray(decoded[:, :, ::-1], np.uint8)
-
-
 # Fixed for good, as `PROTOCOLS` are.
 WIDE_PROTOCOLS: Mapping[str, Protocol] = {
     "bicubic x1.25": _of(Rescale(1.25, "bicubic-antialiased", "bicubic-antialiased")),
@@ -82,7 +75,7 @@ WIDE_PROTOCOLS: Mapping[str, Protocol] = {
     "jpeg 90": _of(_jpeg(90)),
     "jpeg 50": _of(_jpeg(50)),
     "jpeg 20": _of(_jpeg(20)),
-    "webp 60": _of(_webp),
+    "webp 60": _of(WebP(60)),
     "noise 3": _noise(3),
     "noise 10": _noise(10),
     "sharpened": _of(_SHARPENED),
@@ -90,7 +83,7 @@ WIDE_PROTOCOLS: Mapping[str, Protocol] = {
     "bicubic x2, noise 4": _noisy_half,
     "small jpeg x2": _of(Rescale(2, "area", "bicubic", _jpeg(60))),
     "gaussian 1.0, jpeg 70": _of(Gaussian(1.0), _jpeg(70)),
-    "gaussian 1.0, webp 60": _of(Gaussian(1.0), _webp),
+    "gaussian 1.0, webp 60": _of(Gaussian(1.0), WebP(60)),
     "noisy webcam": _noisy_webcam,
 }
 """By name, from an image (H, W, 3) uint8 RGB and a generator to the degraded image."""

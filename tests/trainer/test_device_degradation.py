@@ -25,6 +25,7 @@ from trainer.steps import (
     Rescale,
     Step,
     Video,
+    WebP,
 )
 
 STEPS: dict[type[Step], tuple[Step, ...]] = {
@@ -40,6 +41,7 @@ STEPS: dict[type[Step], tuple[Step, ...]] = {
         Rescale(3, "bilinear-antialiased", "bilinear-antialiased"),
     ),
     Jpeg: (Jpeg(10, True), Jpeg(50, False), Jpeg(75, True), Jpeg(95, True)),
+    WebP: (WebP(20), WebP(95)),
 }
 PHOTOGRAPHS = ("colosseum", "neon-frames", "woman-with-hat")
 

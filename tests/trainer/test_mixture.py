@@ -21,7 +21,7 @@ from trainer.mixture import (
 )
 from trainer.operators import Resampler
 from trainer.routing import EXPERT_KINDS, expert_of
-from trainer.steps import Defocus, Gaussian, Halo, Jpeg, Motion, Noise, Rescale, Video
+from trainer.steps import Defocus, Gaussian, Halo, Jpeg, Motion, Noise, Rescale, Video, WebP
 from trainer.video_codec import Codec, available_codecs
 
 
@@ -167,6 +167,13 @@ def test_a_webcam_has_all_four_steps_in_their_order_and_is_the_camera_experts() 
         chain = CHAINS["webcam"](rng(seed))
         assert [type(step) for step in chain] == [Gaussian, Noise, Rescale, Jpeg]
         assert EXPERT_KINDS[expert_of(chain)] == "camera"
+
+
+def test_a_picture_from_the_web_ends_as_webp_and_is_blurred_or_small_before() -> None:
+    chains = [CHAINS["webp"](rng(seed)) for seed in range(200)]
+    assert all(isinstance(chain[-1], WebP) for chain in chains)
+    assert Counter(map(len, chains)).keys() == {1, 2, 3}
+    assert 60 < sum(isinstance(step, Rescale) for chain in chains for step in chain) < 100
 
 
 def test_motion_is_straight_or_bent() -> None:

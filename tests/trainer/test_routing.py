@@ -24,6 +24,7 @@ from trainer.steps import (
     Noise,
     Rescale,
     Video,
+    WebP,
     carry_out,
 )
 
@@ -57,8 +58,9 @@ CHAINS_BY_KIND: dict[str, tuple[Chain, ...]] = {
         (Gaussian(1.0), HALO),
         (Rescale(2.0, "bicubic", "bicubic", JPEG),),
         (JPEG, JPEG),
+        (Gaussian(1.0), WebP(60)),
     ),
-    "jpeg": ((JPEG,),),
+    "jpeg": ((JPEG,), (WebP(60),)),
     "video": ((VIDEO,), (Rescale(1.5, "area", "bilinear", VIDEO),), (NOISE, VIDEO)),
 }
 
