@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from trainer.mixture import Mixture
+from trainer.named_numbers import named_numbers
 from trainer.routing import EXPERT_KINDS
 
 __all__ = ["DistillConfig", "RunOptions", "TeacherConfig", "TrainingConfig", "setting_help"]
@@ -78,6 +79,9 @@ class TrainingConfig:
     ssim: float = _number(0.05, "weight of the 1 - SSIM term")
     edge: float = _number(0.0, "weight of the Sobel edge term")
     harm: float = _number(0.0, "weight of the term against crops that come out worse")
+    harm_kinds: str = _word(
+        "", "kind=factor,...: how much harm to crops of a kind counts in that term; others 1"
+    )
     routing: float = _number(
         0.01,
         "weight of the term that tells kinds of degradation apart; without effect on blurred/sharp "
@@ -118,11 +122,18 @@ class TrainingConfig:
         if self.crop_set % self.batch:
             raise ValueError(f"crop_set ({self.crop_set}) must be a multiple of batch")
         Mixture.parse(self.mixture)
+        if self.harm_kinds and not (self.harm and self.routing):
+            raise ValueError("harm_kinds needs harm and routing above 0")
+        self.harm_factors()
         if self.patience and not self.validate_every:
             raise ValueError("patience needs validate_every above 0")
         if not self.target_terms:
             known = ", ".join(name for name in self.loss_weights if name not in _SIDE_TERMS)
             raise ValueError(f"at least one loss term must have a weight above 0: {known}")
+
+    def harm_factors(self) -> dict[str, float]:
+        """By the kinds that `harm_kinds` names."""
+        return named_numbers(self.harm_kinds, names=EXPERT_KINDS, example="aliased large=3")
 
     @property
     def loss_weights(self) -> dict[str, float]:

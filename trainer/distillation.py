@@ -65,6 +65,7 @@ def distill_task(
         student,
         weights,
         balance=config.balance,
+        harm_factors=config.harm_factors(),
         precision=precision,
         perceptual=perceptual_loss(config, options),
         adapters=_adapters(student, teacher, config),

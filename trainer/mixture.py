@@ -12,6 +12,7 @@ from typing import TypeVar
 
 import numpy as np
 
+from trainer.named_numbers import named_numbers
 from trainer.operators import ImageArray, Resampler
 from trainer.steps import (
     Chain,
@@ -304,24 +305,8 @@ class Mixture:
         Raises:
             ValueError: not such a list, or see above.
         """
-        if not text.strip():
-            return DEFAULT_MIXTURE
-        shares: dict[str, float] = {}
-        for part in text.split(","):
-            kind, separator, number = (word.strip() for word in part.partition("="))
-            try:
-                share = float(number)
-            except ValueError:
-                separator = ""
-                share = math.nan
-            if not separator:
-                raise ValueError(
-                    f'{part.strip()!r} is not kind=share, as in "rescale=0.5, codec=0.2"'
-                )
-            if kind in shares:
-                raise ValueError(f"{kind} stands twice in the mixture")
-            shares[kind] = share
-        return cls(shares)
+        shares = named_numbers(text, names=CHAINS, example="rescale=0.5, codec=0.2")
+        return cls(shares) if shares else DEFAULT_MIXTURE
 
     def draw(self, rng: np.random.Generator) -> Chain:
         """A kind by its share, and its strengths."""

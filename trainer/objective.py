@@ -17,7 +17,7 @@ from trainer.lessons import Lesson
 from trainer.losses import crop_importance, harm_loss, output_distillation_loss, weighted_terms
 from trainer.nafnet import NAFNet
 from trainer.perceptual import PerceptualLoss
-from trainer.routing import routing_loss
+from trainer.routing import EXPERT_KINDS, routing_loss
 
 __all__ = ["Objective"]
 
@@ -29,6 +29,7 @@ class Objective(nn.Module):
         network: pixels -> pixels; a student where the feature term is used.
         weights: from a term's name to its weight; a term of weight 0 is never computed.
         balance: see `crop_importance`.
+        harm_factors: by `EXPERT_KINDS`, how much harm to their crops counts; others count 1.
         precision: autocast's type for the network; the terms are computed in fp32.
         perceptual: needed where its weight is above 0.
         adapters: needed where the weight of `teacher_features` is above 0.
@@ -40,6 +41,7 @@ class Objective(nn.Module):
         weights: Mapping[str, float],
         *,
         balance: float = 0.0,
+        harm_factors: Mapping[str, float] | None = None,
         precision: torch.dtype = torch.float32,
         perceptual: PerceptualLoss | None = None,
         adapters: FeatureAdapters | None = None,
@@ -48,6 +50,9 @@ class Objective(nn.Module):
         self.network = network
         self.weights = dict(weights)
         self.balance = balance
+        factors = [(harm_factors or {}).get(kind, 1.0) for kind in EXPERT_KINDS]
+        # The last one is that of crops without an expert, whose number is -1.
+        self.harm_factors = torch.tensor([*factors, 1.0])
         self.precision = precision
         self.perceptual = perceptual
         self.adapters = adapters
@@ -65,7 +70,7 @@ class Objective(nn.Module):
             degraded: (N, 3, H, W) float RGB in [0, 1].
             clean: the same.
             lesson: the teacher's answer, where a term needs it.
-            experts: of each crop, (N,), where the routing term is in use.
+            experts: of each crop, (N,), where the routing term or harm factors are in use.
         """
         with torch.autocast(
             degraded.device.type, self.precision, enabled=self.precision is not torch.float32
@@ -80,7 +85,7 @@ class Objective(nn.Module):
             self.weights,
             crop_importance(degraded, clean, balance=self.balance),
             more={
-                "harm": lambda: harm_loss(sharpened, degraded, clean),
+                "harm": lambda: self._harmed(sharpened, degraded, clean, experts),
                 "perceptual": lambda: self._perceived(sharpened, clean),
                 "teacher_output": lambda: output_distillation_loss(
                     sharpened, _given(lesson).taught
@@ -96,6 +101,14 @@ class Objective(nn.Module):
             return self.network.answer(degraded)
         none = degraded.new_empty(0)
         return Answer(self.network(degraded), features=none, shares=none)
+
+    def _harmed(
+        self, sharpened: Tensor, degraded: Tensor, clean: Tensor, experts: Tensor | None
+    ) -> Tensor:
+        harm = harm_loss(sharpened, degraded, clean)
+        if experts is None:
+            return harm
+        return harm * self.harm_factors.to(harm.device)[experts]
 
     def _perceived(self, sharpened: Tensor, clean: Tensor) -> Tensor:
         assert self.perceptual is not None, "made where its weight is above 0"

@@ -21,8 +21,16 @@ def experts_of_run(
 
     None where the routing term has no weight, where the network's experts are not the kinds of
     `trainer.routing`, or where it is not known what was done to the crops.
+
+    Raises:
+        ValueError: none, and the config has factors for harm to kinds.
     """
     if not config.routing or experts != len(EXPERT_KINDS) or source.is_paired:
+        if config.harm_kinds:
+            raise ValueError(
+                f"harm_kinds needs sharp pictures and a network of {len(EXPERT_KINDS)} experts: of "
+                "others it is not known of which kind a crop is"
+            )
         return None
     mixture = Mixture.parse(config.mixture)
     return lambda numbers: experts_of_samples(

@@ -65,3 +65,14 @@ def test_an_expert_is_restarted_by_the_names_of_two_kinds() -> None:
     for restart, init in (("video", "a"), ("video=radio", "a"), ("video=jpeg", "")):
         with pytest.raises(ValueError, match="restart is expert=other"):
             DistillConfig(init=init, restart=restart)
+
+
+def test_harm_to_kinds_counts_by_their_factors() -> None:
+    config = DistillConfig(harm=0.1, harm_kinds="aliased large = 3, jpeg=0.5")
+    assert config.harm_factors() == {"aliased large": 3.0, "jpeg": 0.5}
+    assert DistillConfig(harm=0.1).harm_factors() == {}
+    with pytest.raises(ValueError, match="unknown kind 'fog'"):
+        DistillConfig(harm=0.1, harm_kinds="fog=1")
+    for settings in ({"harm": 0.0}, {"harm": 0.1, "routing": 0.0}):
+        with pytest.raises(ValueError, match="harm_kinds needs harm and routing above 0"):
+            DistillConfig(harm_kinds="jpeg=2", **settings)

@@ -7,9 +7,9 @@ import torch
 from torch import Tensor, nn
 
 from service.model.student import StudentConfig, StudentNetEnhanced, build_student
-from trainer.losses import crop_importance
+from trainer.losses import crop_importance, harm_loss
 from trainer.objective import Objective
-from trainer.routing import routing_loss
+from trainer.routing import EXPERT_KINDS, routing_loss
 
 
 def student(experts: int = 6) -> StudentNetEnhanced:
@@ -23,6 +23,17 @@ def crops() -> tuple[Tensor, Tensor]:
     clean = torch.rand(3, 3, 64, 64, generator=generator)
     amounts = torch.tensor([0.0, 0.1, 0.4]).view(3, 1, 1, 1)
     return clean + amounts * (clean.roll(1, dims=3) - clean), clean
+
+
+class Answering(nn.Module):
+    """Answers whatever it is asked with the same pixels."""
+
+    def __init__(self, pixels: Tensor) -> None:
+        super().__init__()
+        self.pixels = pixels
+
+    def forward(self, _: Tensor) -> Tensor:
+        return self.pixels
 
 
 EXPERTS = torch.tensor([0, 5, 2])
@@ -75,3 +86,20 @@ def test_a_network_that_is_no_student_has_its_pixels_compared() -> None:
     terms, sharpened = Objective(nn.Identity(), {"l1": 2.0})(degraded, clean)
     assert torch.equal(sharpened, degraded)
     torch.testing.assert_close(terms["l1"], 2 * (degraded - clean).abs().mean())
+
+
+def test_harm_to_crops_of_a_kind_counts_by_its_factor() -> None:
+    _, clean = crops()
+    degraded = clean + 0.1 * (clean.roll(1, dims=3) - clean)
+    worse = clean + 2 * (degraded - clean)
+    numbers = torch.tensor([EXPERT_KINDS.index("aliased large"), EXPERT_KINDS.index("jpeg"), -1])
+    objective = Objective(
+        Answering(worse), {"harm": 0.5}, harm_factors={"aliased large": 3.0, "jpeg": 0.0}
+    )
+    harm = harm_loss(worse, degraded, clean)
+    assert bool((harm > 0.1).all())
+    terms, _ = objective(degraded, clean, None, numbers)
+    expected = 0.5 * (harm * torch.tensor([3.0, 0.0, 1.0])).mean()
+    torch.testing.assert_close(terms["harm"], expected)
+    terms, _ = objective(degraded, clean)
+    torch.testing.assert_close(terms["harm"], 0.5 * harm.mean())
