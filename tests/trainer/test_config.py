@@ -73,6 +73,6 @@ def test_harm_to_kinds_counts_by_their_factors() -> None:
     assert DistillConfig(harm=0.1).harm_factors() == {}
     with pytest.raises(ValueError, match="unknown kind 'fog'"):
         DistillConfig(harm=0.1, harm_kinds="fog=1")
-    for settings in ({"harm": 0.0}, {"harm": 0.1, "routing": 0.0}):
+    for harm, routing in ((0.0, 0.1), (0.1, 0.0)):
         with pytest.raises(ValueError, match="harm_kinds needs harm and routing above 0"):
-            DistillConfig(harm_kinds="jpeg=2", **settings)
+            DistillConfig(harm_kinds="jpeg=2", harm=harm, routing=routing)
