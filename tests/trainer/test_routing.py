@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import numpy as np
 import pytest
 import torch
 
 from trainer import degradation
+from trainer.config import DistillConfig
 from trainer.data import CropDataset
 from trainer.mixture import CHAINS, DEFAULT_MIXTURE, Mixture, is_from_pairs, sample_chain
 from trainer.picture_set import PictureSet
+from trainer.routed_crops import experts_of_run
 from trainer.routing import EXPERT_KINDS, expert_of, experts_of_samples, routing_loss
+from trainer.sources import Source
 from trainer.steps import (
     Chain,
     Defocus,
@@ -152,3 +156,14 @@ def test_a_sample_of_no_expert_has_no_loss() -> None:
     shares = torch.tensor([[2.0, 0.0], [1.0, 0.0]], requires_grad=True)
     loss = routing_loss(shares, torch.tensor([-1, 1]))
     assert loss.tolist() == pytest.approx([0.0, math.log(math.e + 1)])
+
+
+def test_factors_for_harm_need_crops_whose_kinds_are_known() -> None:
+    config = DistillConfig(harm=0.1, harm_kinds="camera=2")
+    pictures = cast("Source", SimpleNamespace(is_paired=False))
+    pairs = cast("Source", SimpleNamespace(is_paired=True))
+    assert experts_of_run(config, pictures, experts=10) is not None
+    for source, experts in ((pairs, 10), (pictures, 1)):
+        assert experts_of_run(DistillConfig(), source, experts=experts) is None
+        with pytest.raises(ValueError, match="harm_kinds needs sharp pictures and a network of 10"):
+            experts_of_run(config, source, experts=experts)
