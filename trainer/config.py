@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from trainer.mixture import Mixture
-from trainer.named_numbers import named_numbers
+from trainer.named_numbers import named_numbers, require_known
 from trainer.routing import EXPERT_KINDS
 
 __all__ = ["DistillConfig", "RunOptions", "TeacherConfig", "TrainingConfig", "setting_help"]
@@ -133,7 +133,9 @@ class TrainingConfig:
 
     def harm_factors(self) -> dict[str, float]:
         """By the kinds that `harm_kinds` names."""
-        return named_numbers(self.harm_kinds, names=EXPERT_KINDS, example="aliased large=3")
+        factors = named_numbers(self.harm_kinds, form="kind=factor", example="aliased large=3")
+        require_known(factors, EXPERT_KINDS, kind="kind", number="factor")
+        return factors
 
     @property
     def loss_weights(self) -> dict[str, float]:

@@ -5,14 +5,13 @@ Draws chains of `steps`; carries nothing out. All choices come from the generato
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TypeVar
 
 import numpy as np
 
-from trainer.named_numbers import named_numbers
+from trainer.named_numbers import named_numbers, require_known
 from trainer.operators import ImageArray, Resampler
 from trainer.steps import (
     Chain,
@@ -290,11 +289,7 @@ class Mixture:
     shares: Mapping[str, float]
 
     def __post_init__(self) -> None:
-        for kind, share in self.shares.items():
-            if kind not in CHAINS:
-                raise ValueError(f"unknown degradation {kind!r}; choose from {', '.join(CHAINS)}")
-            if not (math.isfinite(share) and share >= 0):
-                raise ValueError(f"the share of {kind} must be 0 or more, not {share}")
+        require_known(self.shares, CHAINS, kind="degradation", number="share")
         if not sum(self.shares.values()) > 0:
             raise ValueError("at least one kind of degradation must have a share above 0")
 
@@ -305,7 +300,7 @@ class Mixture:
         Raises:
             ValueError: not such a list, or see above.
         """
-        shares = named_numbers(text, names=CHAINS, example="rescale=0.5, codec=0.2")
+        shares = named_numbers(text, form="kind=share", example="rescale=0.5, codec=0.2")
         return cls(shares) if shares else DEFAULT_MIXTURE
 
     def draw(self, rng: np.random.Generator) -> Chain:

@@ -35,6 +35,8 @@ class Objective(nn.Module):
         adapters: needed where the weight of `teacher_features` is above 0.
     """
 
+    harm_factors: Tensor
+
     def __init__(
         self,
         network: nn.Module,
@@ -52,7 +54,7 @@ class Objective(nn.Module):
         self.balance = balance
         factors = [(harm_factors or {}).get(kind, 1.0) for kind in EXPERT_KINDS]
         # The last one is that of crops without an expert, whose number is -1.
-        self.harm_factors = torch.tensor([*factors, 1.0])
+        self.register_buffer("harm_factors", torch.tensor([*factors, 1.0]), persistent=False)
         self.precision = precision
         self.perceptual = perceptual
         self.adapters = adapters
@@ -108,7 +110,7 @@ class Objective(nn.Module):
         harm = harm_loss(sharpened, degraded, clean)
         if experts is None:
             return harm
-        return harm * self.harm_factors.to(harm.device)[experts]
+        return harm * self.harm_factors[experts]
 
     def _perceived(self, sharpened: Tensor, clean: Tensor) -> Tensor:
         assert self.perceptual is not None, "made where its weight is above 0"

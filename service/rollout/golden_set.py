@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import io
 import itertools
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from importlib import resources
 from statistics import fmean
 
 import numpy as np
+import numpy.typing as npt
 from PIL import Image
 
 from service.frame_codec import ImageArray
@@ -82,20 +83,21 @@ def scores_by_kind(pictures: Iterable[GoldenPicture], images: Iterable[ImageArra
 
 def psnr_db(image: ImageArray, clean: ImageArray) -> float:
     """Over all channels, at most 60 dB; 0 where the shapes differ."""
-    if image.shape != clean.shape:
-        return 0.0
-    difference = image.astype(np.float32) - clean
-    return _decibels(float(np.mean(difference * difference)))
+    return _decibels(image, clean, np.mean)
 
 
 def worst_pixel_db(image: ImageArray, clean: ImageArray) -> float:
     """As `psnr_db`, of the one value that is furthest off; 8 levels are 30 dB."""
+    return _decibels(image, clean, np.max)
+
+
+def _decibels(
+    image: ImageArray, clean: ImageArray, pool: Callable[[npt.NDArray[np.float32]], np.float32]
+) -> float:
     if image.shape != clean.shape:
         return 0.0
-    return _decibels(float(np.max(np.abs(image.astype(np.float32) - clean))) ** 2)
-
-
-def _decibels(error: float) -> float:
+    difference = image.astype(np.float32) - clean
+    error = float(pool(difference * difference))
     return min(_HIGHEST_DB, float(10 * np.log10(255**2 / error))) if error else _HIGHEST_DB
 
 

@@ -81,12 +81,12 @@ def test_a_mixture_is_read_from_a_line_of_text() -> None:
     assert Mixture.parse("rescale=0.5, codec = 0.2") == Mixture({"rescale": 0.5, "codec": 0.2})
     assert Mixture.parse(" ") is DEFAULT_MIXTURE
     for text, message in (
-        ("rescale", "'rescale' is not kind=number"),
-        ("rescale=much", "'rescale=much' is not kind=number"),
+        ("rescale", "'rescale' is not kind=share"),
+        ("rescale=much", "'rescale=much' is not kind=share"),
         ("jpeg=1,jpeg=2", "jpeg stands twice"),
-        ("fog=1", "unknown kind 'fog'"),
-        ("jpeg=-1", "the number of jpeg must be 0 or more"),
-        ("jpeg=nan", "the number of jpeg must be 0 or more"),
+        ("fog=1", "unknown degradation 'fog'"),
+        ("jpeg=-1", "the share of jpeg must be 0 or more"),
+        ("jpeg=nan", "the share of jpeg must be 0 or more"),
     ):
         with pytest.raises(ValueError, match=message):
             Mixture.parse(text)
