@@ -85,7 +85,7 @@ class TrainingConfig:
     routing: float = _number(
         0.01,
         "weight of the term that tells kinds of degradation apart; without effect on blurred/sharp "
-        "pairs and on networks of other than 10 experts or kinds",
+        "pairs and on networks whose experts or kinds are no multiple of 10",
     )
     pair_kind: str = _word(
         "", "what degraded the pairs, for the routing term; none = unknown", ("", *EXPERT_KINDS)

@@ -1,8 +1,9 @@
 """Starts a student from a smaller one, so that it begins by computing what that one does.
 
 After Net2Net (Chen et al. 2016, arXiv 1511.05641), in its simplest form: what is new has no effect
-until it is trained. New experts are copies, new blocks are scaled by zero, and new channels are
-read by weights of zero.
+until it is trained. New blocks are scaled by zero, and new channels are read by weights of zero.
+New experts are copies; where there were several, copies that differ a little, so that training
+parts them.
 """
 
 from __future__ import annotations
@@ -13,18 +14,24 @@ import torch
 from torch import Tensor
 
 from service.model.student import StudentConfig, StudentNetEnhanced, build_student
+from trainer.routing import EXPERT_KINDS, has_experts_of_kinds
 
-__all__ = ["can_grow", "grown", "restart_expert"]
+__all__ = ["can_grow", "grown", "resized_experts", "restart_expert"]
 
 _GROWING = ("channels", "blocks", "experts", "normalisation")
 # New channels are a little more than nothing, so that the weights that read them have a gradient.
 _NEW_CHANNEL_SCALE = 0.1
+# How much copies of an expert differ, in standard deviations of the weights that are copied.
+_KERNEL_SPREAD = 0.1
+_ROUTER_SPREAD = 0.5
 
 
 def can_grow(source: StudentConfig, target: StudentConfig) -> bool:
     """Whether `grown` can start the one from the other.
 
-    It has at least as many channels and blocks, and as many experts or one; all else is the same.
+    The target has at least as many channels and blocks. The source has as many experts or one, or
+    both have several for each of `EXPERT_KINDS`, the one a multiple of the other. All else is the
+    same.
     """
     return (
         all(
@@ -34,8 +41,15 @@ def can_grow(source: StudentConfig, target: StudentConfig) -> bool:
         )
         and source.channels <= target.channels
         and source.blocks <= target.blocks
-        and source.experts in (1, target.experts)
+        and _can_resize_experts(source.experts, target.experts)
     )
+
+
+def _can_resize_experts(count: int, wanted: int) -> bool:
+    if count in (1, wanted):
+        return True
+    are_of_kinds = has_experts_of_kinds(count) and has_experts_of_kinds(wanted)
+    return are_of_kinds and max(count, wanted) % min(count, wanted) == 0
 
 
 @torch.no_grad()
@@ -43,7 +57,8 @@ def grown(source: StudentNetEnhanced, target: StudentConfig) -> StudentNetEnhanc
     """A student of the shape `target` that computes what `source` does, up to rounding.
 
     Its normalisation is the source's. Where channels are added, the spatial attention takes the
-    largest of more of them, and the result is only nearly the same.
+    largest of more of them, and the result is only nearly the same; so it is where each kind gets
+    more experts. Where it gets fewer, each is the mean of several, which is a start and no more.
 
     Raises:
         ValueError: the shapes do not fit, see `can_grow`.
@@ -70,11 +85,36 @@ def restart_expert(network: StudentNetEnhanced, expert: int, *, like: int) -> No
     """Gives an expert the kernels of another one, in every layer.
 
     For one that has learned to correct nothing: it is its own best neighbour, and training does not
-    move it from there.
+    move it from there. Where a kind has several, each is given those of one of the other's.
+
+    Args:
+        expert: the number of its kind.
+        like: the same, of the other one.
     """
+    kinds = len(EXPERT_KINDS)
     for name, parameter in network.named_parameters():
         if name.endswith("kernel"):
-            parameter[expert] = parameter[like]
+            parameter[expert::kinds] = parameter[like::kinds]
+
+
+def resized_experts(old: Tensor, count: int, *, spread: float) -> Tensor:
+    """For `count` experts what (experts, ...) is for another number of them.
+
+    Copies, or the means of those that become one. Copies of one of several experts differ by normal
+    noise of which each expert's copies have none on average.
+
+    Args:
+        spread: the noise's standard deviation, in those of `old`.
+    """
+    if len(old) > count:
+        return old.reshape(-1, count, *old.shape[1:]).mean(dim=0)
+    copies = old.repeat(count // len(old), *[1] * (old.dim() - 1))
+    if len(old) in (1, count):
+        return copies
+    generator = torch.Generator(old.device).manual_seed(0)
+    noise = torch.randn(len(copies) // len(old), *old.shape, generator=generator, device=old.device)
+    noise -= noise.mean(dim=0, keepdim=True)
+    return copies + spread * old.std() * noise.reshape(copies.shape)
 
 
 def _place(name: str, old: Tensor, new: Tensor, *, width: int) -> None:
@@ -82,12 +122,14 @@ def _place(name: str, old: Tensor, new: Tensor, *, width: int) -> None:
     if name.endswith("kernel"):
         outputs, inputs = old.shape[1:3]
         new[:, :outputs, inputs:] = 0
-        new[:, :outputs, :inputs] = old
+        new[:, :outputs, :inputs] = resized_experts(old, len(new), spread=_KERNEL_SPREAD)
     elif name.startswith("head"):
         new[width:] = 0
         new[: len(old)] = old
-    elif name.startswith("router.output") and len(old) != len(new):
-        pass  # experts that are alike may be mixed in any shares
+    elif name.startswith("router.output"):
+        if len(old) > 1 or len(new) == 1:  # experts that are alike may be mixed in any shares
+            is_bias = name.endswith("bias")
+            new[:] = resized_experts(old, len(new), spread=0 if is_bias else _ROUTER_SPREAD)
     else:
         if name.endswith("scale"):
             new *= _NEW_CHANNEL_SCALE

@@ -25,6 +25,7 @@ from torch.nn import functional as F
 
 from service.model.estimator import DESCRIPTION_LENGTH, DegradationEstimator
 from service.model.student import Answer, Router, StudentNetEnhanced
+from trainer.growth import resized_experts
 
 __all__ = ["ARCHITECTURE", "TEACHERS", "NAFNet", "NAFNetConfig", "with_local_statistics"]
 
@@ -317,18 +318,23 @@ class NAFNet(nn.Module):
         return restored, features
 
     def take_estimator(self, student: StudentNetEnhanced) -> None:
-        """Copies a student's estimator and router.
+        """Copies a student's estimator, and its router, of experts of one kind their mean.
 
         Raises:
             ValueError: this network has no estimator, or the student tells other kinds apart.
         """
-        if self.diagnosis is None or student.config.experts != self.config.kinds:
+        if self.diagnosis is None or student.config.experts % self.config.kinds:
             raise ValueError(
                 f"a teacher of {self.config.kinds} kinds cannot take the estimator of a student of "
                 f"{student.config.experts} experts. Choose a shape and a student that agree."
             )
         self.diagnosis.estimator.load_state_dict(student.estimator.state_dict())
-        self.diagnosis.router.load_state_dict(student.router.state_dict())
+        self.diagnosis.router.hidden.load_state_dict(student.router.hidden.state_dict())
+        output = {
+            name: resized_experts(old, self.config.kinds, spread=0)
+            for name, old in student.router.output.state_dict().items()
+        }
+        self.diagnosis.router.output.load_state_dict(output)
 
     def _restore(
         self, pixels: Tensor, wanted: frozenset[str]

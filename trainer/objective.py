@@ -17,7 +17,7 @@ from trainer.lessons import Lesson
 from trainer.losses import crop_importance, harm_loss, output_distillation_loss, weighted_terms
 from trainer.nafnet import NAFNet
 from trainer.perceptual import PerceptualLoss
-from trainer.routing import EXPERT_KINDS, routing_loss
+from trainer.routing import EXPERT_KINDS, routing_loss, shares_of_kinds
 
 __all__ = ["Objective"]
 
@@ -124,7 +124,7 @@ class Objective(nn.Module):
 
     def _routed(self, answer: Answer, experts: Tensor | None) -> Tensor:
         assert experts is not None, "the loop names them where the term is in use"
-        return routing_loss(answer.shares, experts)
+        return routing_loss(shares_of_kinds(answer.shares), experts)
 
 
 def _given(lesson: Lesson | None) -> Lesson:

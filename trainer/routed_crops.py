@@ -8,7 +8,7 @@ from torch import Tensor
 
 from trainer.config import TrainingConfig
 from trainer.mixture import Mixture
-from trainer.routing import EXPERT_KINDS, experts_of_samples
+from trainer.routing import EXPERT_KINDS, experts_of_samples, has_experts_of_kinds
 from trainer.sources import Source
 
 __all__ = ["experts_of_run"]
@@ -25,11 +25,11 @@ def experts_of_run(
     Raises:
         ValueError: none, and the config has factors for harm to kinds.
     """
-    if not config.routing or experts != len(EXPERT_KINDS) or source.is_paired:
+    if not config.routing or not has_experts_of_kinds(experts) or source.is_paired:
         if config.harm_kinds:
             raise ValueError(
-                f"harm_kinds needs sharp pictures and a network of {len(EXPERT_KINDS)} experts: of "
-                "others it is not known of which kind a crop is"
+                f"harm_kinds needs sharp pictures and a network of {len(EXPERT_KINDS)} experts, or "
+                "twice, three times as many: of others it is not known of which kind a crop is"
             )
         return None
     mixture = Mixture.parse(config.mixture)

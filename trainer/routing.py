@@ -1,4 +1,4 @@
-"""Which expert of a student a training crop belongs to, by what was done to the crop.
+"""Which experts of a student a training crop belongs to, by what was done to the crop.
 
 The student's router sees only the picture. Told apart from the start which crops differ in kind, it
 gives each kind kernels of its own within a few hundred steps, where the restoration terms alone
@@ -16,7 +16,14 @@ from torch.nn import functional as F
 from trainer.mixture import Mixture, is_from_pairs, sample_chain
 from trainer.steps import Chain, Defocus, Gaussian, Halo, Jpeg, Motion, Rescale, Step, Video, WebP
 
-__all__ = ["EXPERT_KINDS", "expert_of", "experts_of_samples", "routing_loss"]
+__all__ = [
+    "EXPERT_KINDS",
+    "expert_of",
+    "experts_of_samples",
+    "has_experts_of_kinds",
+    "routing_loss",
+    "shares_of_kinds",
+]
 
 EXPERT_KINDS = (
     "light",
@@ -30,7 +37,10 @@ EXPERT_KINDS = (
     "jpeg",
     "video",
 )
-"""The kinds of degradation that a student's experts are for, in their order."""
+"""The kinds of degradation that a student's experts are for, in their order.
+
+A student of twenty experts has two for each kind: the first ten, and then another one for each.
+"""
 
 _NO_EXPERT = -1
 _LARGE_FACTOR = 2.5
@@ -40,7 +50,7 @@ _LARGE_LENGTH_PX = 6.0
 
 
 def expert_of(chain: Chain) -> int:
-    """The number of the expert that a crop degraded by `chain` belongs to."""
+    """The number of the kind, and of its first expert, that a crop degraded by `chain` is of."""
     return EXPERT_KINDS.index(_kind_of(chain))
 
 
@@ -100,6 +110,21 @@ def experts_of_samples(
         return expert_of(sample_chain(seed, number, clean_share=clean_share, mixture=mixture))
 
     return torch.tensor([expert(number) for number in numbers])
+
+
+def has_experts_of_kinds(experts: int) -> bool:
+    """Whether a network of so many experts has as many for each of `EXPERT_KINDS`, at least one."""
+    return experts > 0 and experts % len(EXPERT_KINDS) == 0
+
+
+def shares_of_kinds(shares: Tensor) -> Tensor:
+    """Logarithms of the experts' shares (N, experts) -> of the kinds' shares (N, 10).
+
+    As they are where there is but one expert for each.
+    """
+    if shares.shape[1] <= len(EXPERT_KINDS):
+        return shares
+    return shares.float().reshape(len(shares), -1, len(EXPERT_KINDS)).logsumexp(dim=1)
 
 
 def routing_loss(shares: Tensor, experts: Tensor) -> Tensor:

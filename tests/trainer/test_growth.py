@@ -12,13 +12,15 @@ from torch import Tensor
 
 from service.model.student import SIZES, StudentConfig, StudentNetEnhanced, build_student
 from tests.service.pictures import sample
-from trainer.growth import can_grow, grown, restart_expert
+from trainer.growth import can_grow, grown, resized_experts, restart_expert
 
 SMALL = StudentConfig(channels=16, unshuffle=2, blocks=3)
 NANO = StudentConfig(channels=8, unshuffle=4, blocks=2, colour="luma", attention="channel")
 # Of the correction's largest value. Rounding; and the spatial attention's largest of more channels.
 ROUNDING = 1e-5
 WIDENING = 0.03
+# Copies of experts that differ are mixed in other shares than these.
+RESIZING = 0.1
 
 
 def photograph() -> Tensor:
@@ -90,6 +92,25 @@ def test_experts_that_differ_keep_their_shares() -> None:
     assert difference(source, network) < ROUNDING
 
 
+def test_more_experts_of_each_kind_compute_nearly_what_the_source_does() -> None:
+    source = trained(replace(SMALL, experts=10))
+    network = grown(source, replace(SMALL, experts=30))
+    assert len(network.tail.kernel) == 30
+    assert 0 < difference(source, network) < RESIZING
+    assert difference(source, grown(network, source.config)) < ROUNDING
+
+
+def test_copies_of_an_expert_differ_and_are_it_on_average() -> None:
+    torch.manual_seed(3)
+    old = torch.randn(10, 4, 5)
+    new = resized_experts(old, 30, spread=0.1)
+    torch.testing.assert_close(new.reshape(3, 10, 4, 5).mean(dim=0), old)
+    assert float((new[:10] - new[10:20]).std()) == pytest.approx(0.1 * 2**0.5, rel=0.1)
+    torch.testing.assert_close(resized_experts(new, 10, spread=0.1), old)
+    assert torch.equal(new, resized_experts(old, 30, spread=0.1))
+    assert torch.equal(resized_experts(old, 30, spread=0), old.repeat(3, 1, 1))
+
+
 def test_the_source_is_not_changed() -> None:
     source = trained(SMALL)
     before = {name: tensor.clone() for name, tensor in source.state_dict().items()}
@@ -148,6 +169,8 @@ def test_the_small_size_grows_into_the_base_one() -> None:
 def test_experts_are_neither_dropped_nor_split() -> None:
     for experts in (1, 3, 8):
         assert not can_grow(replace(SMALL, experts=4), replace(SMALL, experts=experts))
+    for experts in (15, 30):
+        assert not can_grow(replace(SMALL, experts=20), replace(SMALL, experts=experts))
     assert can_grow(replace(SMALL, experts=4), replace(SMALL, experts=4, normalisation="frozen"))
 
 

@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 from service.model.estimator import DESCRIPTION_LENGTH
 from service.model.student import SIZES, build_student
+from trainer.growth import grown
 from trainer.nafnet import TEACHERS, NAFNet, NAFNetConfig, with_local_statistics
 
 SMALL = NAFNetConfig(4, (1, 2), 1, (2, 1))
@@ -289,9 +290,12 @@ def test_the_answer_has_the_shares_of_the_kinds() -> None:
 
 def test_a_student_s_estimator_can_be_taken() -> None:
     torch.manual_seed(0)
-    student, net, x = build_student(SIZES["nano"]).eval(), network(TOLD), pixels(64, 64)
+    student = build_student(replace(SIZES["nano"], experts=10)).eval()
+    net, x = network(TOLD), pixels(64, 64)
     net.take_estimator(student)
     assert torch.equal(net.answer(x).shares, student.answer(x).shares)
+    net.take_estimator(grown(student, replace(student.config, experts=30)))
+    torch.testing.assert_close(net.answer(x).shares, student.answer(x).shares)
     with pytest.raises(ValueError, match="0 kinds cannot take the estimator of a student of 10"):
         network().take_estimator(student)
 

@@ -16,7 +16,14 @@ from trainer.data import CropDataset
 from trainer.mixture import CHAINS, DEFAULT_MIXTURE, Mixture, is_from_pairs, sample_chain
 from trainer.picture_set import PictureSet
 from trainer.routed_crops import experts_of_run
-from trainer.routing import EXPERT_KINDS, expert_of, experts_of_samples, routing_loss
+from trainer.routing import (
+    EXPERT_KINDS,
+    expert_of,
+    experts_of_samples,
+    has_experts_of_kinds,
+    routing_loss,
+    shares_of_kinds,
+)
 from trainer.sources import Source
 from trainer.steps import (
     Chain,
@@ -124,6 +131,17 @@ def test_the_loss_is_the_logarithm_of_the_right_expert_s_share() -> None:
     assert routing_loss(shares.half(), torch.tensor([0, 2])).dtype == torch.float32
 
 
+def test_a_kind_s_share_is_the_sum_of_its_experts_shares() -> None:
+    torch.manual_seed(0)
+    shares = torch.randn(3, 30)
+    of_kinds = shares_of_kinds(shares)
+    expected = torch.softmax(shares, dim=1).reshape(3, 3, 10).sum(dim=1)
+    torch.testing.assert_close(torch.softmax(of_kinds, dim=1), expected)
+    assert shares_of_kinds(shares.half()).dtype == torch.float32
+    assert torch.equal(shares_of_kinds(shares[:, :10]), shares[:, :10])
+    assert [count for count in range(31) if has_experts_of_kinds(count)] == [10, 20, 30]
+
+
 def test_the_loss_s_gradient_is_the_shares_minus_the_right_ones() -> None:
     rng = np.random.default_rng(0)
     shares = torch.tensor(rng.normal(size=(3, 4)), dtype=torch.float32, requires_grad=True)
@@ -162,8 +180,9 @@ def test_factors_for_harm_need_crops_whose_kinds_are_known() -> None:
     config = DistillConfig(harm=0.1, harm_kinds="camera=2")
     pictures = cast("Source", SimpleNamespace(is_paired=False))
     pairs = cast("Source", SimpleNamespace(is_paired=True))
-    assert experts_of_run(config, pictures, experts=10) is not None
-    for source, experts in ((pairs, 10), (pictures, 1)):
+    for experts in (10, 30):
+        assert experts_of_run(config, pictures, experts=experts) is not None
+    for source, experts in ((pairs, 10), (pictures, 1), (pictures, 12)):
         assert experts_of_run(DistillConfig(), source, experts=experts) is None
         with pytest.raises(ValueError, match="harm_kinds needs sharp pictures and a network of 10"):
             experts_of_run(config, source, experts=experts)
