@@ -133,7 +133,7 @@ SIZES: dict[str, StudentConfig] = {
     "nano": StudentConfig(
         channels=16, unshuffle=4, blocks=3, experts=10, colour="luma", attention="channel"
     ),
-    "small": StudentConfig(channels=16, unshuffle=2, experts=10),
+    "small": StudentConfig(channels=16, unshuffle=2, experts=30),
     "base": StudentConfig(channels=32, unshuffle=2, experts=10),
     # The published network's shape (no unshuffling, no experts), kept as the yardstick for speed.
     "reference": StudentConfig(channels=32, unshuffle=1),

@@ -475,5 +475,5 @@ def test_an_unknown_size_names_the_known_ones(pictures: PictureSet, tmp_path: Pa
         distill(pictures, replace(CONFIG, size="huge"), options(tmp_path))
 
 
-def test_the_default_size_is_small_with_ten_experts_at_half_resolution() -> None:
-    assert SIZES[DistillConfig().size] == StudentConfig(channels=16, unshuffle=2, experts=10)
+def test_the_default_size_is_small_with_thirty_experts_at_half_resolution() -> None:
+    assert SIZES[DistillConfig().size] == StudentConfig(channels=16, unshuffle=2, experts=30)
