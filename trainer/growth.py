@@ -126,10 +126,11 @@ def _place(name: str, old: Tensor, new: Tensor, *, width: int) -> None:
     elif name.startswith("head"):
         new[width:] = 0
         new[: len(old)] = old
+    elif name.startswith("router.output") and len(old) == 1 < len(new):
+        pass  # experts that are alike may be mixed in any shares
     elif name.startswith("router.output"):
-        if len(old) > 1 or len(new) == 1:  # experts that are alike may be mixed in any shares
-            is_bias = name.endswith("bias")
-            new[:] = resized_experts(old, len(new), spread=0 if is_bias else _ROUTER_SPREAD)
+        spread = 0.0 if name.endswith("bias") else _ROUTER_SPREAD
+        new[:] = resized_experts(old, len(new), spread=spread)
     else:
         if name.endswith("scale"):
             new *= _NEW_CHANNEL_SCALE
