@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import contextlib
 import io
-import re
 import struct
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -42,6 +41,7 @@ from service.heif import bits_of, box_format, has_gain_map, is_boxed, open_boxes
 from service.metadata import NO_METADATA, Metadata, metadata_of
 from service.orientation import turned_upright
 from service.tiff_strips import deflated, on_exif
+from service.xmp import is_of_motion_photo
 
 __all__ = [
     "ALPHA_FORMATS",
@@ -80,7 +80,6 @@ _TIFF_EXTRA_SAMPLES = 338
 _ORIENTATION_TAG = 0x0112
 _PNG_BITS_AT = 24
 _SPACES = {"CMYK": b"CMYK", "LAB": b"Lab ", "L": b"GRAY", "RGB": b"RGB "}
-_MOTION_PHOTO = re.compile(rb"""\w+:MotionPhoto\s*=\s*["']1""")
 _GRAY_MODES = ("1", "L", "LA", "La", "I", "I;16", "I;16B", "I;16L")
 
 
@@ -425,7 +424,7 @@ def _gain_map(
     if found.others:
         said.append(f"Only the first of its pictures was taken; {found.others} more not kept.")
     xmp = opened.info.get("xmp", b"")
-    if isinstance(xmp, bytes) and _MOTION_PHOTO.search(xmp):
+    if isinstance(xmp, bytes) and is_of_motion_photo(xmp):
         said.append("Its motion photo's video was not kept.")
     gain_map = found.gain_map
     if gain_map is not None:

@@ -102,6 +102,9 @@ def directory_of(block: bytes | bytearray, at: int | None = None) -> Directory:
         if value_at + value_bytes > len(block):
             raise ValueError(f"tag {tag} leads out of the block")
         entries.append(DirectoryEntry(place, tag, kind, size, value_at, value_bytes))
+    led_to = [entry.tag for entry in entries if entry.tag in (_EXIF, GPS, _INTEROPERABILITY)]
+    if len(led_to) > len(set(led_to)):
+        raise ValueError("it leads to several directories of a kind")
     end = at + 2 + _ENTRY_BYTES * count
     # Some writers leave out the last pointer at the end of a block.
     following = struct.unpack_from(f"{order}I", block, end)[0] if end + 4 <= len(block) else 0
@@ -147,12 +150,18 @@ def _tags_and_end(
 
 def _drop_entries(block: bytearray, directory: Directory, without: Collection[int]) -> None:
     """The directory keeps its room; what follows it is told again behind the last entry."""
-    staying = b""
-    for entry in directory.entries:
-        if entry.tag not in without:
-            staying += block[entry.at : entry.at + _ENTRY_BYTES]
-        elif entry.value_bytes > 4:
-            block[entry.value_at : entry.value_at + entry.value_bytes] = bytes(entry.value_bytes)
+    leaving = [entry for entry in directory.entries if entry.tag in without]
+    staying = b"".join(
+        block[entry.at : entry.at + _ENTRY_BYTES]
+        for entry in directory.entries
+        if entry.tag not in without
+    )
+    wiped_to = 0
+    for entry in sorted(leaving, key=lambda entry: entry.value_at):  # values may overlap
+        start, end = max(entry.value_at, wiped_to), entry.value_at + entry.value_bytes
+        if entry.value_bytes > 4 and start < end:
+            block[start:end] = bytes(end - start)
+            wiped_to = end
     room = 2 + _ENTRY_BYTES * len(directory.entries)
     head = struct.pack(f"{directory.order}H", len(staying) // _ENTRY_BYTES) + staying
     block[directory.at : directory.at + room] = head.ljust(room, b"\0")

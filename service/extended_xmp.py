@@ -20,7 +20,7 @@ _APP1 = 0xE1
 _NAME_BYTES = 32
 _PLACE = struct.Struct(">II")  # the whole length, and where a part belongs
 _NOTE = re.compile(
-    rb"""\s*\bxmpNote:HasExtendedXMP\s*=\s*(?:"(?P<one>\w{32})"|'(?P<other>\w{32})')"""
+    rb"""\s?\bxmpNote:HasExtendedXMP\s*=\s*(?:"(?P<one>\w{32})"|'(?P<other>\w{32})')"""
     rb"""|<xmpNote:HasExtendedXMP>\s*(?P<inner>\w{32})\s*</xmpNote:HasExtendedXMP>"""
 )
 

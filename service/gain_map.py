@@ -30,7 +30,7 @@ _ENTRY_BYTES = 16
 _MOST_IMAGES = 32
 _JPEG = 0xF8FF_FFFF  # its attribute without the bits that are 0 for a JPEG
 _PRIMARY = 0x030000  # its attribute: a baseline primary picture
-_ITEM = re.compile(rb"<Container:Item\b[^>]*>", re.DOTALL)
+_ITEM = re.compile(rb"<Container:Item\b[^<>]*>")
 _ITEM_LENGTH = re.compile(rb"""(Item:Length\s*=\s*["'])\d+""")
 
 

@@ -7,13 +7,13 @@ the picture before, nor anything that describes how the old file stored its pixe
 from __future__ import annotations
 
 import contextlib
-import re
 import struct
 from dataclasses import dataclass, replace
 from typing import Any
 
 from PIL import Image, PngImagePlugin, TiffImagePlugin
 
+from service import xmp
 from service.captions import (
     APP13,
     APP13_HEAD,
@@ -41,21 +41,6 @@ _STRUCTURE = frozenset(
         *(*range(512, 522), *range(529, 533), 700, 33723, 34377, 34675, 37724, 50341),
     )
 )
-_XMP_PLACE = re.compile(
-    rb"""\s(?:exif:GPS\w+|photoshop:(?:City|State|Country)|Iptc4xmpCore:Location)\s*=\s*(?:"[^"]*"|'[^']*')"""
-    rb"""|<(exif:GPS\w+|photoshop:(?:City|State|Country)|Iptc4xmpCore:Location|Iptc4xmpExt:Location\w+)\b[^>]*>.*?</\1>""",
-    re.DOTALL,
-)
-# What must not be announced where it is gone: an HDR gain map, a motion photo's video.
-_XMP_GAIN_MAP = re.compile(rb"""\shdrgm:\w+\s*=\s*(?:"[^"]*"|'[^']*')""")
-_XMP_GAIN_MAP_ITEM = re.compile(
-    rb"""<rdf:li\b[^>]*>\s*<Container:Item\b[^>]*["']GainMap["'][^>]*/>\s*</rdf:li>""", re.DOTALL
-)
-_XMP_MOTION = re.compile(
-    rb"""\s\w+:MotionPhoto\w*\s*=\s*(?:"[^"]*"|'[^']*')"""
-    rb"""|<rdf:li\b[^>]*>\s*<Container:Item\b[^>]*["']MotionPhoto["'][^>]*/>\s*</rdf:li>""",
-    re.DOTALL,
-)
 _MOST_CAPTION_BYTES = MOST_PAYLOAD_BYTES - len(APP13_HEAD)
 _MOST_BYTES = {"jpeg": 65_500}  # a marker segment's
 
@@ -78,17 +63,16 @@ class Metadata:
     def without_place(self) -> Metadata:
         """Without what says where the picture was taken."""
         exif = None if self.exif is None else kept(self.exif, {GPS})
-        xmp = None if self.xmp is None else _XMP_PLACE.sub(b"", self.xmp)
-        extended = None if self.extended_xmp is None else _XMP_PLACE.sub(b"", self.extended_xmp)
+        packet = None if self.xmp is None else xmp.without_place(self.xmp)
+        extended = None if self.extended_xmp is None else xmp.without_place(self.extended_xmp)
         captions = None if self.captions is None else without_place(self.captions)
-        return replace(self, exif=exif, xmp=xmp, captions=captions, extended_xmp=extended)
+        return replace(self, exif=exif, xmp=packet, captions=captions, extended_xmp=extended)
 
     def without_gain_map(self) -> Metadata:
         """Without the announcement of an HDR gain map."""
         if self.xmp is None:
             return self
-        xmp = _XMP_GAIN_MAP_ITEM.sub(b"", _XMP_GAIN_MAP.sub(b"", self.xmp))
-        return replace(self, xmp=xmp)
+        return replace(self, xmp=xmp.without_gain_map(self.xmp))
 
     def left_behind(self, image_format: str) -> tuple[str, ...]:
         """What a format has no room for, one sentence each."""
@@ -127,13 +111,13 @@ class Metadata:
             return options | self._jpeg_options()
         if not self.xmp:
             return options
-        xmp = naming(self.xmp, None)
+        packet = naming(self.xmp, None)
         if image_format == "png":
             texts = PngImagePlugin.PngInfo()
-            texts.add_itxt(_PNG_XMP, xmp.decode("utf-8", "replace"))
+            texts.add_itxt(_PNG_XMP, packet.decode("utf-8", "replace"))
             options["pnginfo"] = texts
         else:
-            options["xmp"] = xmp
+            options["xmp"] = packet
         return options
 
     def exif_for(self, size_px: tuple[int, int]) -> bytes | None:
@@ -181,21 +165,20 @@ def metadata_of(upright: Image.Image, encoded: bytes, exif_block: Any) -> Metada
     # A damaged block must not cost a picture whose pixels are sound.
     with contextlib.suppress(Exception):
         exif = _kept_exif(upright, exif_block)
-    xmp = upright.info.get("xmp") or upright.info.get(_PNG_XMP)
-    if isinstance(xmp, str):
-        xmp = xmp.encode()
-    if isinstance(xmp, bytes):
-        xmp = _XMP_MOTION.sub(b"", xmp)
+    packet = upright.info.get("xmp") or upright.info.get(_PNG_XMP)
+    if isinstance(packet, str):
+        packet = packet.encode()
+    packet = xmp.without_motion_photo(packet) if isinstance(packet, bytes) else None
     captions = comment = extended = None
     with contextlib.suppress(Exception):
         if isinstance(upright, TiffImagePlugin.TiffImageFile):
             captions = _tiff_captions(upright)
         elif encoded.startswith(b"\xff\xd8"):
             captions, comment = _jpeg_captions(encoded)
-            extended = extension_of(encoded, xmp) if isinstance(xmp, bytes) else None
+            extended = None if packet is None else extension_of(encoded, packet)
     return Metadata(
         exif,
-        xmp if isinstance(xmp, bytes) else None,
+        packet,
         _dpi(upright.info.get("dpi")),
         captions,
         comment,

@@ -148,3 +148,46 @@ def test_a_damaged_block_costs_no_picture(changes: list[tuple[int, int]]) -> Non
 def test_a_directory_that_leads_out_of_the_block_is_damaged() -> None:
     with pytest.raises(ValueError, match="leads out"):
         directory_of(block("<").removeprefix(EXIF_HEAD)[:150])
+
+
+def test_directories_that_lead_to_one_another_many_times_are_damaged() -> None:
+    def directory(tag: int, value: int) -> bytes:
+        entry = struct.pack("<HHII", tag, 4, 1, value)
+        return struct.pack("<H", 400) + 400 * entry + bytes(4)
+
+    room = len(directory(0, 0))
+    exif = b"".join(
+        (
+            SIGNS["<"] + struct.pack("<I", 8),
+            directory(0x8769, 8 + room),
+            directory(0xA005, 8 + 2 * room),
+            directory(1, 0),
+        )
+    )
+
+    with pytest.raises(ValueError, match="several directories"):
+        kept(EXIF_HEAD + exif, ())
+    picture = decode_image(as_file(landscape(), "jpeg", exif=EXIF_HEAD + exif), max_pixels=10**6)
+    assert picture.image.shape == landscape().shape
+
+
+def test_values_that_lie_in_one_another_are_wiped_out_whole() -> None:
+    first = struct.pack("<HHII", 2, 7, 30, 8 + 2 + 3 * 12 + 4)
+    inside = struct.pack("<HHII", 3, 7, 20, 8 + 2 + 3 * 12 + 4 + 5)
+    beyond = struct.pack("<HHII", 4, 7, 30, 8 + 2 + 3 * 12 + 4 + 10)
+    gps_at = 8 + 2 + 3 * 12 + 4 + 40
+    top = struct.pack("<H", 3) + b"".join(
+        (
+            struct.pack("<HHII", MAKER, 2, 8, gps_at + 2 + 3 * 12 + 4),
+            struct.pack("<HHII", GPS, 4, 1, gps_at),
+            struct.pack("<HHI4s", ORIENTATION, 3, 1, b"\1\0\0\0"),
+        )
+    )
+    gps = struct.pack("<H", 3) + first + inside + beyond + bytes(4)
+    exif = SIGNS["<"] + struct.pack("<I", 8) + top + bytes(4) + 40 * b"x" + gps + b"Nobody\0\0"
+
+    without = kept(EXIF_HEAD + exif, {GPS})
+
+    assert without is not None
+    assert b"Nobody" in without
+    assert b"xx" not in without
