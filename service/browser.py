@@ -29,6 +29,7 @@ CORS_EXPOSED = (
     "X-Request-ID",
     "X-Clearcall-Model",
     "X-Clearcall-Device",
+    "X-Clearcall-Warning",
     "Server-Timing",
     "Retry-After",
 )

@@ -40,6 +40,7 @@ from service.gain_map import GainMap, read_multi_picture, with_gain_map
 from service.heif import bits_of, box_format, has_gain_map, is_boxed, open_boxes, save_boxes
 from service.metadata import NO_METADATA, Metadata, metadata_of
 from service.orientation import turned_upright
+from service.tiff_pages import count_pages
 from service.tiff_strips import deflated, on_exif
 from service.xmp import is_of_motion_photo
 
@@ -69,17 +70,23 @@ _OPENERS: dict[ImageFormat, Callable[[io.BytesIO], ImageFile.ImageFile]] = {
     "tiff": TiffImagePlugin.TiffImageFile,
 }
 _MAX_SIDE_PX: dict[ImageFormat, int] = {
-    "jpeg": 65_535,
+    "jpeg": 65_500,
     "webp": 16_383,
     "avif": 65_535,
     "heic": 16_384,
 }
 _TIFF_TILE_WIDTH, _TIFF_TILE_LENGTH = 322, 323
 _TIFF_BITS = 258
+_UNKNOWN_TIFF = "unknown pixel mode"  # how Pillow says it
+_MOST_COUNTED_PAGES = 1000
 _TIFF_EXTRA_SAMPLES = 338
 _ORIENTATION_TAG = 0x0112
 _PNG_BITS_AT = 24
 _SPACES = {"CMYK": b"CMYK", "LAB": b"Lab ", "L": b"GRAY", "RGB": b"RGB "}
+_TOO_DEEP = (
+    "The picture has samples of 32 bits or signed ones, which are not served. Save it with 8 or 16 "
+    "bits per channel."
+)
 _GRAY_MODES = ("1", "L", "LA", "La", "I", "I;16", "I;16B", "I;16L")
 
 
@@ -199,6 +206,8 @@ def decode_image(
     _check_announced_size(opened, max_pixels)
     with _translated_errors():
         _refuse_animation(opened)
+        if _bits(opened, encoded) > 16:
+            raise ImageUnsupported(_TOO_DEEP)
         opened.load()
         mode = opened.mode
         deep = _deep(opened, encoded) if is_depth_kept else None
@@ -305,7 +314,15 @@ def _translated_errors() -> Iterator[None]:
 def _opened(encoded: bytes, file_format: ImageFormat) -> ImageFile.ImageFile:
     if is_boxed(file_format):
         return open_boxes(encoded, file_format)
-    return _OPENERS[file_format](io.BytesIO(encoded))
+    try:
+        return _OPENERS[file_format](io.BytesIO(encoded))
+    except SyntaxError as exc:
+        if str(exc) != _UNKNOWN_TIFF:
+            raise
+        raise ImageUnsupported(
+            "The TIFF keeps its samples in a way that is not served, such as colours of 32 bits. "
+            "Save it as RGB with 8 or 16 bits per channel."
+        ) from exc
 
 
 def _check_announced_size(opened: ImageFile.ImageFile, max_pixels: int) -> None:
@@ -343,8 +360,10 @@ def _webp_size(encoded: bytes) -> tuple[int, int]:
 
 def _refuse_animation(opened: ImageFile.ImageFile) -> None:
     """Of a TIFF's or HEIC's pages the first is taken, which a warning says."""
+    if opened.format in ("TIFF", "HEIF"):
+        return
     frames = getattr(opened, "n_frames", 1)
-    if frames > 1 and opened.format not in ("TIFF", "HEIF"):
+    if frames > 1:
         raise ImageUnsupported(
             f"This is an animation of {frames} pictures, and only single ones are served. Convert "
             "it to a video (clearcall video), or send its pictures one by one."
@@ -365,9 +384,13 @@ def _conversions(
         said.append(f"Its {bits} bits per channel became 8.")
     if box_format(encoded) is not None and has_gain_map(encoded):
         said.append("Its HDR gain map was not kept.")
-    pages = getattr(opened, "n_frames", 1)
+    if isinstance(opened, TiffImagePlugin.TiffImageFile):  # Pillow counts them in quadratic time
+        pages = count_pages(encoded, _MOST_COUNTED_PAGES)
+    else:
+        pages = getattr(opened, "n_frames", 1)
     if pages > 1:
-        said.append(f"Only the first of its {pages} pages was taken.")
+        counted = f"{pages} or more" if pages == _MOST_COUNTED_PAGES else f"{pages}"
+        said.append(f"Only the first of its {counted} pages was taken.")
     return tuple(said)
 
 
@@ -489,10 +512,7 @@ def _split_deep_gray(image: Image.Image) -> tuple[Image.Image, Image.Image | Non
     """Gray of 16 bits -> RGB of 8 bits: 65535 / 257 = 255. Pillow itself would clip it at 255."""
     values = np.asarray(image)
     if image.mode == "F" or (image.mode == "I" and (values.min() < 0 or values.max() > 65_535)):
-        raise ImageUnsupported(
-            "The picture has samples of 32 bits, which are not served. Save it with 8 or 16 bits "
-            "per channel."
-        )
+        raise ImageUnsupported(_TOO_DEEP)
     gray = Image.fromarray(((values.astype(np.uint32) + 128) // 257).astype(np.uint8))
     key: Any = image.info.get("transparency")  # PNG: the one gray value that is transparent
     alpha = (

@@ -1,7 +1,8 @@
 """uvicorn's WebSocket, with two things that it lacks: a small write buffer, and an end that ends.
 
 - What is written and not yet taken by the kernel is at most one message: the next one waits until
-  the buffer is empty, where asyncio's default lets 64 KiB of small messages pile up.
+  the buffer is empty, where asyncio's default lets 64 KiB of small messages pile up. So does the
+  answer to a ping, of which only the last is kept (RFC 6455, 5.5.3).
 - asyncio closes a transport after its buffer is flushed, which for a client that does not read is
   never. Here every close is followed by an abort, soon.
 """
@@ -18,6 +19,7 @@ __all__ = ["CONNECTION", "Connection"]
 
 CONNECTION = "clearcall.connection"  # in the scope's extensions; {"connection": Connection}
 _LAST_WORDS_S = 2.0
+_PONG_HEAD = b"\x8a"
 
 
 class Connection(WebSocketsSansIOProtocol):
@@ -25,6 +27,7 @@ class Connection(WebSocketsSansIOProtocol):
 
     on_writable: Callable[[], None] | None = None  # called whenever the buffer has become empty
     _abort: asyncio.TimerHandle | None = None
+    _pong = b""  # to the last ping, until there is room
 
     @property
     def is_writable(self) -> bool:
@@ -50,8 +53,20 @@ class Connection(WebSocketsSansIOProtocol):
     def resume_writing(self) -> None:
         """The buffer is empty."""
         super().resume_writing()
+        if self._pong and not self.close_sent:
+            self.transport.write(self._pong)
+        self._pong = b""
         if self.on_writable is not None:
             self.on_writable()
+
+    def handle_ping(self) -> None:
+        """Answers, now or when all before it is in the kernel."""
+        output = self.conn.data_to_send()  # to all that came in one piece, a close perhaps
+        if not self.is_writable:
+            pongs = [frame for frame in output if frame.startswith(_PONG_HEAD)]
+            self._pong = pongs[-1] if pongs else self._pong
+            output = [frame for frame in output if not frame.startswith(_PONG_HEAD)]
+        self.transport.write(b"".join(output))
 
     async def run_asgi(self) -> None:
         """Runs the application, and shows it the connection."""

@@ -26,6 +26,7 @@ __all__ = ["FloodBrake", "FloodLedger"]
 _CODE = "too-many-bad-requests"
 _WATCHED = ("/health/", "/metrics")
 _LEFT = 499  # the client did, which is no fault
+_REFUSED = 403  # what becomes of a WebSocket that is closed before it was opened
 
 
 class FloodLedger:
@@ -116,11 +117,20 @@ class FloodBrake:
                 await refusal(scope, receive, send)
             return
 
+        is_open = False
+
         async def send_and_count(message: Message) -> None:
-            if message["type"] in ("http.response.start", "websocket.http.response.start"):
-                status = message["status"]
-                if 400 <= status < 500 and status != _LEFT:
-                    self._ledger.note(scope.get("client"))
+            nonlocal is_open
+            status = 0
+            match message["type"]:
+                case "http.response.start" | "websocket.http.response.start":
+                    status = message["status"]
+                case "websocket.accept":
+                    is_open = True
+                case "websocket.close" if not is_open:
+                    status = _REFUSED
+            if 400 <= status < 500 and status != _LEFT:
+                self._ledger.note(scope.get("client"))
             await send(message)
 
         await self._app(scope, receive, send_and_count)

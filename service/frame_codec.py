@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from service.errors import ImageBroken, ImageTooManyPixels, ImageUnsupported
 from service.frames import FrameFormat
+from service.jpeg_segments import has_more_scans
 from service.orientation import jpeg_orientation, turned_upright
 
 try:
@@ -119,7 +120,7 @@ def check_scans(encoded: bytes) -> None:
     Raises:
         ImageBroken: It has them.
     """
-    if encoded.count(b"\xff\xda") > _MAX_JPEG_SCANS:
+    if has_more_scans(encoded, _MAX_JPEG_SCANS):
         raise ImageBroken(
             f"The JPEG has more than {_MAX_JPEG_SCANS} scans. Save it again as a normal JPEG."
         )

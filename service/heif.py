@@ -11,7 +11,7 @@ from typing import Any, Literal, TypeGuard
 
 from PIL import Image, ImageFile, features
 
-from service.errors import ImageUnsupported
+from service.errors import ImageUnsupported, RequestInvalid
 
 __all__ = [
     "BoxFormat",
@@ -73,6 +73,7 @@ def save_boxes(
 
     Raises:
         ImageUnsupported: This machine cannot write the format.
+        RequestInvalid: HEIC's encoder takes no picture of this size.
     """
     out = io.BytesIO()
     if image_format == "avif":
@@ -84,9 +85,16 @@ def save_boxes(
     profile = options.pop("icc_profile", None)
     if profile:
         image.info["icc_profile"] = profile
-    heif.from_pillow(image).save(
-        out, quality=quality, chroma=_HEIC_CHROMA, enc_params={"preset": _X265_PRESET}, **options
-    )
+    encoder = {"preset": _X265_PRESET}
+    try:
+        heif.from_pillow(image).save(
+            out, quality=quality, chroma=_HEIC_CHROMA, enc_params=encoder, **options
+        )
+    except RuntimeError as exc:  # x265 has no level for what is very long and thin
+        raise RequestInvalid(
+            f"HEIC's encoder takes no picture of {image.width}x{image.height} ({exc}). Ask for "
+            "another format, such as png."
+        ) from exc
     return out.getvalue()
 
 

@@ -25,13 +25,14 @@ from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
+from service.connection import Connection
 from service.flood import FloodLedger
+from service.logs import WIRE_LOGGER
 
 __all__ = ["MAX_HEADERS", "MAX_HEADER_BYTES", "GuardedHttp", "guarded_http"]
 
 _LOGGER = logging.getLogger(__name__)
-# What is not HTTP is no news: whoever looks for open ports sends it all day.
-_WIRE_LOGGER = logging.getLogger("uvicorn.error.wire")
+_WIRE_LOGGER = logging.getLogger(WIRE_LOGGER)
 MAX_HEADER_BYTES = 32 * 1024
 MAX_HEADERS = 100
 _STALLED_S = 30.0  # an answer of which not a byte is taken; a body after its answer
@@ -166,6 +167,10 @@ class GuardedHttp(HttpToolsProtocol):
             return
         self._stop_looking()
         super().handle_websocket_upgrade()
+        opened = self.transport.get_protocol()
+        is_bad = isinstance(opened, Connection) and 400 <= opened.response.status_code < 500
+        if is_bad and self.floods is not None:
+            self.floods.note(self.client)  # the application does not hear of it
 
     def _is_braked(self) -> bool:
         """Whether the request is one of a flood, which is then answered."""
@@ -255,7 +260,6 @@ def guarded_http(
     *, max_connections: int, header_timeout_s: float, floods: FloodLedger | None = None
 ) -> type[GuardedHttp]:
     """The protocol with these bounds, for uvicorn.Config's `http`."""
-    _WIRE_LOGGER.setLevel(logging.ERROR)
 
     class Guarded(GuardedHttp):
         pass

@@ -1,14 +1,15 @@
-"""The marker segments before a JPEG's pixels: what cameras and editors say about it; pure."""
+"""The segments of a JPEG: what cameras and editors say before its pixels, and its scans; pure."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
-__all__ = ["MOST_PAYLOAD_BYTES", "head_segments", "packed"]
+__all__ = ["MOST_PAYLOAD_BYTES", "has_more_scans", "head_segments", "packed"]
 
 MOST_PAYLOAD_BYTES = 65_533
 _APP0, _APP15, _COMMENT = 0xE0, 0xEF, 0xFE
-_SCAN, _END = 0xDA, 0xD9
+_SCAN, _START, _END = 0xDA, 0xD8, 0xD9
+_ALONE = frozenset((0x00, 0x01, *range(0xD0, 0xD8), _START))  # these have no length
 
 
 def head_segments(encoded: bytes) -> Iterator[tuple[int, int, bytes]]:
@@ -30,6 +31,25 @@ def head_segments(encoded: bytes) -> Iterator[tuple[int, int, bytes]]:
         if _APP0 <= marker <= _APP15 or marker == _COMMENT:
             yield marker, at, encoded[at + 4 : end]
         at = end
+
+
+def has_more_scans(encoded: bytes, than: int) -> bool:
+    """Whether the first picture has; what lies behind its end may be anything, a video say."""
+    if encoded.count(bytes((0xFF, _SCAN))) <= than:
+        return False
+    scans, at = 0, encoded.find(b"\xff", 2)
+    while 0 <= at < len(encoded) - 1 and (marker := encoded[at + 1]) != _END:
+        if marker == 0xFF:
+            at += 1
+            continue
+        scans += marker == _SCAN
+        if scans > than:
+            return True
+        at += 2
+        if marker not in _ALONE:
+            at += int.from_bytes(encoded[at : at + 2], "big")
+        at = encoded.find(b"\xff", at)
+    return False
 
 
 def packed(marker: int, payload: bytes) -> bytes:

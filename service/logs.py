@@ -18,12 +18,14 @@ from service.settings import Settings
 __all__ = [
     "REQUEST_ID",
     "TRACE_PARENT",
+    "WIRE_LOGGER",
     "JsonFormatter",
     "TextFormatter",
     "log_config",
     "without_secrets",
 ]
 
+WIRE_LOGGER = "uvicorn.error.wire"
 REQUEST_ID: ContextVar[str] = ContextVar("clearcall_request_id", default="")
 TRACE_PARENT: ContextVar[str] = ContextVar("clearcall_trace_parent", default="")
 
@@ -99,6 +101,8 @@ def log_config(settings: Settings) -> dict[str, Any]:
             "uvicorn": ours,
             "uvicorn.error": ours,
             "uvicorn.access": ours,
+            # What is not HTTP is no news: whoever looks for open ports sends it all day.
+            WIRE_LOGGER: {"level": "ERROR"},
             "service": ours,
         },
     }

@@ -26,6 +26,9 @@ def jpeg_orientation(encoded: bytes) -> int:
     at = 2
     while at + 4 <= len(encoded) and encoded[at] == 0xFF:
         marker, length = encoded[at + 1], struct.unpack_from(">H", encoded, at + 2)[0]
+        if marker == 0xFF:  # any number of these may fill the space before a marker
+            at += 1
+            continue
         if marker == _APP1 and encoded.startswith(_EXIF, at + 4):
             return _orientation_in(encoded[at + 4 : at + 2 + length])
         if not _APP0 <= marker <= _APP15 and marker != _COMMENT:

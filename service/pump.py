@@ -228,7 +228,8 @@ class StreamPump:
         return self._is_reader_slow or now_s - self._written_s > _SLOW_S
 
     def _note_writable(self) -> None:
-        self._is_reader_slow = self._clock() - self._written_s > _SLOW_S
+        self._read_s = self._clock()
+        self._is_reader_slow = self._read_s - self._written_s > _SLOW_S
         self._start_work()
 
     def _tell_stalls(self) -> None:
@@ -351,8 +352,9 @@ class StreamPump:
             since_s = self._handing_over_since_s
             return 0.0 if since_s is None else now_s - since_s
         backlog_bytes = self._connection.backlog_bytes
-        if not backlog_bytes or backlog_bytes != self._backlog_bytes:
-            self._backlog_bytes, self._read_s = backlog_bytes, now_s
+        if not backlog_bytes or backlog_bytes < self._backlog_bytes:
+            self._read_s = now_s
+        self._backlog_bytes = backlog_bytes
         return now_s - self._read_s
 
     async def _close(self, cause: EndCause, code: int, reason: str) -> NoReturn:

@@ -78,6 +78,8 @@ class UploadReader:
             form = await parser.parse()
         except MultiPartException as exc:
             raise RequestInvalid(f"The form cannot be read: {exc.message}") from exc
+        except UnicodeError as exc:  # a charset that its names are not in
+            raise RequestInvalid(f"The form's names cannot be read: {exc}") from exc
         try:
             file = form.get(_FIELD)
             if not isinstance(file, UploadFile):

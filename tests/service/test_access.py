@@ -226,6 +226,7 @@ def test_pages_of_other_sites_may_not_post_unless_they_are_listed() -> None:
         answer = client.post("/sharpen", content=PICTURE, headers=meet)
         assert answer.status_code == 200
         assert answer.headers["access-control-allow-origin"] == meet["Origin"]
+        assert "X-Clearcall-Warning" in answer.headers["access-control-expose-headers"]
         asked = {"Access-Control-Request-Method": "POST"}
         asked |= {"Access-Control-Request-Headers": "authorization"}
         assert client.options("/token", headers=meet | asked).status_code == 200

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import struct
+import time
 import zlib
 from typing import Any
 
@@ -255,6 +256,19 @@ def test_samples_of_32_bits_are_unsupported() -> None:
         decode(as_file(floats, "tiff"))
 
 
+def test_whole_numbers_of_32_bits_are_unsupported_however_small_they_are() -> None:
+    numbers = Image.fromarray(np.arange(16, dtype=np.int32).reshape(4, 4))
+    with pytest.raises(ImageUnsupported, match="32 bits"):
+        decode(as_file(numbers, "tiff"))
+
+
+def test_colours_of_32_bits_are_unsupported_and_not_damaged() -> None:
+    is_written, encoded = cv2.imencode(".tif", np.zeros((4, 4, 3), np.float32))
+    assert is_written
+    with pytest.raises(ImageUnsupported, match="colours of 32 bits"):
+        decode(encoded.tobytes())
+
+
 def two_pictures(image_format: ImageFormat) -> bytes:
     first, second = (Image.new("RGB", (16, 16), colour) for colour in ("red", "blue"))
     return as_file(first, image_format, save_all=True, append_images=[second])
@@ -270,6 +284,24 @@ def test_of_a_tiff_the_first_page_is_taken_and_that_is_said() -> None:
     picture = decode(two_pictures("tiff"))
     assert picture.image[0, 0].tolist() == [255, 0, 0]
     assert picture.warnings == ("Only the first of its 2 pages was taken.",)
+
+
+def test_a_tiff_of_very_many_pages_takes_no_time() -> None:
+    page = as_file(Image.new("L", (1, 1)), "tiff")
+    first_at = struct.unpack_from("<I", page, 4)[0]
+    following_at = first_at + 2 + 12 * struct.unpack_from("<H", page, first_at)[0]
+    entry = struct.pack("<HHII", 256, 3, 1, 1)
+    pages = b"".join(
+        struct.pack("<H", 1) + entry + struct.pack("<I", len(page) + 18 * number)
+        for number in range(1, 50_000)
+    )
+    many = page[:following_at] + struct.pack("<I", len(page)) + page[following_at + 4 :] + pages
+    started_s = time.perf_counter()
+
+    picture = decode(many)
+
+    assert picture.warnings == ("Only the first of its 1000 or more pages was taken.",)
+    assert time.perf_counter() - started_s < 2  # milliseconds; minutes where each is looked for
 
 
 def test_of_a_multi_picture_jpeg_the_first_picture_is_taken() -> None:
@@ -328,6 +360,24 @@ def test_a_jpeg_with_very_many_scans_is_refused_before_decoding() -> None:
         decode_frame(bomb, max_pixels=MANY_PX)
 
 
+def test_scans_are_those_of_the_first_picture() -> None:
+    encoded = as_file(landscape(), "jpeg", progressive=True)
+    video = b"\xff\xda\x00\x08" * 500  # of a motion photo, say
+
+    picture = decode(encoded + video)
+
+    assert difference(picture.image, landscape()) < LOSSY_LEVELS
+    assert decode_frame(encoded + video, max_pixels=MANY_PX).shape == landscape().shape
+
+
+@pytest.mark.parametrize("filling", [b"\xff\xff\xff", b"\xff\x00\x11\xff\xd0"])
+def test_no_filling_hides_scans(filling: bytes) -> None:
+    encoded = as_file(landscape(), "jpeg", progressive=True)
+    scan = filling + b"\xff\xda\x00\x08\x01\x01\x00\x00\x3f\x00"
+    with pytest.raises(ImageBroken, match="scans"):
+        decode(encoded[:-2] + scan * 200 + b"\xff\xd9")
+
+
 @pytest.mark.parametrize("image_format", FORMATS)
 @pytest.mark.parametrize("share", [0.02, 0.2, 0.6, 0.95])
 def test_a_file_that_is_cut_off_is_broken(image_format: ImageFormat, share: float) -> None:
@@ -341,6 +391,13 @@ def test_a_webp_wider_than_its_format_allows_is_refused_with_another_format() ->
     wide = Picture(np.zeros((1, 16_384, 3), np.uint8), None, None, "png")
     with pytest.raises(RequestInvalid, match=r"16383 pixels a side.*such as png"):
         encode_image(wide, "webp", quality=90)
+
+
+@pytest.mark.parametrize(("width", "image_format"), [(65_501, "jpeg"), (16_384, "heic")])
+def test_sizes_that_an_encoder_refuses_are_told(width: int, image_format: ImageFormat) -> None:
+    thin = Picture(np.zeros((1, width, 3), np.uint8), None, None, "png")
+    with pytest.raises(RequestInvalid, match="such as png"):
+        encode_image(thin, image_format, quality=90)
 
 
 def test_lower_quality_makes_fewer_bytes() -> None:

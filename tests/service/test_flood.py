@@ -51,7 +51,7 @@ def not_http(live: Live, address: str) -> None:
         assert connection.recv(65_536).startswith(b"HTTP/1.1 400 ")
 
 
-def test_what_is_not_http_counts_too_and_fills_no_log(caplog: pytest.LogCaptureFixture) -> None:
+def test_what_is_not_http_counts_too_and_fills_no_log(capfd: pytest.CaptureFixture[str]) -> None:
     with serve(max_bad_requests_per_minute=5) as live:
         for _ in range(5):
             not_http(live, "127.0.0.2")
@@ -59,7 +59,28 @@ def test_what_is_not_http_counts_too_and_fills_no_log(caplog: pytest.LogCaptureF
             answer = client.get(live.url)
         assert answer.status_code == 429
         assert answer.headers["connection"] == "close"
-    assert "Invalid HTTP" not in caplog.text
+    assert "Invalid HTTP" not in capfd.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("path", "version", "status"), [("/nowhere", 13, 403), ("/stream", 5, 400)]
+)
+def test_streams_that_are_refused_are_bad_requests_too(
+    path: str, version: int, status: int
+) -> None:
+    upgrade = {
+        "Connection": "Upgrade",
+        "Upgrade": "websocket",
+        "Sec-WebSocket-Key": "bm9ib2R5IG5vYm9keSAhIQ==",
+        "Sec-WebSocket-Version": str(version),
+    }
+    stranger = httpx.HTTPTransport(local_address="127.0.0.2")
+    with (
+        serve(max_bad_requests_per_minute=5) as live,
+        httpx.Client(base_url=live.url, transport=stranger) as client,
+    ):
+        assert {client.get(path, headers=upgrade).status_code for _ in range(5)} == {status}
+        assert client.get("/").status_code == 429
 
 
 def test_what_a_trusted_proxy_passes_on_brakes_nobody_else_behind_it() -> None:

@@ -36,6 +36,11 @@ def test_a_frame_comes_out_as_a_viewer_shows_it(orientation: int, options: dict[
     assert difference(decoded, np.asarray(shown)) < 1.5
 
 
+def test_filling_before_a_marker_hides_no_orientation() -> None:
+    encoded = turned_jpeg(6)
+    assert jpeg_orientation(encoded[:2] + b"\xff\xff" + encoded[2:]) == 6
+
+
 def test_a_frame_without_exif_is_upright_and_is_not_copied() -> None:
     assert jpeg_orientation(jpeg_frame()) == 1
     image = landscape()

@@ -48,8 +48,9 @@ def test_a_sane_id_is_kept_and_any_other_is_replaced(client: httpx.Client) -> No
 def test_even_an_unforeseen_error_carries_the_id_and_the_headers(
     client: httpx.Client, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with caplog.at_level(logging.ERROR):
+    with caplog.at_level(logging.INFO, "service"):
         answer = client.get("/bug", headers={"X-Request-ID": "find-me"})
+        eventually(lambda: "GET /bug 500" in caplog.text)  # told after the answer
     assert answer.status_code == 500
     assert answer.headers["x-request-id"] == "find-me"
     assert "find-me" in answer.json()["detail"]

@@ -109,6 +109,48 @@ def test_a_client_that_reads_nothing_is_closed_and_leaves_nothing_behind() -> No
             assert all_counted(live)
 
 
+def test_a_client_that_pings_and_reads_nothing_is_closed_too() -> None:
+    ping = b"\x89\xfd" + bytes(4) + b"p" * 125  # masked by zeros
+    with serve(stalled_reader_s=1.0) as live, small_buffered(live) as stream:
+        stream.send('{"type":"settings","format":"png"}')
+        frame = large_frame()
+        for sequence in range(12):
+            stream.send(numbered(sequence, frame))
+        [connection] = [
+            each for each in live.server.server_state.connections if isinstance(each, Connection)
+        ]
+        eventually(lambda: connection.backlog_bytes > 0)
+        backlog_bytes = connection.backlog_bytes
+
+        def is_closed() -> bool:
+            with contextlib.suppress(OSError):  # it is closed while we write
+                stream.socket.sendall(20 * ping)
+            return live.metric("clearcall_streams_ended_total", cause="stalled") == 1
+
+        eventually(is_closed)
+        assert connection.backlog_bytes < 2 * backlog_bytes
+
+
+def test_pings_are_answered_when_all_before_them_is_read() -> None:
+    with serve() as live, small_buffered(live) as stream:
+        stream.send('{"type":"settings","format":"png"}')
+        frame = large_frame()
+        for sequence in range(12):
+            stream.send(numbered(sequence, frame))
+        [connection] = [
+            each for each in live.server.server_state.connections if isinstance(each, Connection)
+        ]
+        eventually(lambda: connection.backlog_bytes > 0)
+        answered = [stream.ping(), stream.ping()]
+
+        def are_answered() -> bool:
+            with contextlib.suppress(TimeoutError):
+                stream.recv(0.05)
+            return all(each.is_set() for each in answered)
+
+        eventually(are_answered)
+
+
 def test_for_a_client_that_reads_nothing_no_more_than_two_answers_pile_up() -> None:
     with serve() as live, small_buffered(live) as stream:
         stream.send('{"type":"settings","format":"png"}')  # 350 kB each

@@ -112,6 +112,13 @@ async def test_a_form_without_a_boundary_is_refused() -> None:
         await reader().read(Upload([b"x"], content_type="multipart/form-data").request)
 
 
+@pytest.mark.parametrize(("charset", "name"), [("undefined", b"file"), ("punycode", b"a..b")])
+async def test_a_form_of_a_strange_charset_is_refused(charset: str, name: bytes) -> None:
+    upload = Upload([form(file_part(b"1", name))], content_type=f"{FORM}; charset={charset}")
+    with pytest.raises(RequestInvalid, match="names cannot be read"):
+        await reader().read(upload.request)
+
+
 async def test_nothing_is_no_picture() -> None:
     with pytest.raises(RequestInvalid, match="No picture was sent"):
         await reader().read(Upload([]).request)
