@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import cv2
 from rich.console import Console
 from rich.logging import RichHandler
+from rich.markup import escape
 
 from service.errors import ClearcallError
 from trainer.commands.exporting import add_export_commands
@@ -54,10 +55,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return int(arguments.run(arguments, console))
     except _USER_ERRORS as exc:
-        console.print(f"[bold red]error:[/] {exc}", highlight=False)
+        console.print(f"[bold red]error:[/] {escape(str(exc))}", highlight=False)
         return 2
-    except KeyboardInterrupt:
-        console.print("interrupted; the state is saved, run it again to go on")
+    except KeyboardInterrupt as exc:
+        console.print("; ".join(["interrupted", *map(str, exc.args)]))
         return 130
 
 

@@ -95,7 +95,7 @@ def train(
     run.save()
     exported = run.export()
     if stop.is_set():
-        raise KeyboardInterrupt
+        raise KeyboardInterrupt("the state is saved, run it again to go on")
     if run.step < config.steps and processes.is_first:
         why = "no better metric" if run.is_patience_over else "the time is up; run again to go on"
         _log.info("stopped at step %d: %s", run.step, why)

@@ -147,7 +147,7 @@ def _convert_all(arguments: dict[str, Any], report: Report) -> None:
     places = _places(arguments)
     for missed in places.missed:
         report.note(missed)
-    ready = _sound(places.ready, report)
+    ready = _with_pipes_read(places.ready, report)
     if not ready:
         return
     stop = threading.Event()
@@ -186,30 +186,40 @@ def _places(arguments: dict[str, Any]) -> Places:
         compares=arguments["compare"],
         is_forced=arguments["force"],
         is_folder=not is_single,
+        reason_against=_reason_against,
     )
 
 
-def _sound(places: tuple[Place, ...], report: Report) -> list[Place]:
-    """Those whose files begin as pictures do.
-
-    Stdin and pipes are read here and now: a thread that waits for one could not be interrupted.
-    """
+def _reason_against(path: Path) -> str | None:
+    """Why a file does not begin as a picture does; of a pipe that is told once it is read."""
     from desktop.images.errors import PictureFailed, reason_of
-    from desktop.images.files import check_picture_file, is_pipe, read_picture
+    from desktop.images.files import check_picture_file, is_pipe
+    from service.errors import ImageUnsupported
+
+    try:
+        if not is_pipe(path):
+            check_picture_file(path)
+    except (PictureFailed, ImageUnsupported) as exc:
+        return reason_of(exc)
+    return None
+
+
+def _with_pipes_read(places: tuple[Place, ...], report: Report) -> list[Place]:
+    """Stdin and pipes read here and now: a thread that waits for one could not be interrupted."""
+    from desktop.images.errors import PictureFailed, reason_of
+    from desktop.images.files import is_pipe, read_picture
     from desktop.images.finding import Missed
     from service.errors import ImageUnsupported
 
-    sound = []
+    ready = []
     for place in places:
         try:
-            if place.source is None or is_pipe(place.source):
-                sound.append(replace(place, encoded=read_picture(place.source)))
-                continue
-            check_picture_file(place.source)
-            sound.append(place)
+            is_read = place.source is None or is_pipe(place.source)
+            encoded = read_picture(place.source) if is_read else None
+            ready.append(replace(place, encoded=encoded))
         except (PictureFailed, ImageUnsupported) as exc:
             report.note(Missed(place.name, reason_of(exc)))
-    return sound
+    return ready
 
 
 def _converter(arguments: dict[str, Any], stop: threading.Event) -> Converter:

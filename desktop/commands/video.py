@@ -208,10 +208,10 @@ def _require_free(path: Path, output: Path, *, is_forced: bool) -> None:
 
     if not output.parent.is_dir():
         raise VideoError(output, f"there is no folder {printable(output.parent)}")
-    if output.exists():
-        if not output.is_file():
+    if os.path.lexists(output):
+        if output.exists() and not output.is_file():
             raise VideoError(output, "is not a file; name one for the new video")
-        if path.exists() and os.path.samefile(path, output):
+        if path.exists() and output.exists() and os.path.samefile(path, output):
             raise VideoError(output, "is the video itself; name another file")
         if not is_forced:
             raise VideoError(output, "is there already; --force replaces it")

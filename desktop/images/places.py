@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -59,6 +59,7 @@ def places_of(
     compares: bool,
     is_forced: bool,
     is_folder: bool,
+    reason_against: Callable[[Path], str | None] = lambda _: None,
 ) -> Places:
     """Gives each picture its place.
 
@@ -69,10 +70,13 @@ def places_of(
         compares: Whether before and after are to be shown beside each output.
         is_forced: Whether what is there is replaced; a picture that goes in never is.
         is_folder: Whether the inputs are such that the output has to be a folder.
+        reason_against: Why a file is no picture that can be read, or None; it then takes no place.
 
     Raises:
         ImageUseError: The output does not fit the inputs.
     """
+    pictures = [each for each in found if isinstance(each, Found)]
+    found = [_checked(each, reason_against) for each in found]
     if output == STDOUT:
         return _to_stdout(found, image_format, compares=compares, is_folder=is_folder)
     target = Path(output)
@@ -83,7 +87,7 @@ def places_of(
     else:
         image_format = _format_of_file(target, image_format)
         outputs = [target for _ in found]
-    planner = _Planner([each for each in found if isinstance(each, Found)], is_forced=is_forced)
+    planner = _Planner(pictures, is_forced=is_forced)
     ready, missed = [], []
     for each, path in zip(found, outputs, strict=True):
         if isinstance(each, Missed):
@@ -96,6 +100,13 @@ def places_of(
         else:
             ready.append(Place(each.path, path, compare, image_format))
     return Places(tuple(ready), tuple(missed))
+
+
+def _checked(found: Found | Missed, reason_against: Callable[[Path], str | None]) -> Found | Missed:
+    if isinstance(found, Missed) or found.path is None:
+        return found
+    reason = reason_against(found.path)
+    return found if reason is None else Missed(found.name, reason)
 
 
 def _to_stdout(

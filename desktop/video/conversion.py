@@ -19,7 +19,7 @@ from desktop.video.frames import FrameFitter
 from desktop.video.fusing import Fusing
 from desktop.video.pipeline import Decoding, Encoding, Sharpening, Tally, run_stages
 from desktop.video.progress import progress_bar
-from desktop.video.sink import Sink, open_sink
+from desktop.video.sink import Sink, open_sink, says_alpha
 from desktop.video.source import MAX_PIXELS, Item, Source, Span, open_source
 from service.model.cpus import available_cpus
 from service.model.live import LiveSharpener
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Stages", "Summary", "VideoOptions", "convert", "prepare_stages"]
 
+_TRANSPARENT = "its transparency is left out"
 _PQ, _HLG = 16, 18  # transfer functions, ITU-T H.273, table 3
 _MOST_MISSING_S = 0.5  # durations in headers may be off by a few frames
 
@@ -229,8 +230,10 @@ def prepare_stages(
         size_px = scaled_px = height, width
     _require_few_pixels(sink.path, size_px)
     warnings = _at_first(first, encoder, fitter, worked_px, options)
+    if says_alpha(source.stream.metadata) and _TRANSPARENT not in warnings:
+        warnings.append(_TRANSPARENT)  # FFmpeg's own VP9 does not decode it
     example = fitter.fit(first)
-    sink.begin(example, encoder, size_px=size_px)
+    sink.begin(first, example, encoder, size_px=size_px)
     strength = _strength(sharpener, options)
     return Stages(
         Decoding(chain(before, items), fitter),
@@ -322,7 +325,7 @@ def _at_first(
             "values, but the student has learned from SDR; look at a --preview first"
         )
     if pixels.name.startswith("yuva") or pixels.name in ("rgba", "bgra", "argb", "abgr", "gbrap"):
-        warnings.append("its transparency is left out")
+        warnings.append(_TRANSPARENT)
     depth = min(pixels.components[0].bits, 16)
     kept = 10 if "10" in encoder.pixels else 12 if "12" in encoder.pixels else 8
     if depth > kept:

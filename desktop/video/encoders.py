@@ -238,7 +238,7 @@ def _working_format(encoded: Sequence[str], source: VideoFormat) -> str | None:
     meant = meant.replace("yuvj", "yuv").replace("yuva", "yuv")
     if meant in candidates:
         return meant
-    if source.is_rgb or source.has_palette:
+    if source.is_rgb or source.has_palette or len(source.components) < 3:  # gray
         # Players that take H.264 with whole chroma are few.
         halved = "yuv420p10le" if source.components[0].bits > 8 else "yuv420p"
         if halved in candidates:

@@ -7,7 +7,7 @@ nothing is there, or what was there before.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from fractions import Fraction
 from pathlib import Path
@@ -29,13 +29,14 @@ from desktop.video.source import Source
 from service.model.atomic import temporary_beside
 from service.model.scheduling import kept_scheduling
 
-__all__ = ["Sink", "open_sink"]
+__all__ = ["Sink", "open_sink", "says_alpha"]
 
 _FULL_RANGE = 2
 # What muxers write anew, or what would be said of the old stream.
 _STALE = ("_STATISTICS", "BPS", "NUMBER_OF_", "DURATION", "SOURCE_ID")
 _OF_CONTAINER = {"major_brand", "minor_version", "compatible_brands", "encoder"}
 _OF_NO_KIND = {"data", "unknown"}
+_ALPHA_MODE = "alpha_mode"  # Matroska's word for a second picture that holds the transparency
 _KEEPS_ROTATION = {"mp4", "mov", "matroska", "webm", "ipod", "3gp", "3g2"}
 # Encoders that count time in no finer units than this, or in frames only.
 _COARSE = {"mpeg4": 65_535, "mpeg2video": 0, "mpeg1video": 0}
@@ -72,6 +73,12 @@ def open_sink(path: Path, source: Source, *, drops_unsupported: bool = False) ->
                 "the output .mp4, .mkv, .mov or .webm",
             ) from exc
         stack.callback(_close, container)
+        if container.format.no_file:
+            raise VideoError(
+                path,
+                f"{container.format.name} writes several files beside each other; name the output "
+                ".mp4, .mkv, .mov or .webm",
+            )
         yield Sink(path, temporary, container, source, drops_unsupported=drops_unsupported)
 
 
@@ -105,11 +112,14 @@ class Sink:
         self._durations: dict[int, int] = {}
         self._video: VideoStream | None = None
 
-    def begin(self, first: VideoFrame, encoder: Encoder, *, size_px: tuple[int, int]) -> None:
+    def begin(
+        self, first: VideoFrame, fitted: VideoFrame, encoder: Encoder, *, size_px: tuple[int, int]
+    ) -> None:
         """Sets all streams up.
 
         Args:
-            first: a frame as it will be encoded, but for its pixels and its size.
+            first: the source's, whose side data tell how it is to be shown.
+            fitted: the same as it will be encoded, but for its pixels and its size.
             encoder: see `choose_encoder`.
             size_px: (height, width) of the encoded frames.
 
@@ -119,7 +129,7 @@ class Sink:
         container, source = self._container, self._source
         for stream in source.container.streams:
             if stream.index == source.stream.index:
-                self._video = self._add_video(first, encoder, size_px)
+                self._video = self._add_video(first, fitted, encoder, size_px)
             else:
                 self._add_copied(stream)
         container.metadata.update(
@@ -213,7 +223,7 @@ class Sink:
         ]
 
     def _add_video(
-        self, first: VideoFrame, encoder: Encoder, size_px: tuple[int, int]
+        self, first: VideoFrame, fitted: VideoFrame, encoder: Encoder, size_px: tuple[int, int]
     ) -> VideoStream:
         source = self._source.stream
         options = dict(encoder.options)
@@ -238,9 +248,9 @@ class Sink:
         context.pix_fmt = encoder.encoded_pixels
         context.time_base = self._time_base(encoder.name)
         video.time_base = context.time_base
-        context.colorspace, context.color_range = first.colorspace, first.color_range
-        context.color_primaries, context.color_trc = first.color_primaries, first.color_trc
-        if first.format.name.startswith("yuvj"):
+        context.colorspace, context.color_range = fitted.colorspace, fitted.color_range
+        context.color_primaries, context.color_trc = fitted.color_primaries, fitted.color_trc
+        if fitted.format.name.startswith("yuvj"):
             context.color_range = _FULL_RANGE
         context.thread_count = encoder.threads
         if source.sample_aspect_ratio:
@@ -248,7 +258,7 @@ class Sink:
         if encoder.quantiser is not None:
             context.flags |= Flags.qscale
             context.global_quality = encoder.quantiser * 118  # FF_QP2LAMBDA
-        if first.interlaced_frame and encoder.name in _KEEPS_FIELDS:
+        if fitted.interlaced_frame and encoder.name in _KEEPS_FIELDS:
             context.flags |= Flags.interlaced_dct | Flags.interlaced_me
         if self._container.format.name == "avi":
             context.max_b_frames = 0  # AVI has no times but the order of its frames
@@ -322,6 +332,7 @@ class Sink:
                 for key, value in source.metadata.items()
                 if not key.upper().startswith(_STALE)
                 and (output.type != "video" or key.lower() != "encoder")
+                and (source is not self._source.stream or key.lower() != _ALPHA_MODE)
             }
         )
         output.disposition = source.disposition
@@ -340,6 +351,8 @@ class Sink:
 
     def _keep_order(self, packet: Packet[Any]) -> None:
         """Muxers refuse packets that go back in time, which some files have."""
+        if packet.dts is None and packet.stream.type == "video":
+            return  # Matroska does not tell it of the first ones before B-frames; FFmpeg finds it
         if packet.dts is None:
             packet.dts = packet.pts
         if packet.dts is None:
@@ -360,6 +373,11 @@ class Sink:
             raise VideoError(
                 self.path, f"{self._container.format.name} refuses a packet ({reason})"
             ) from exc
+
+
+def says_alpha(metadata: Mapping[str, str]) -> bool:
+    """Whether a stream of a Matroska file is said to be transparent."""
+    return any(key.lower() == _ALPHA_MODE and value == "1" for key, value in metadata.items())
 
 
 def _mend_order(packet: Packet[Any], pts: int) -> None:

@@ -4,7 +4,7 @@
   that is served.
 - It is loaded beside the running one, verified, warmed up and put through the `gate`. Then the
   engine swaps it in between two pictures. What is refused stays refused until its content changes.
-- The student that the settings name can always be gone back to.
+- The student that the settings name can always be gone back to, past the gate if need be.
 
 One change is made at a time. All but loading and looking runs in the event loop.
 """

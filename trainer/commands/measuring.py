@@ -159,7 +159,13 @@ def _evaluate(arguments: argparse.Namespace, console: Console) -> int:
         raise ValueError("--write-scores writes the crops' scores: measure --region crop or both")
     if arguments.write_scores and arguments.wide:
         raise ValueError("--write-scores writes the usual protocols' scores: leave out --wide")
+    if arguments.limit < 0:
+        raise ValueError(f"--limit must be 0 (all) or more, not {arguments.limit}")
     sharpener = _load(arguments)
+    if arguments.write_scores and _strength(arguments, sharpener) != sharpener.default_strength:
+        raise ValueError(
+            "--write-scores writes the scores of the strength that is served: leave out --strength"
+        )
     if arguments.find_strength:
         sharpener = _with_best_strength(arguments, sharpener, console)
     extra = _teacher_methods(arguments)

@@ -71,6 +71,8 @@ def _add_pack(commands: Commands[argparse.ArgumentParser]) -> None:
 
 
 def _pack(arguments: argparse.Namespace, console: Console) -> int:
+    if not 0 <= arguments.clean_share <= 1:
+        raise ValueError(f"--clean-share must be 0 to 1, not {arguments.clean_share:g}")
     mixture = Mixture.parse(arguments.degrade) if arguments.degrade else None
     degrade = (
         partial(degrade_at_random, clean_share=arguments.clean_share, mixture=mixture)

@@ -180,6 +180,23 @@ def test_its_own_input_is_never_replaced(run: Run, tmp_path: Path) -> None:
     assert source.read_bytes() == before
 
 
+def test_what_is_no_picture_takes_no_place(run: Run, tmp_path: Path) -> None:
+    write_picture(tmp_path / "in/logo.png")
+    (tmp_path / "in/logo.jpg").write_bytes(b"no picture")
+    outcome = run(tmp_path / "in", "-o", tmp_path / "out", "--format", "png")
+    assert outcome.code == 1
+    assert names_below(tmp_path / "out") == ["logo.png"]
+    assert "logo.jpg" in outcome.err
+    assert "another picture" not in outcome.err
+
+
+def test_what_is_no_picture_is_not_replaced_either(run: Run, tmp_path: Path) -> None:
+    write_picture(tmp_path / "logo.png")
+    (tmp_path / "logo.jpg").write_bytes(b"no picture")
+    run(tmp_path, "-o", tmp_path, "--format", "jpeg", "--force")
+    assert (tmp_path / "logo.jpg").read_bytes() == b"no picture"
+
+
 def test_two_pictures_for_one_place_do_not_replace_each_other(run: Run, tmp_path: Path) -> None:
     one = write_picture(tmp_path / "x/a.png", (10, 10))
     other = write_picture(tmp_path / "y/a.jpg", (20, 20))

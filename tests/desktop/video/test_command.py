@@ -179,6 +179,70 @@ def test_a_container_that_cannot_turn_pictures_is_told(run: Run, tmp_path: Path)
     assert "turned" in run(clip, tmp_path / "out.ts")["said"]
 
 
+def test_what_is_odd_is_turned_all_the_same(run: Run, tmp_path: Path) -> None:
+    clip = write_clip(
+        tmp_path / "odd.mp4", frames=3, size_px=(53, 31), pixels="yuv444p", rotation=90
+    )
+    output = tmp_path / "out.mp4"
+    assert "is odd" in run(clip, output)["said"]
+    with av.open(str(output)) as made:
+        assert next(made.decode(video=0)).rotation == 90
+
+
+@pytest.mark.parametrize("suffix", ["mkv", "mp4"])
+def test_a_second_picture_with_b_frames_keeps_its_times(
+    run: Run, tmp_path: Path, suffix: str
+) -> None:
+    clip = write_clip(tmp_path / "clip.mp4", frames=12, options={"bf": "3", "b-pyramid": "strict"})
+    twice = tmp_path / "twice.mkv"
+    with av.open(str(clip)) as given, av.open(str(twice), "w") as made:
+        source = given.streams.video[0]
+        copies = [made.add_stream_from_template(source) for _ in range(2)]
+        for packet in [each for each in given.demux(source) if each.size]:
+            for copy in copies:
+                again = av.Packet(bytes(packet))
+                again.pts, again.dts, again.time_base = packet.pts, packet.dts, packet.time_base
+                again.is_keyframe, again.stream = packet.is_keyframe, copy
+                made.mux(again)
+    output = tmp_path / f"out.{suffix}"
+
+    run(twice, output)
+
+    times_s = []
+    for path in (twice, output):
+        with av.open(str(path)) as container:
+            second = container.streams.video[1]
+            ticks = second.time_base
+            assert ticks is not None
+            packets = [each for each in container.demux(second) if each.size]
+            times_s.append([float((each.pts or 0) * ticks) for each in packets])
+    assert len(times_s[0]) == 12
+    assert times_s[1] == pytest.approx(times_s[0], abs=0.001)
+
+
+def test_gray_becomes_what_players_take(run: Run, tmp_path: Path) -> None:
+    clip = write_clip(tmp_path / "gray.mkv", frames=2, codec="ffv1", pixels="gray")
+    assert run(clip, tmp_path / "out.mkv")["pixels"] in ("yuv420p", "yuvj420p")
+
+
+def test_transparency_beside_the_picture_is_told_and_no_longer_claimed(
+    run: Run, tmp_path: Path
+) -> None:
+    clip = write_clip(
+        tmp_path / "alpha.webm",
+        frames=2,
+        codec="libvpx-vp9",
+        pixels="yuva420p",
+        options={"deadline": "realtime"},
+    )
+    with av.open(str(clip)) as given:
+        assert "alpha_mode" in {key.lower() for key in given.streams.video[0].metadata}
+    output = tmp_path / "out.webm"
+    assert "transparency is left out" in run(clip, output)["said"]
+    with av.open(str(output)) as made:
+        assert "alpha_mode" not in {key.lower() for key in made.streams.video[0].metadata}
+
+
 def test_split_leaves_the_left_half_and_draws_a_line(run: Run, tmp_path: Path) -> None:
     clip = write_clip(tmp_path / "clip.mkv", frames=2, codec="ffv1")
     output = tmp_path / "out.mkv"
@@ -399,6 +463,8 @@ def test_too_large_frames_are_refused_before_they_are_decoded(
 UNWRITABLE = {
     "out.nothing": ("", "no format for .nothing"),
     "out.webm": ("", "webm cannot hold the stream 1, audio aac"),
+    "out.m3u8": ("", "writes several files"),
+    "out.mpd": ("", "writes several files"),
     "a.mp4": ("--encoder nothing", "no encoder nothing"),
     "b.mp4": ("--encoder aac", "encodes audio"),
     "c.mp4": ("--crf 99", "0 to 51"),
@@ -445,6 +511,10 @@ def test_a_file_that_is_there_is_replaced_only_when_forced(
     assert "--force replaces it" in refused(plain_clip, output)
     assert output.read_bytes() == b"mine"
     assert "is the video itself" in refused(plain_clip, plain_clip, "--force")
+    dangling = tmp_path / "dangling.mp4"
+    dangling.symlink_to("nothing")
+    assert "--force replaces it" in refused(plain_clip, dangling)
+    dangling.unlink()
     run(plain_clip, output, "--force", "--preview", "0.1s")
     assert output.read_bytes()[4:8] == b"ftyp"
     assert list(tmp_path.iterdir()) == [output]
