@@ -110,7 +110,7 @@ def test_an_interrupted_run_has_saved_its_state_and_goes_on_bit_by_bit(
     unbroken = distill(pictures, CONFIG, options(tmp_path / "unbroken"))
     with monkeypatch.context() as patch:
         at_step(patch, 5, lambda: os.kill(os.getpid(), number))
-        with pytest.raises(KeyboardInterrupt):
+        with pytest.raises(KeyboardInterrupt, match="the state is saved"):
             distill(pictures, CONFIG, options(tmp_path / "broken", save_every=100))
     assert begun(pictures, CONFIG, tmp_path / "broken").step == 5
     checkpoint = load_checkpoint(tmp_path / "broken" / "student.safetensors")

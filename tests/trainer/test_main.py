@@ -169,6 +169,7 @@ def test_evaluate_measures_other_degradations_too(
     ("arguments", "message"),
     [
         (["distill", "--data", "nowhere", "--out", "{out}"], "nowhere"),
+        (["distill", "--data", "no [bold]/[/where]", "--out", "{out}"], "no [bold]/[/where]"),
         (
             ["distill", "--data", "{samples}", "--out", "{out}", "--rate", "7"],
             "rate must be 0 to 1",
@@ -191,6 +192,10 @@ def test_evaluate_measures_other_degradations_too(
         ),
         (["ablate", "--data", "{samples}", "--out", "{out}"], "pass --validation"),
         (["pack", "--data", "{samples}", "--out", "{out}/p", "--degrade", "rain=1"], "rain"),
+        (
+            ["pack", "--data", "{samples}", "--out", "{out}/p", "--clean-share", "3"],
+            "--clean-share must be 0 to 1",
+        ),
         (["preview", "--data", "nowhere", "--out", "{out}/p.png"], "holds no pictures"),
         (["export", "--checkpoint", "none", "--out", "{out}"], "no such file"),
         (["bench", "--students", "huge"], "huge"),
@@ -200,7 +205,9 @@ def test_evaluate_measures_other_degradations_too(
         (["evaluate", "--data", "x", "--checkpoint", "none"], "no such file"),
         (["evaluate", "--data", "x", "--write-scores", "--region=whole"], "--region crop or both"),
         (["evaluate", "--data", "x", "--write-scores", "--wide"], "leave out --wide"),
+        (["evaluate", "--data", "x", "--write-scores", "--strength=0"], "leave out --strength"),
         (["evaluate", "--data", "x", "--strength", "9"], "--strength must be 0 to 2"),
+        (["evaluate", "--data", "x", "--limit", "-1"], "--limit must be 0 (all) or more"),
     ],
 )
 def test_mistakes_are_said_in_one_line_and_exit_with_2(
