@@ -390,15 +390,15 @@ def test_many_overlapping_frames_end_as_each_alone(nano: Sharpener) -> None:
     for seed in range(5):
         frames.append(with_patches(image, np.random.default_rng(seed), 1))
     step(live, nano, image)
-    with ThreadPoolExecutor(2) as threads:
-        for number in range(0, 6, 2):
-            pair = frames[number : number + 2]
+    alone = [nano.sharpen(frame, strength=1.0, description=description) for frame in frames]
+    with ThreadPoolExecutor(nano.lanes) as threads:
+        for number in range(0, 6, nano.lanes):
+            at_once = slice(number, number + nano.lanes)
             calls = [
                 threads.submit(step, live, nano, frame, lane=lane)
-                for lane, frame in enumerate(pair)
+                for lane, frame in enumerate(frames[at_once])
             ]
-            for frame, call in zip(pair, calls, strict=True):
-                whole = nano.sharpen(frame, strength=1.0, description=description)
+            for whole, call in zip(alone[at_once], calls, strict=True):
                 assert np.array_equal(call.result().image, whole)
 
 
