@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 __all__ = ["MOST_PAYLOAD_BYTES", "has_more_scans", "head_segments", "packed"]
 
 MOST_PAYLOAD_BYTES = 65_533
 _APP0, _APP15, _COMMENT = 0xE0, 0xEF, 0xFE
-_SCAN, _START, _END = 0xDA, 0xD8, 0xD9
-_ALONE = frozenset((0x00, 0x01, *range(0xD0, 0xD8), _START))  # these have no length
+_SCAN, _END = 0xDA, 0xD9
+# One with a length, or the end; others are stuffed zeros, restarts, or stand alone.
+_MARKER = re.compile(rb"\xff[^\x00\x01\xd0-\xd8\xff]", re.DOTALL)
 
 
 def head_segments(encoded: bytes) -> Iterator[tuple[int, int, bytes]]:
@@ -37,18 +39,15 @@ def has_more_scans(encoded: bytes, than: int) -> bool:
     """Whether the first picture has; what lies behind its end may be anything, a video say."""
     if encoded.count(bytes((0xFF, _SCAN))) <= than:
         return False
-    scans, at = 0, encoded.find(b"\xff", 2)
-    while 0 <= at < len(encoded) - 1 and (marker := encoded[at + 1]) != _END:
-        if marker == 0xFF:
-            at += 1
-            continue
+    scans, at = 0, 2
+    while (found := _MARKER.search(encoded, at)) is not None:
+        marker, at = encoded[found.end() - 1], found.end()
+        if marker == _END:
+            break
         scans += marker == _SCAN
         if scans > than:
             return True
-        at += 2
-        if marker not in _ALONE:
-            at += int.from_bytes(encoded[at : at + 2], "big")
-        at = encoded.find(b"\xff", at)
+        at += int.from_bytes(encoded[at : at + 2], "big")
     return False
 
 
