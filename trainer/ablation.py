@@ -40,6 +40,8 @@ def variants(config: DistillConfig) -> dict[str, DistillConfig]:
         if config.target_terms == [term]:
             continue
         changes: dict[str, object] = {term: 0.0}
+        if term in ("harm", "routing"):
+            changes["harm_kinds"] = ""  # which needs both
         if term in _TEACHER_TERMS and not any(
             getattr(config, other) for other in _TEACHER_TERMS if other != term
         ):

@@ -102,7 +102,10 @@ def bench(
     # The service knows which devices there are, and has the words for those that there are not.
     any_network = build_student(SIZES["nano"]).eval()
     place = create_backend(any_network, device=device, backend="torch").device
-    networks = {_label(student): served_network(student) for student in students}
+    networks = {
+        label: served_network(student)
+        for label, student in zip(_labels(students), students, strict=True)
+    }
     combinations = _combinations(place, precisions, runtimes)
     with (
         _torch_threads(threads) as used_threads,
@@ -251,8 +254,13 @@ def served_network(student: str) -> StudentNetEnhanced:
     return load_checkpoint(Path(student)).network.folded()
 
 
-def _label(student: str) -> str:
-    return student if student in SIZES else Path(student).stem
+def _labels(students: Sequence[str]) -> list[str]:
+    """Sizes, and the names of files; with their folders where the names are alike."""
+    names = [each if each in SIZES else Path(each).stem for each in students]
+    return [
+        name if names.count(name) == 1 else str(Path(each).with_suffix(""))
+        for each, name in zip(students, names, strict=True)
+    ]
 
 
 @contextmanager

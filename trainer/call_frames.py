@@ -57,8 +57,8 @@ def write_call_frames(
     """Writes `out`/blurry/NAME.png and `out`/sharp/NAME.png, three pairs a clip.
 
     640x360, or less where the picture is smaller, at a bit rate that is less alike. A pair depends
-    on the seed, on its picture and on the clip's number alone; pairs that are there already are
-    kept, so that a run that was stopped can be started again.
+    on the seed, on its picture and its place among them, and on the clip's number; pairs that are
+    there already are kept, so that a run that was stopped can be started again.
 
     Args:
         data: folder of sharp pictures; those with a side below 128 px are left out.
@@ -71,11 +71,12 @@ def write_call_frames(
     paths = find_pictures(data)
     total = len(paths) * clips_per_picture
     pairs = skipped = 0
+    given: set[str] = set()
     for number, path in enumerate(paths):
+        stem = _unlike(path.relative_to(data).with_suffix("").as_posix().replace("/", "-"), given)
         for clip in range(clips_per_picture):
             progress(number * clips_per_picture + clip, total)
-            name = path.relative_to(data).with_suffix("").as_posix().replace("/", "-")
-            names = [f"{name}-{clip}-{kept}.png" for kept in range(len(_KEPT_FRAMES))]
+            names = [f"{stem}-{clip}-{kept}.png" for kept in range(len(_KEPT_FRAMES))]
             if not all((out / side / n).is_file() for side in _SIDES for n in names):
                 try:
                     _write_clip(path, out, names, np.random.default_rng((seed, number, clip)))
@@ -86,6 +87,15 @@ def write_call_frames(
             pairs += len(names)
     progress(total, total)
     return CallSummary(pairs, skipped)
+
+
+def _unlike(name: str, given: set[str]) -> str:
+    """The name, with a number behind it where others of one name came before; it is given then."""
+    chosen, number = name, 2
+    while chosen in given:
+        chosen, number = f"{name}.{number}", number + 1
+    given.add(chosen)
+    return chosen
 
 
 def _write_clip(path: Path, out: Path, names: list[str], rng: np.random.Generator) -> None:

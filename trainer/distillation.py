@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -23,7 +24,7 @@ from trainer.nafnet import NAFNet
 from trainer.objective import Objective
 from trainer.perceptual import PerceptualLoss
 from trainer.routed_crops import experts_of_run
-from trainer.run import Task
+from trainer.run import Task, open_pairs
 from trainer.sources import Source
 from trainer.teacher_file import LoadedTeacher, find_teacher, load_teacher
 
@@ -103,6 +104,7 @@ def distill_task(
         file_name=_FILE_NAME,
         lessons=lessons,
         experts=experts,
+        settled_from=_frozen_from(student, config) or 0,
     )
     return task, named
 
@@ -123,10 +125,16 @@ def names_of(text: str) -> tuple[str, ...]:
     return tuple(name.strip() for name in text.split(",") if name.strip())
 
 
+def _frozen_from(student: StudentNetEnhanced, config: DistillConfig) -> int | None:
+    """The first step with frozen normalisation; None where there is none."""
+    if student.config.normalisation == "frozen":
+        return 0
+    return math.ceil(config.freeze_norm_at * config.steps) if config.freeze_norm_at < 1 else None
+
+
 def _is_frozen(student: StudentNetEnhanced, config: DistillConfig, step: int) -> bool:
-    return student.config.normalisation == "frozen" or (
-        config.freeze_norm_at < 1 and step >= config.freeze_norm_at * config.steps
-    )
+    first = _frozen_from(student, config)
+    return first is not None and step >= first
 
 
 def _first_student(size: str, init: Checkpoint | None) -> StudentNetEnhanced:
@@ -170,6 +178,7 @@ def _lessons(
     live = LiveLessons(teacher.network, layers=layers, device=device, precision=precision)
     if options.teacher_cache is None:
         return live
+    pairs = open_pairs(config, replace(options, cache_gb=0.0))  # for what is in them alone
     facts = {
         "teacher": config.teacher,
         "manifest_hash": source.manifest_hash,
@@ -179,7 +188,7 @@ def _lessons(
         "mixture": config.mixture,
         "soft_share": config.soft_share,
         "pair_share": config.pair_share,
-        "pairs": str(options.pairs),
+        "pairs": pairs.manifest_hash if pairs is not None else "",
         "degrade_on": config.degrade_on,
         "precision": str(precision),
     }

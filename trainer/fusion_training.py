@@ -9,6 +9,8 @@ crop have none, as at a clip's end.
 
 from __future__ import annotations
 
+import hashlib
+import json
 import logging
 import math
 import time
@@ -21,11 +23,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from service.model.atomic import replacing
+from service.model.atomic import replacing, write_bytes
+from service.model.checkpoint import load_checkpoint
 from service.model.fusion_file import load_fusion
 from service.model.fusion_network import FusionNetwork
 from service.model.neighbours import NEIGHBOURS
-from service.model.sharpener import Sharpener
+from service.model.sharpener import Sharpener, find_checkpoint
 from service.model.student import use_channels_last
 from trainer.device import choose_device, choose_precision
 from trainer.fusion_samples import LUMA_STEPS, make_sample, read_sample, write_sample
@@ -45,6 +48,7 @@ __all__ = ["FusionGain", "FusionSettings", "flicker_rise_db", "gained_db", "trai
 _ENDING_FRAMES = max(NEIGHBOURS)  # of a crop, that have too little after them to be as good
 _FLOOR = 0.1  # mean squared error, levels: less is perfect
 _HELD_OUT_EVERY = 15  # samples
+_SAMPLE_FACTS = "facts.json"
 _CUT_SHARE = 0.03  # of the frames
 _WARMUP_STEPS = 100
 _EVALUATE_EVERY = 250  # steps; the state is saved then, too
@@ -197,9 +201,13 @@ def _made_samples(
 ) -> list[Path]:
     folder = settings.out / "samples"
     paths = [folder / f"{settings.seed}-{number:05d}.npz" for number in range(settings.samples)]
-    if all(path.is_file() for path in paths):
-        return paths
+    is_done = all(path.is_file() for path in paths)
+    if is_done and not (folder / _SAMPLE_FACTS).is_file():
+        return paths  # somebody's own
     pictures = find_pictures(settings.data)
+    _claim_samples(folder, _sample_facts(settings, pictures))
+    if is_done:
+        return paths
     fonts = find_fonts(settings.fonts) if settings.fonts else []
     sharpeners = [Sharpener.load(named, threads=settings.threads) for named in settings.students]
     for number, path in enumerate(paths):
@@ -216,6 +224,39 @@ def _made_samples(
             write_sample(sample, path)
     progress(len(paths), len(paths))
     return paths
+
+
+def _sample_facts(settings: FusionSettings, pictures: Sequence[Path]) -> dict[str, str]:
+    """What samples are made of, beside their seed and number."""
+    listed = hashlib.sha256()
+    for path in pictures:
+        listed.update(f"{path.relative_to(settings.data)} {path.stat().st_size}\n".encode())
+    ids = [load_checkpoint(find_checkpoint(named)).model_id for named in settings.students]
+    return {
+        "pictures": listed.hexdigest(),
+        "students": " ".join(ids),
+        "fonts": str(settings.of_the_weights()["fonts"]),
+    }
+
+
+def _claim_samples(folder: Path, facts: dict[str, str]) -> None:
+    """Says what the folder's samples are made of, and refuses samples of anything else.
+
+    Raises:
+        ValueError: there are such.
+    """
+    path = folder / _SAMPLE_FACTS
+    if path.is_file():
+        known = json.loads(path.read_text())
+        others = [name for name, value in facts.items() if known.get(name) != value]
+    else:
+        others = list(facts) if any(folder.glob("*.npz")) else []
+    if others:
+        raise ValueError(
+            f"{folder} holds samples of other {', '.join(others)}. Remove them, or name another "
+            "--out."
+        )
+    write_bytes(path, json.dumps(facts, indent=1).encode())
 
 
 def _joined(paths: Sequence[Path]) -> _Crops:

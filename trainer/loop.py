@@ -84,8 +84,10 @@ def train(
             meter.add(*run.train_step(degraded, clean))
             log.advance(run.step)
             if run.step % options.log_every == 0 or run.step == config.steps:
+                meter.share(processes)
                 log.training(meter.report(run.step, learning_rate(run.step - 1, config)))
-            if config.validate_every and run.step % config.validate_every == 0:
+            every = config.validate_every
+            if every and (run.step % every == 0 or run.step == config.steps):
                 run.validate(log)
             if run.step % options.save_every == 0:
                 run.save()

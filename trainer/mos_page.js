@@ -15,10 +15,10 @@ const WORDS = ["Bad", "Poor", "Fair", "Good", "Excellent"];
 
 /** @type {Study} */
 const study = JSON.parse(document.getElementById("study").textContent);
-const storageKey = `clearcall-rating-${study.study}`;
 const $ = (/** @type {string} */ id) => document.getElementById(id);
 const picture = /** @type {HTMLImageElement} */ ($("picture"));
 
+let storageKey = keyOf(askedCode());
 let state = restored() ?? fresh();
 let trials = trialsOf(state.session);
 let shownAtMs = NaN; // NaN while the stage is grey
@@ -38,10 +38,24 @@ function fresh() {
   };
 }
 
-/** @returns {string} as in `K7QX-2M9P`; that of the address, `#session=...`, goes before */
-function sessionCode() {
+/** @returns {string | null} the code that the address gives, `#session=...` */
+function askedCode() {
   const asked = new URLSearchParams(location.hash.slice(1)).get("session");
-  if (asked && /^[A-Z0-9-]{4,20}$/.test(asked)) return asked;
+  return asked && /^[A-Z0-9-]{4,20}$/.test(asked) ? asked : null;
+}
+
+/**
+ * Where a rater's grades are kept: those of a given code apart from all others.
+ * @param {string | null} asked
+ */
+function keyOf(asked) {
+  return `clearcall-rating-${study.study}${asked ? `-${asked}` : ""}`;
+}
+
+/** @returns {string} as in `K7QX-2M9P`; that of the address goes before */
+function sessionCode() {
+  const asked = askedCode();
+  if (asked) return asked;
   const bytes = crypto.getRandomValues(new Uint32Array(8));
   const code = Array.from(bytes, (value) => LETTERS[value % LETTERS.length]).join("");
   return `${code.slice(0, 4)}-${code.slice(4)}`;
@@ -295,6 +309,7 @@ function download() {
 function newRater() {
   if (!isDownloaded) return;
   history.replaceState(null, "", location.pathname + location.search); // a given code is used up
+  storageKey = keyOf(null);
   state = fresh();
   trials = trialsOf(state.session);
   isDownloaded = false;

@@ -85,7 +85,9 @@ def choose_pictures(folder: Path, limit: int) -> list[Path]:
         FileNotFoundError: see `find_pictures`.
     """
     paths = find_pictures(folder)
-    return paths[:: max(1, len(paths) // limit)][:limit] if limit else paths
+    if not limit or limit >= len(paths):
+        return paths
+    return [paths[number * len(paths) // limit] for number in range(limit)]
 
 
 def centre_crop(image: ImageArray, side_px: int) -> ImageArray:

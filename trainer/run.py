@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from service.model.atomic import replacing
-from service.model.student import StudentNetEnhanced, use_channels_last
+from service.model.student import NORM_MOMENTUM, StudentNetEnhanced, use_channels_last
 from trainer.config import RunOptions, TrainingConfig
 from trainer.data import CropDataset, crop_batches
 from trainer.device_degradation import degrade_batch
@@ -39,6 +39,7 @@ __all__ = [
     "StateMismatchError",
     "Task",
     "learning_rate",
+    "open_pairs",
     "scheduled_rate",
 ]
 
@@ -69,6 +70,8 @@ class Task:
         file_name: of the exported checkpoint.
         lessons: where the objective asks the teacher.
         experts: from crops' numbers to the experts that they belong to, where the objective asks.
+        settled_from: the first step whose weights are of the kind that is to come out, such as with
+            frozen statistics: no validation before it is the best any longer.
     """
 
     title: str
@@ -78,6 +81,7 @@ class Task:
     file_name: str
     lessons: Lessons | None = None
     experts: Callable[[Sequence[int]], Tensor] | None = None
+    settled_from: int = 0
 
 
 def learning_rate(step: int, config: TrainingConfig) -> float:
@@ -120,7 +124,7 @@ class Run:
         self.task, self.source, self.config, self.options = task, source, config, options
         self.device = device
         self.processes = processes
-        self._pairs = _open_pairs(config, options)
+        self._pairs = open_pairs(config, options)
         self._crops = CropDataset(
             source,
             crop_px=config.crop,
@@ -206,13 +210,7 @@ class Run:
         nn.utils.clip_grad_norm_(self.task.objective.parameters(), self.config.clip)
         self._scaler.step(self.optimiser)
         self._scaler.update()
-        self.processes.average(
-            [
-                buffer
-                for name, buffer in self.network.named_buffers()
-                if name in self.averaged and buffer.is_floating_point()  # others are constants
-            ]
-        )
+        self.processes.average(self._running())
         self.step += 1
         self._average()
         return terms, psnr
@@ -228,6 +226,7 @@ class Run:
         self.network.train()
         self.optimiser.zero_grad(set_to_none=True)
         parts = self.config.accumulate
+        before = [buffer.clone() for buffer in self._running()] if parts > 1 else []
         sums: dict[str, Tensor] = {}
         errors = []
         numbers = self._numbers(len(degraded))
@@ -246,7 +245,19 @@ class Run:
                 sums[name] = sums.get(name, torch.zeros_like(term)) + term.detach() / parts
             with torch.no_grad():
                 errors.append(psnr_db(sharpened.detach().clamp(0, 1), wanted))
+        # Each part has moved the statistics as far as the whole batch should.
+        share = NORM_MOMENTUM / (1 - (1 - NORM_MOMENTUM) ** parts)
+        for buffer, kept in zip(self._running(), before, strict=False):
+            buffer.copy_(torch.lerp(kept, buffer, share))
         return sums, torch.cat(errors).mean()
+
+    def _running(self) -> list[Tensor]:
+        """What the network counts along."""
+        return [
+            buffer
+            for name, buffer in self.network.named_buffers()
+            if name in self.averaged and buffer.is_floating_point()  # others are constants
+        ]
 
     def _numbers(self, count: int) -> list[int]:
         first = self.step * self.config.batch + self.processes.rank * count
@@ -328,6 +339,9 @@ class Run:
         network = self.averaged_network()
         gains = self._validation.gains(network, self.device, self.task.objective.precision)
         metric = gains.metric(self.config.metric)
+        every = self.config.validate_every
+        if (self.step - 1) // every * every < self.task.settled_from <= self.step:
+            self.best_metric, self.validations_without_gain = -math.inf, 0
         self.validations_without_gain += 1
         if metric > self.best_metric:
             self.best_metric, self.validations_without_gain = metric, 0
@@ -416,7 +430,13 @@ class Run:
             self.task.export(path, self.averaged, self.step)
 
 
-def _open_pairs(config: TrainingConfig, options: RunOptions) -> Source | None:
+def open_pairs(config: TrainingConfig, options: RunOptions) -> Source | None:
+    """The blurred/sharp pairs that a run mixes in, where it does.
+
+    Raises:
+        ValueError: it does, and none were given.
+        FileNotFoundError: see `open_source`.
+    """
     if not config.pair_share:
         return None
     if options.pairs is None:

@@ -15,6 +15,8 @@ import torch
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor
 
+from trainer.processes import Processes
+
 __all__ = ["Meter", "RunLog"]
 
 
@@ -36,6 +38,10 @@ class Meter:
         total = torch.stack(list(terms.values())).sum()
         for name, value in (*terms.items(), ("psnr_db", psnr), ("loss", total)):
             self._sums[name] = self._sums.get(name, torch.zeros_like(value)) + value.detach()
+
+    def share(self, processes: Processes) -> None:
+        """Means over all processes, each of which calls it."""
+        processes.average(list(self._sums.values()))
 
     def report(self, step: int, rate: float) -> dict[str, Any]:
         """The means, as a line of the log; starts anew."""

@@ -31,6 +31,7 @@ from service.model.estimator import DESCRIPTION_LENGTH, DegradationEstimator, lu
 
 __all__ = [
     "ARCHITECTURE",
+    "NORM_MOMENTUM",
     "SIZES",
     "Answer",
     "Router",
@@ -41,8 +42,8 @@ __all__ = [
 ]
 
 ARCHITECTURE = "StudentNetEnhanced"
+NORM_MOMENTUM = 0.02  # how far a batch moves the running statistics
 _NORM_EPSILON = 1e-5
-_NORM_MOMENTUM = 0.02
 _SPATIAL_KERNEL_PX = 7
 _ROUTER_WIDTH = 32
 _LEVELS = 255
@@ -211,8 +212,8 @@ class _NormalisedConvolution(nn.Module):
         )
         with torch.no_grad():
             variance = reciprocal.float().square().reciprocal() - _NORM_EPSILON
-            self.running_mean.lerp_(mean.float().mean(dim=0), _NORM_MOMENTUM)
-            self.running_variance.lerp_(variance.mean(dim=0), _NORM_MOMENTUM)
+            self.running_mean.lerp_(mean.float().mean(dim=0), NORM_MOMENTUM)
+            self.running_variance.lerp_(variance.mean(dim=0), NORM_MOMENTUM)
         return normalised
 
     def _frozen_norm(self) -> tuple[Tensor, Tensor]:

@@ -24,6 +24,11 @@ def test_the_last_term_that_says_what_is_wanted_stays() -> None:
     assert names(ssim=0.0) == ["all terms", "without routing"]
 
 
+def test_harm_and_routing_are_switched_off_with_what_needs_both() -> None:
+    made = variants(DistillConfig(harm=0.1, harm_kinds="camera=2"))
+    assert {"without harm", "without routing"} <= made.keys()
+
+
 def test_the_teacher_is_switched_off_with_all_of_its_terms() -> None:
     found = variants(
         DistillConfig(teacher="t", teacher_output=1.0, teacher_features=0.1, routing=0.0)

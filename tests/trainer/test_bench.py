@@ -149,6 +149,23 @@ def test_named_sizes_are_timed_beside_checkpoints(tiny: Path) -> None:
     assert [timing.what for timing in report.timings] == ["nano", "tiny"]
 
 
+def test_files_of_one_name_are_told_apart_by_their_folders(tiny: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other" / tiny.name
+    other.parent.mkdir()
+    other.write_bytes(tiny.read_bytes())
+    report = bench(
+        [str(tiny), str(other)],
+        sizes=((9, 9),),
+        device="cpu",
+        precisions=["fp32"],
+        runtimes=["torch"],
+        seconds=0,
+    )
+    assert [timing.what for timing in report.timings] == [
+        str(each.with_suffix("")) for each in (tiny, other)
+    ]
+
+
 def test_pictures_in_onnx_runtime_go_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "onnx_graph", copying_model)
     backend = module._OnnxBackend(identity_checkpoint().network, threads=1)

@@ -46,6 +46,16 @@ def test_every_large_picture_gives_three_pairs_that_a_source_reads(
         assert 18 < image_psnr_db(degraded, clean) < 50  # compressed, and the same frame
 
 
+def test_pictures_of_one_name_do_not_replace_each_other(tmp_path: Path) -> None:
+    for name in ("a.png", "a.bmp", "x/y.png", "x-y.png"):
+        write_picture(tmp_path / "in" / name, sample("museum")[:140, :140])
+
+    summary = write_call_frames(tmp_path / "in", tmp_path / "out")
+
+    assert summary.pairs == 12
+    assert len(list((tmp_path / "out/sharp").iterdir())) == 12
+
+
 def test_a_frame_is_at_most_as_large_as_a_call_s(pictures_folder: Path, tmp_path: Path) -> None:
     write_picture(pictures_folder / "large.png", np.tile(sample("museum"), (2, 2, 1))[:400, :700])
     out = tmp_path / "calls"

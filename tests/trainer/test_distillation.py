@@ -306,9 +306,12 @@ def test_a_batch_in_parts_has_the_gradients_of_the_whole(
     for parts in (1, 2, 4):
         run = begun(pictures, replace(CONFIG, batch=4, accumulate=parts), tmp_path / str(parts))
         terms, psnr = run.compute_gradients(*batch)
-        found.append((gradients(run), terms, psnr))
-    for other, terms, psnr in found[1:]:
+        counted = run.network.get_buffer("blocks.0.first.running_mean").clone()
+        found.append((gradients(run), terms, psnr, counted))
+    assert found[0][3].abs().max() > 0.001
+    for other, terms, psnr, counted in found[1:]:
         torch.testing.assert_close(other, found[0][0], rtol=1e-4, atol=1e-7)
+        torch.testing.assert_close(counted, found[0][3], rtol=0.1, atol=1e-3)
         torch.testing.assert_close(terms, found[0][1])
         torch.testing.assert_close(psnr, found[0][2])
 
@@ -339,6 +342,14 @@ def test_the_best_weights_by_the_metric_are_kept_and_patience_ends_the_run(
     assert load_checkpoint(path).facts.training_steps == 2
     assert distill(pictures, config, options(tmp_path, validation=samples)) == path
     assert begun(pictures, config, tmp_path, validation=samples).step == 6
+
+
+def test_the_last_weights_are_validated_and_none_from_before_the_freezing_are_kept(
+    pictures: PictureSet, tmp_path: Path, samples: Path
+) -> None:
+    config = replace(CONFIG, rate=0.0, freeze_norm_at=0.75, validate_every=5, validation_pictures=2)
+    facts = load_checkpoint(distill(pictures, config, options(tmp_path, validation=samples))).facts
+    assert (facts.training_steps, facts.normalisation) == (8, "frozen")
 
 
 def test_validation_without_pictures_is_refused(pictures: PictureSet, tmp_path: Path) -> None:

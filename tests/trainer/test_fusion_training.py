@@ -148,7 +148,9 @@ def test_the_command_makes_samples_and_a_file_that_is_served(
     assert loaded.facts.training_steps == 2
     assert loaded.facts.training_config["students"] == "nano"
     assert sum(score.crops for score in loaded.facts.scores.values()) == 40
-    assert len(list((out / "samples").iterdir())) == 15
+    assert len(list((out / "samples").glob("*.npz"))) == 15
+    assert main([*command, "--seed", "1", "--students", "small"]) == 2
+    assert "samples of other students" in " ".join(capsys.readouterr().err.split())
 
 
 def test_time_that_is_up_before_the_samples_are_made_is_told(

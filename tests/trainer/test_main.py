@@ -206,6 +206,10 @@ def test_evaluate_measures_other_degradations_too(
         (["evaluate", "--data", "x", "--write-scores", "--region=whole"], "--region crop or both"),
         (["evaluate", "--data", "x", "--write-scores", "--wide"], "leave out --wide"),
         (["evaluate", "--data", "x", "--write-scores", "--strength=0"], "leave out --strength"),
+        (
+            ["evaluate", "--data", "x", "--find-strength", "--strength=1"],
+            "--find-strength measures strengths",
+        ),
         (["evaluate", "--data", "x", "--strength", "9"], "--strength must be 0 to 2"),
         (["evaluate", "--data", "x", "--limit", "-1"], "--limit must be 0 (all) or more"),
     ],

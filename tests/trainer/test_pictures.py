@@ -12,6 +12,7 @@ from tests.service.pictures import sample
 from tests.trainer.datasets import patch, write_picture, write_png_header
 from trainer.pictures import (
     ImageUnreadable,
+    choose_pictures,
     find_pictures,
     load_picture,
     picture_size,
@@ -24,6 +25,17 @@ def test_pictures_are_found_in_subfolders_in_a_fixed_order(tmp_path: Path) -> No
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_bytes(b"")
     assert [path.name for path in find_pictures(tmp_path)] == ["colosseum.jpg", "MUSEUM.PNG"]
+
+
+@pytest.mark.parametrize(("limit", "chosen"), [(0, 19), (3, 3), (10, 10), (30, 19)])
+def test_a_limit_is_spread_evenly(tmp_path: Path, limit: int, chosen: int) -> None:
+    paths = [tmp_path / f"{number:02}.png" for number in range(19)]
+    for path in paths:
+        write_picture(path, np.zeros((2, 2, 3), np.uint8))
+    found = choose_pictures(tmp_path, limit)
+    gaps = np.diff([paths.index(path) for path in found])
+    assert len(found) == chosen
+    assert max(gaps) - min(gaps) <= 1
 
 
 def test_a_folder_without_pictures_says_so(tmp_path: Path) -> None:

@@ -166,6 +166,8 @@ def _evaluate(arguments: argparse.Namespace, console: Console) -> int:
         raise ValueError(
             "--write-scores writes the scores of the strength that is served: leave out --strength"
         )
+    if arguments.find_strength and arguments.strength is not None:
+        raise ValueError("--find-strength measures strengths: leave out --strength")
     if arguments.find_strength:
         sharpener = _with_best_strength(arguments, sharpener, console)
     extra = _teacher_methods(arguments)
@@ -176,6 +178,8 @@ def _evaluate(arguments: argparse.Namespace, console: Console) -> int:
     )
     if arguments.write_scores:
         scores = header_scores(results.pictures, "crop")
+        if not scores:
+            raise ValueError(f"{arguments.data} holds no picture that is large enough for a crop")
         rewrite_facts(arguments.checkpoint, sharpener.checkpoint, scores=scores)
         sharpener = _load(arguments)  # its id is another one now
     _print(arguments, sharpener, results)
@@ -191,7 +195,13 @@ def _with_best_strength(
     )
     for strength, psnr in means.items():
         console.print(f"strength {strength:g}: {psnr:.3f} dB")
-    rewrite_facts(arguments.checkpoint, sharpener.checkpoint, default_strength=best)
+    is_other = best != sharpener.default_strength
+    rewrite_facts(
+        arguments.checkpoint,
+        sharpener.checkpoint,
+        default_strength=best,
+        scores={} if is_other else None,  # they were of the strength before
+    )
     return _load(arguments)
 
 
