@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import contextlib
 import queue
 import threading
@@ -38,6 +39,8 @@ class BlockingClient:
         )
         self._results: queue.Queue[Result | BaseException] = queue.Queue()
         self._consuming: asyncio.Task[None] | None = None
+        self._submitting = threading.Lock()
+        self._is_closed = False  # nothing is submitted any more
 
     def __enter__(self) -> BlockingClient:
         """Connects; raises as `Client` does."""
@@ -56,8 +59,9 @@ class BlockingClient:
         exc: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Closes the stream and ends the thread."""
-        self._call(self._client.close())
+        """Closes the stream and ends the thread; calls of other threads raise `Closed`."""
+        with contextlib.suppress(Closed):
+            self._call(self._client.close())
         self._stop()
 
     @property
@@ -82,9 +86,16 @@ class BlockingClient:
         return client.frames_replaced + client.frames_lost + client.results_skipped
 
     def offer(self, jpeg: bytes, *, captured_s: float | None = None) -> None:
-        """Hands over the newest frame; never waits. See `Client.offer`."""
+        """Hands over the newest frame; never waits. See `Client.offer`.
+
+        Raises:
+            Closed: The client is closed.
+        """
         when_s = self._client._clock() if captured_s is None else captured_s
-        self._loop.call_soon_threadsafe(self._offer, jpeg, when_s)
+        with self._submitting:
+            if self._is_closed:
+                raise Closed
+            self._loop.call_soon_threadsafe(self._offer, jpeg, when_s)
 
     def result(self, timeout_s: float | None = None) -> Result:
         """The next result.
@@ -141,15 +152,33 @@ class BlockingClient:
             self._results.put(end)
 
     def _call(self, work: Coroutine[Any, Any, T]) -> T:
-        return asyncio.run_coroutine_threadsafe(work, self._loop).result()
+        with self._submitting:
+            if self._is_closed:
+                work.close()
+                raise Closed
+            answer = asyncio.run_coroutine_threadsafe(work, self._loop)
+        try:
+            return answer.result()
+        except concurrent.futures.CancelledError:
+            raise Closed from None
+
+    async def _finish(self) -> None:
+        """Lets what was received be taken, and ends the calls of other threads."""
+        if self._consuming is not None:
+            await self._consuming
+        others = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in others:
+            task.cancel()
+        await asyncio.gather(*others, return_exceptions=True)
 
     def _stop(self) -> None:
-        async def finish() -> None:
-            if self._consuming is not None:
-                await self._consuming
-
+        with self._submitting:
+            if self._is_closed:
+                return
+            self._is_closed = True
+            finishing = asyncio.run_coroutine_threadsafe(self._finish(), self._loop)
         with contextlib.suppress(Exception):
-            self._call(finish())
+            finishing.result()
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()

@@ -24,17 +24,19 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any
+from urllib.parse import urlsplit
 
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import (
     ConnectionClosed,
     InvalidHandshake,
+    InvalidProxy,
     InvalidStatus,
     InvalidURI,
 )
 
 from clearcall.backoff import Backoff
-from clearcall.errors import BadMessage, Closed, Refused, Unreachable
+from clearcall.errors import BadMessage, Closed, KeyInvalid, Refused, Unreachable
 from clearcall.messages import FrameError, Hello, ModelNow, Stats, read_hello, read_notice
 from clearcall.outbox import Outbox
 from service.errors import FrameInvalid
@@ -85,9 +87,12 @@ class Client:
             on_error: Called with each error that the server answers with.
             clock: Seconds.
             settings: As in the protocol: strength, quality, format, target_fps, ...
+
+        Raises:
+            KeyInvalid: The key cannot be one.
         """
         self._url = url
-        self._headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
+        self._headers = _headers_of(api_key)
         self._max_attempts = max_attempts
         self._own_window = window
         self._backoff = backoff or Backoff()
@@ -217,13 +222,15 @@ class Client:
         await self._say({"type": "settings", **settings})
 
     async def pause(self) -> None:
-        """Sends no more frames until `resume`."""
+        """Sends no more frames until `resume`; one that waits is dropped."""
         self._is_paused = True
+        self._outbox.drop_waiting()
         await self._say({"type": "pause"})
 
     async def resume(self) -> None:
         """Ends a pause."""
         self._is_paused = False
+        self._outbox.note_disconnected()  # what came in a pause was dropped there
         await self._say({"type": "resume"})
 
     async def stats(self) -> Stats:
@@ -257,22 +264,25 @@ class Client:
                         attempts = self._backoff.failures + 1
                         raise Unreachable(self._url, attempts, _told(exc)) from exc
                     await asyncio.sleep(self._backoff.next_s())
+                except (InvalidURI, InvalidProxy) as exc:
+                    raise Refused(0, str(exc)) from exc
         finally:
             self._has_result.set()
             self._end_connection()
 
     async def _connect_and_serve(self) -> None:
         try:
-            connecting = connect(
-                self._url,
-                additional_headers=self._headers,
-                max_size=None,
-                compression=None,
-                open_timeout=_OPEN_TIMEOUT_S,
-                close_timeout=_CLOSE_TIMEOUT_S,
-            )
-        except InvalidURI as exc:
-            raise Refused(0, str(exc)) from exc
+            _ = urlsplit(self._url).port  # raises where it is none
+        except ValueError as exc:
+            raise InvalidURI(self._url, str(exc)) from exc
+        connecting = connect(
+            self._url,
+            additional_headers=self._headers,
+            max_size=None,
+            compression=None,
+            open_timeout=_OPEN_TIMEOUT_S,
+            close_timeout=_CLOSE_TIMEOUT_S,
+        )
         async with connecting as connection:
             await self._greet(connection)
             tasks = [
@@ -301,6 +311,8 @@ class Client:
             self.reconnects += 1
         self.hello = hello
         self._outbox.window = self._own_window or hello.in_flight + 1
+        self._outbox.max_fps = hello.limits.get("max_fps", 0)
+        self._outbox.max_bytes_per_s = hello.limits.get("max_bytes_per_s", 0)
         if self._settings:
             await connection.send(json.dumps({"type": "settings", **self._settings}))
         if self._is_paused:
@@ -322,7 +334,8 @@ class Client:
                 sent_s = self._clock()
             self._has_room.clear()
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(_LOOK_S):  # wait_for may lose a cancellation (3.11)
+                wait_s = min(_LOOK_S, self._outbox.wait_s(self._clock()))
+                async with asyncio.timeout(wait_s):  # wait_for may lose a cancellation (3.11)
                     await self._has_room.wait()
 
     async def _receive(self, connection: ClientConnection) -> None:
@@ -371,6 +384,13 @@ class Client:
             if not (answer := self._stats.popleft()).done():
                 answer.set_exception(Closed())
                 answer.exception()  # whoever asked may be gone
+
+
+def _headers_of(api_key: str | None) -> dict[str, str]:
+    key = (api_key or "").strip()
+    if not key.isascii() or not key.isprintable():
+        raise KeyInvalid
+    return {"Authorization": f"Bearer {key}"} if key else {}
 
 
 def _raise_if_final(exc: BaseException) -> None:

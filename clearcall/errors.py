@@ -1,6 +1,7 @@
 """What can go wrong between a client and a server.
 
 ClientError
+├── KeyInvalid      the API key cannot be sent
 ├── Refused         the server does not take the stream, and trying again will not help
 ├── Unreachable     no connection, or a lost one, after all the attempts that were allowed
 ├── BadMessage      the server sent something that is not of this protocol
@@ -9,11 +10,18 @@ ClientError
 
 from __future__ import annotations
 
-__all__ = ["BadMessage", "ClientError", "Closed", "Refused", "Unreachable"]
+__all__ = ["BadMessage", "ClientError", "Closed", "KeyInvalid", "Refused", "Unreachable"]
 
 
 class ClientError(Exception):
     """Root of the tree; never raised itself."""
+
+
+class KeyInvalid(ClientError):
+    """The API key cannot be sent; it is not shown."""
+
+    def __init__(self) -> None:
+        super().__init__("The API key has characters that no key has. Copy it anew.")
 
 
 class Refused(ClientError):

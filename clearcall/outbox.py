@@ -6,6 +6,7 @@ answers come in order, or by its age.
 
 from __future__ import annotations
 
+import math
 from collections import OrderedDict
 from dataclasses import dataclass
 
@@ -30,9 +31,12 @@ class Outbox:
     def __init__(self, window: int) -> None:
         """Args: window: Frames on the way at most."""
         self.window = window
+        self.max_fps = 0.0  # what the server takes in a second; 0 = any
+        self.max_bytes_per_s = 0.0
         self.replaced = 0  # here, before they were sent
         self.lost = 0  # sent, and never answered
         self._next_sequence = 0
+        self._due_s = -math.inf  # not before
         self._waiting: tuple[bytes, float] | None = None
         self._on_the_way: OrderedDict[int, tuple[float, float]] = OrderedDict()
 
@@ -52,15 +56,30 @@ class Outbox:
         self._waiting = encoded, captured_s
 
     def take(self, now_s: float) -> Outgoing | None:
-        """The frame to send now, if one waits and the window has room."""
+        """The frame to send now, if one waits, the window has room and the server takes it."""
         self._forget_lost(now_s)
-        if self._waiting is None or len(self._on_the_way) >= self.window:
+        if self._waiting is None or len(self._on_the_way) >= self.window or now_s < self._due_s:
             return None
         (encoded, captured_s), self._waiting = self._waiting, None
         sequence = self._next_sequence
         self._next_sequence = (sequence + 1) % _SEQUENCE_MODULUS
         self._on_the_way[sequence] = now_s, captured_s
+        self._due_s = now_s + max(
+            1 / self.max_fps if self.max_fps else 0.0,
+            len(encoded) / self.max_bytes_per_s if self.max_bytes_per_s else 0.0,
+        )
         return Outgoing(sequence, encoded, captured_s)
+
+    def wait_s(self, now_s: float) -> float:
+        """How long a frame that waits is kept back by the server's limits alone."""
+        if self._waiting is None or len(self._on_the_way) >= self.window:
+            return math.inf
+        return max(0.0, self._due_s - now_s)
+
+    def drop_waiting(self) -> None:
+        """The frame that waits is not sent."""
+        self.replaced += self._waiting is not None
+        self._waiting = None
 
     def note_answered(self, sequence: int | None) -> float | None:
         """A result or an error came; earlier frames without an answer will get none.

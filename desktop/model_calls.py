@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import os
 import urllib.error
@@ -65,10 +66,12 @@ def activate_model(
 def _call(
     server: str, path: str, api_key: str | None, *, method: str, timeout_s: float
 ) -> dict[str, Any]:
-    if urllib.parse.urlsplit(server).scheme not in ("http", "https"):
+    if not _is_url(server):
         raise CallFailed(f"{server!r} is not the URL of a service, like http://127.0.0.1:8000.")
     headers = {"Accept": "application/json"}
-    if key := api_key or os.environ.get(_KEY_VARIABLE):
+    if key := (api_key or os.environ.get(_KEY_VARIABLE, "")).strip():
+        if not key.isascii() or not key.isprintable():
+            raise CallFailed("The API key has characters that no key has. Copy it anew.")
         headers["Authorization"] = f"Bearer {key}"
     request = urllib.request.Request(server.rstrip("/") + path, method=method, headers=headers)
     try:
@@ -79,12 +82,21 @@ def _call(
     except urllib.error.HTTPError as exc:
         with exc:
             raise CallFailed(_told(exc.code, exc.read())) from exc
-    except (OSError, ValueError) as exc:
+    except (OSError, ValueError, http.client.HTTPException) as exc:
         reason = getattr(exc, "reason", exc)
         raise CallFailed(f"{server} cannot be asked ({reason}). Is the service running?") from exc
     if not isinstance(answer, dict):
         raise CallFailed(f"{server} does not answer like a Clearcall service.")
     return answer
+
+
+def _is_url(server: str) -> bool:
+    try:
+        parts = urllib.parse.urlsplit(server)
+        _ = parts.port  # raises where it is none
+    except ValueError:
+        return False
+    return parts.scheme in ("http", "https") and bool(parts.hostname)
 
 
 def _told(status: int, body: bytes) -> str:

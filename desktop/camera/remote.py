@@ -19,6 +19,7 @@ from service.frame_codec import decode_frame, encode_frame
 if TYPE_CHECKING:  # an extra
     from clearcall.blocking import BlockingClient
     from clearcall.client import Result
+    from clearcall.messages import Hello
 
 __all__ = ["RemoteSharpening", "stream_url"]
 
@@ -37,9 +38,13 @@ def stream_url(text: str) -> str:
     Raises:
         ServerUnavailable: it is no such address.
     """
-    parts = urlsplit(text if "://" in text else f"http://{text}")
-    scheme = _SCHEMES.get(parts.scheme.lower())
-    if scheme is None or not parts.hostname:
+    try:
+        parts = urlsplit(text if "://" in text else f"http://{text}")
+        _ = parts.port  # raises where it is none
+        scheme = _SCHEMES.get(parts.scheme.lower()) if parts.hostname else None
+    except ValueError:
+        scheme = None
+    if scheme is None:
         raise ServerUnavailable(text, "not a server; write it as http://HOST:PORT")
     path = parts.path if parts.path.strip("/") else "/stream"
     return urlunsplit((scheme, parts.netloc, path, parts.query, ""))
@@ -95,12 +100,16 @@ class RemoteSharpening:
         if api_key is not None:
             options["api_key"] = api_key
         self._client = self._connected(options)
-        hello = self._client.hello
-        assert hello is not None, "it is connected"
-        self._students = hello.students
-        self._device = hello.device
+        hello = self._hello
         controls.strength = hello.default_strength if strength is None else strength
         self._strength_sent = controls.strength
+
+    @property
+    def _hello(self) -> Hello:
+        """What the server said last."""
+        hello = self._client.hello
+        assert hello is not None, "it was connected"
+        return hello
 
     def _connected(self, options: dict[str, Any]) -> BlockingClient:
         try:
@@ -168,7 +177,7 @@ class RemoteSharpening:
         return {
             "student": student,
             "scale": scale,
-            "device": self._device,
+            "device": self._hello.device,
             "server": self.name,
             "server_reconnects": self._client.reconnects,
             "frames_skipped_by_network": self._client.frames_skipped,
@@ -204,8 +213,9 @@ class RemoteSharpening:
             image = decode_frame(result.encoded, max_pixels=_MAX_PIXELS)
         except ImageError:
             return
-        if result.student_code < len(self._students):
-            self._rung = self._students[result.student_code], result.scale_percent / 100
+        students = self._hello.students
+        if result.student_code < len(students):
+            self._rung = students[result.student_code], result.scale_percent / 100
         self._answered_s = self._clock()
         publish(Shown(image, result.captured_s, result.inference_ms))
         self._client.displayed(result)

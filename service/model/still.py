@@ -25,6 +25,7 @@ BlockChanges = npt.NDArray[np.uint8]
 BLOCK_PX = 8
 # Beyond this a change moves no level of a correction by more than one, measured on all students.
 _REACH_PX = 16
+_NO_NOISE = 40  # levels of 2x2 px: beyond what noise and JPEG make of one picture
 
 
 class Noise:
@@ -62,7 +63,8 @@ class Noise:
 def change_between(one: ImageArray, other: ImageArray) -> BlockChanges:
     """How much blocks of 8x8 px differ: the mean square of the difference of 2x2 px, in levels.
 
-    Differences count as 16 levels at most, so that a mean of 255 is far beyond any noise.
+    Differences count as 16 levels at most, so that a mean of 255 is far beyond any noise. A block
+    with a difference beyond all noise has 255, however small it is: a caret, a dot, a star.
 
     Args:
         one, other: (H, W, 3) uint8, of one size.
@@ -72,7 +74,11 @@ def change_between(one: ImageArray, other: ImageArray) -> BlockChanges:
     """
     difference = _in_blocks(cv2.absdiff(one, other))
     halved = _halved(difference)
-    return _mean_of_blocks(_halved(cv2.multiply(halved, halved)), BLOCK_PX // 4)
+    mean = _mean_of_blocks(_halved(cv2.multiply(halved, halved)), BLOCK_PX // 4)
+    _, strong = cv2.threshold(halved, _NO_NOISE, 255, cv2.THRESH_BINARY)
+    _, strong = cv2.threshold(_mean_of_blocks(strong, BLOCK_PX // 2), 0, 255, cv2.THRESH_BINARY)
+    change: Any = cv2.max(mean, strong)
+    return change  # type: ignore[no-any-return]
 
 
 def _any_change(one: ImageArray, other: ImageArray) -> BlockChanges:

@@ -44,6 +44,10 @@ export function setUpKeyForm(form, { onLocked, onKey }) {
     event.preventDefault();
     const key = input.value.trim();
     if (!key) return;
+    if (!/^[\x21-\x7e]+$/.test(key)) {
+      text.textContent = "The key was not accepted. Enter another one."; // no header can hold it
+      return;
+    }
     window.sessionStorage.setItem(STORED, key);
     input.value = "";
     form.hidden = true;

@@ -270,7 +270,7 @@ export class ClearcallClient extends EventTarget {
     const now = performance.now();
     this.#unanswered.set(sequence, { tag, sentAtMs: now });
     this.#lastSentAtMs = now;
-    this.#keepRate(hello.limits.max_fps, now);
+    this.#keepRate(hello.limits, bytes, now);
     this.#socket?.send(new Blob([frameHeader(sequence, capturedAtMs), /** @type {any} */ (jpeg)]));
     return sequence;
   }
@@ -452,12 +452,18 @@ export class ClearcallClient extends EventTarget {
     this.#socket?.send(JSON.stringify(message));
   }
 
-  /** What is sent faster than the server takes it is lost there. @param {number} fps 0 = any */
-  #keepRate(fps, /** @type {number} */ now) {
-    if (!fps) return;
-    this.#dueAtMs = now + 1000 / fps;
+  /**
+   * What is sent faster than the server takes it is lost there.
+   * @param {{max_fps?: number, max_bytes_per_s?: number}} limits 0 = any
+   * @param {number} bytes of the frame that is sent now
+   * @param {number} now
+   */
+  #keepRate({ max_fps: fps, max_bytes_per_s: rate }, bytes, now) {
+    const waitMs = 1000 * Math.max(fps ? 1 / fps : 0, rate ? bytes / rate : 0);
+    if (!waitMs) return;
+    this.#dueAtMs = now + waitMs;
     clearTimeout(this.#rateTimer);
-    this.#rateTimer = setTimeout(() => this.#tellRoom(), 1000 / fps);
+    this.#rateTimer = setTimeout(() => this.#tellRoom(), waitMs);
   }
 
   #tellRoom() {

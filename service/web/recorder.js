@@ -39,9 +39,13 @@ export class Recorder {
   #startedAtMs = 0;
   #lastedMs = 0;
 
-  /** @param {(isRecording: boolean) => void} onChange */
-  constructor(onChange) {
+  /**
+   * @param {(isRecording: boolean) => void} onChange
+   * @param {(isSaved: boolean) => void} onEnd false where there was no picture to save
+   */
+  constructor(onChange, onEnd) {
     this.onChange = onChange;
+    this.onEnd = onEnd;
   }
 
   /** Whether this browser can record at all. */
@@ -71,6 +75,7 @@ export class Recorder {
       for (const track of media.getTracks()) track.stop();
       const film = new Blob(parts, { type: recorder.mimeType });
       if (film.size > 0) save(film, name);
+      this.onEnd(film.size > 0);
     };
     recorder.start(1000);
     this.#recorder = recorder;

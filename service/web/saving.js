@@ -9,6 +9,7 @@ const TICK_MS = 500;
 
 export class Saving {
   #timer = 0;
+  #isPaused = false;
   #shape = "";
 
   /**
@@ -21,7 +22,10 @@ export class Saving {
     this.record = /** @type {HTMLButtonElement} */ (byId("record"));
     this.label = byId("record-label");
     this.snapshot = /** @type {HTMLButtonElement} */ (byId("snapshot"));
-    this.recorder = new Recorder((isRecording) => this.#show(isRecording));
+    this.recorder = new Recorder(
+      (isRecording) => this.#show(isRecording),
+      (isSaved) => say(isSaved ? "The recording is saved." : "Nothing moved: nothing was recorded."),
+    );
     this.record.hidden = !Recorder.isSupported;
     this.record.addEventListener("click", () => this.#toggle());
     this.snapshot.addEventListener("click", () => stage.post({ type: "snapshot" }));
@@ -39,6 +43,7 @@ export class Saving {
 
   /** @param {boolean} isPaused nothing moves, so nothing is recorded */
   pause(isPaused) {
+    this.#isPaused = isPaused;
     this.recorder.pause(isPaused);
   }
 
@@ -48,14 +53,17 @@ export class Saving {
 
   #toggle() {
     if (this.recorder.isRecording) this.recorder.stop();
-    else this.recorder.start(this.stage.output.captureStream());
+    else {
+      this.recorder.start(this.stage.output.captureStream());
+      this.recorder.pause(this.#isPaused);
+    }
   }
 
   /** @param {boolean} isRecording */
   #show(isRecording) {
     window.clearInterval(this.#timer);
     this.record.setAttribute("aria-pressed", String(isRecording));
-    this.say(isRecording ? "Recording" : "The recording is saved.");
+    if (isRecording) this.say("Recording");
     this.label.textContent = "Record";
     if (!isRecording) return;
     const tick = () => {

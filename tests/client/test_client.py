@@ -19,7 +19,7 @@ from websockets.asyncio.server import serve as serve_websocket
 from clearcall.backoff import Backoff
 from clearcall.blocking import BlockingClient
 from clearcall.client import Client, Result
-from clearcall.errors import BadMessage, Closed, Refused, Unreachable
+from clearcall.errors import BadMessage, Closed, KeyInvalid, Refused, Unreachable
 from clearcall.messages import FrameError
 from service.app import create_app
 from service.keys import hash_of, make_key
@@ -180,7 +180,9 @@ async def test_a_server_that_is_not_there_is_unreachable() -> None:
             pass
 
 
-@pytest.mark.parametrize("url", ["http://127.0.0.1:9/stream", "nonsense"])
+@pytest.mark.parametrize(
+    "url", ["http://127.0.0.1:9/stream", "nonsense", "ws://127.0.0.1:99999/stream", "ws://[::1"]
+)
 async def test_an_address_that_is_none_is_refused_at_once(url: str) -> None:
     with pytest.raises(Refused):
         async with Client(url):
@@ -286,6 +288,52 @@ def test_the_blocking_client_does_the_same(live: Live) -> None:
         pass
 
 
+def test_closing_ends_what_other_threads_wait_for(live: Live) -> None:
+    client = BlockingClient(live.stream_url).__enter__()
+    client.offer(jpeg_frame())
+    result = client.result(timeout_s=WAIT_S)
+    ends: list[BaseException] = []
+    are_calling = threading.Barrier(5)
+
+    def call() -> None:
+        are_calling.wait()
+        try:
+            while True:
+                client.displayed(result)
+        except Exception as exc:
+            ends.append(exc)
+
+    callers = [threading.Thread(target=call) for _ in range(4)]
+    for caller in callers:
+        caller.start()
+    are_calling.wait()
+    client.__exit__(None, None, None)
+    for caller in callers:
+        caller.join(WAIT_S)
+    assert [type(end) for end in ends] == [Closed] * 4
+    client.__exit__(None, None, None)
+    with pytest.raises(Closed):
+        client.offer(jpeg_frame())
+    with pytest.raises(Closed):
+        client.stats()
+
+
+async def test_what_the_server_takes_in_a_second_is_kept_to() -> None:
+    with serve(max_stream_fps=20) as live:
+        async with Client(live.stream_url) as client:
+            begun_s = time.monotonic()
+            await collect(client, 21)
+            assert 0.95 <= time.monotonic() - begun_s < 3
+        assert live.dropped().get("limit", 0) == 0
+
+
+@pytest.mark.parametrize("key", ["clearcall_schlüssel", "clearcall_a\nb", "“clearcall_abc”"])
+def test_a_key_that_cannot_be_sent_is_told_and_not_shown(key: str) -> None:
+    with pytest.raises(KeyInvalid) as invalid:
+        Client("ws://127.0.0.1:9/stream", api_key=key)
+    assert "clearcall_" not in str(invalid.value)
+
+
 def test_the_client_loads_neither_torch_nor_the_web_stack() -> None:
     heavy = {"torch", "numpy", "cv2", "PIL", "fastapi", "starlette", "pydantic", "uvicorn"}
     script = f"import sys, clearcall.blocking; print(*sorted({heavy!r} & sys.modules.keys()))"
@@ -298,7 +346,7 @@ def test_the_client_loads_neither_torch_nor_the_web_stack() -> None:
 async def test_a_key_opens_the_stream_and_a_wrong_one_is_final() -> None:
     key = make_key()
     with serve(api_keys=hash_of(key)) as live:
-        async with Client(live.stream_url, api_key=key) as client:
+        async with Client(live.stream_url, api_key=f"{key}\n") as client:  # as files end
             assert await collect(client, 2)
         for wrong in (None, key + "x"):
             with pytest.raises(Refused) as refused:

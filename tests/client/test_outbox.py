@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import random
 
+import pytest
+
 from clearcall.backoff import Backoff
 from clearcall.outbox import Outbox
 
@@ -48,6 +50,28 @@ def test_a_frame_that_is_never_answered_is_given_up_after_three_seconds() -> Non
     assert outbox.take(2.9) is None
     assert outbox.take(3.0) is not None
     assert outbox.lost == 1
+
+
+def test_no_more_is_sent_than_the_server_takes() -> None:
+    outbox = Outbox(3)
+    outbox.max_fps, outbox.max_bytes_per_s = 5.0, 100.0
+    assert sequences(outbox, 0) == [0]
+    assert outbox.wait_s(0.05) == pytest.approx(0.15)
+    assert outbox.take(0.19) is None
+    outbox.offer(bytes(50), 0.19)
+    assert outbox.take(0.2) is not None
+    outbox.offer(b"next", 0.2)
+    assert outbox.take(0.69) is None
+    assert outbox.take(0.7) is not None
+
+
+def test_what_waits_can_be_dropped() -> None:
+    outbox = Outbox(1)
+    sequences(outbox, 0)
+    outbox.drop_waiting()
+    outbox.note_answered(0)
+    assert outbox.take(0) is None
+    assert outbox.replaced == 9
 
 
 def test_numbers_begin_again_after_the_last_one() -> None:

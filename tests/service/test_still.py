@@ -38,6 +38,16 @@ def test_the_measure_is_the_mean_square_of_the_difference_by_block() -> None:
     assert change_between(one, other).tolist() == [[0, 25, 0], [0, 0, 255]]
 
 
+@pytest.mark.parametrize("side_px", [1, 2])
+def test_a_dot_is_a_change(side_px: int) -> None:
+    one = np.full((16, 24, 3), 100, np.uint8)
+    for top in range(8):
+        for left in range(8, 14):
+            other = one.copy()
+            other[top : top + side_px, left : left + side_px] = 255
+            assert change_between(one, other).max() == 255
+
+
 @pytest.mark.parametrize("size", [(1, 1), (7, 9), (16, 25), (37, 8)])
 def test_blocks_at_the_edges_may_be_parts(size: tuple[int, int]) -> None:
     one = np.zeros((*size, 3), np.uint8)

@@ -16,6 +16,7 @@ from desktop.camera.frames import Captured, Shown
 from desktop.camera.remote import RemoteSharpening, stream_url
 from desktop.camera.slot import Slot
 from service.settings import Settings
+from tests.service.doubles import FakeSharpener
 from tests.service.live import Live, eventually, serve
 from tests.service.pictures import difference, landscape
 
@@ -33,7 +34,16 @@ def test_an_address_is_completed(text: str, url: str) -> None:
     assert stream_url(text) == url
 
 
-@pytest.mark.parametrize("text", ["ftp://gpu.local", "http://", "rtsp://gpu.local/live"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "ftp://gpu.local",
+        "http://",
+        "rtsp://gpu.local/live",
+        "http://[::1",
+        "http://gpu.local:99999",
+    ],
+)
 def test_what_is_no_address_of_a_server_is_refused(text: str) -> None:
     with pytest.raises(ServerUnavailable, match="write it as http://HOST:PORT"):
         stream_url(text)
@@ -131,8 +141,12 @@ def test_while_the_server_is_away_the_cameras_own_picture_is_shown() -> None:
         assert (film.passed()[-1].image == landscape()).all()
         assert sharpening.away == "server away: not sharpened"
         seen = len(film.sharpened())
-        with serve(port=port):
+        other = FakeSharpener()
+        other.name, other.device = "other", "cuda:0"
+        with serve(other, port=port):
             eventually(lambda: len(film.sharpened()) >= seen + 5)
+            facts = sharpening.facts()
+            assert (facts["student"], facts["device"]) == ("other", "cuda:0")
             assert not sharpening.away
             assert sharpening.facts()["server_reconnects"] == 1
     finally:

@@ -283,6 +283,10 @@ def test_the_command_lists_and_activates(
         assert "no model 'tiny-00000000'" in capsys.readouterr().err
     assert main(["models", "list", "--server", live.url]) == 2
     assert "Is the service running?" in capsys.readouterr().err
+    for wrong in ("http://[::1", "http://127.0.0.1:99999", "http://", f"{live.url}/x y"):
+        assert main(["models", "list", "--server", wrong]) == 2
+    assert main(["models", "list", "--server", live.url, "--api-key", "clearcall_ü"]) == 2
+    assert "clearcall_ü" not in capsys.readouterr().err
 
 
 @pytest.mark.usefixtures("doubles")
