@@ -44,7 +44,10 @@ export class Pipeline {
   #latest = null;
   /** @type {ReadableStreamDefaultReader<VideoFrame> | null} */
   #track = null;
-  /** The pair that is shown, as it was sent and as it came. @type {{input: Blob, output: Blob} | null} */
+  /**
+   * The pair that is shown, as it was sent and as it came.
+   * @type {{input: Blob, output: Blob, isInputDrawn: boolean} | null}
+   */
   #pair = null;
   /** @type {ReturnType<typeof setInterval> | undefined} */
   #readTimer;
@@ -106,9 +109,11 @@ export class Pipeline {
         break;
       case "shown":
         this.#isInputShown = message.isInputShown;
+        void this.#catchUp();
         break;
       case "lens":
         this.#painter.look(message.spot, message.zoom);
+        void this.#catchUp();
         break;
       case "snapshot":
         void this.#snapshot();
@@ -281,7 +286,7 @@ export class Pipeline {
   #draw(order, result, sent, output, input) {
     this.#drawn = order;
     const isFirst = !this.#pair;
-    this.#pair = { input: sent, output: result.encoded };
+    this.#pair = { input: sent, output: result.encoded, isInputDrawn: input !== null };
     if (input) this.#painter.paint("input", input);
     const isOther = this.#painter.paint("output", output);
     this.#painter.paintLens();
@@ -298,6 +303,21 @@ export class Pipeline {
     });
     const facts = { input: sent.size, output: result.encoded.size, height, width, latencyMs };
     this.post({ type: "pair", detail: { ...facts, isFirst } });
+  }
+
+  /** The input of the pair that is shown, where it was not needed when the pair came. */
+  async #catchUp() {
+    const pair = this.#pair;
+    const isNeeded = this.#isInputShown || this.#painter.isLooking;
+    if (!pair || pair.isInputDrawn || !isNeeded) return;
+    pair.isInputDrawn = true;
+    const input = await createImageBitmap(pair.input).catch(() => null);
+    if (!input) return;
+    if (pair === this.#pair) {
+      this.#painter.paint("input", input);
+      this.#painter.paintLens();
+    }
+    input.close();
   }
 
   /** @param {import("./encoder.js").Size} size */

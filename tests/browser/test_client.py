@@ -296,6 +296,23 @@ def test_client_keeps_to_the_servers_frame_rate() -> None:
     assert said["trace"] == [0, None, 1, 1]
 
 
+def test_no_more_bytes_are_sent_than_the_server_takes() -> None:
+    said = run_node(
+        _DOUBLE
+        + """
+        let now = 0;
+        performance.now = () => now;
+        const { client } = open();
+        sockets[0].say({ ...hello, limits: { ...hello.limits, max_bytes_per_s: 20 } });
+        const trace = [client.send(jpeg)];
+        for (now = 99; now <= 100; now++) trace.push(client.send(jpeg));
+        say(trace);
+        client.close();
+        """
+    )
+    assert said == [0, None, 1]
+
+
 def test_another_protocol_is_not_spoken() -> None:
     said = run_node(
         _DOUBLE

@@ -15,6 +15,7 @@ from playwright.sync_api import Browser, Download, Locator, Page, expect
 from service.frame_codec import ImageArray
 from tests.browser.launching import ALLOW_CAMERA, Launch
 from tests.browser.pages import (
+    CANVAS_CAMERA,
     choose_file,
     cut,
     number,
@@ -252,6 +253,45 @@ def test_recording_is_saved_as_a_film_of_the_output(
     assert len(frames) >= 2
     assert frames[-1].shape == (360, 640, 3)
     assert frames[-1].std() > 10
+
+
+def test_nothing_is_recorded_in_a_pause(browser: Browser, url: str) -> None:
+    with started(browser, url) as page:
+        downloads: list[Download] = []
+        page.on("download", downloads.append)
+        page.locator("#pause").press("Enter")
+        expect(page.locator("#pill")).to_have_text("Paused")
+        record = page.locator("#record")
+        record.press("Enter")
+        expect(record).to_have_attribute("aria-pressed", "true")
+        page.wait_for_timeout(1200)  # a second of a film would be told
+        expect(page.locator("#record-label")).to_have_text("0:00")
+        record.press("Enter")
+        expect(page.get_by_text("nothing was recorded")).to_be_attached()
+        assert not downloads
+
+
+def test_the_picture_before_is_that_of_the_picture_after(browser: Browser, url: str) -> None:
+    with open_page(browser, before=CANVAS_CAMERA) as page:
+        page.goto(url)
+        start_camera(page, url)
+        page.get_by_label("Only after").check()
+        painted = page.evaluate("painted")
+        until(page, lambda: page.evaluate("painted") > painted + 8)
+        page.locator("#pause").press("Enter")
+        expect(page.locator("#pill")).to_have_text("Paused")
+        page.get_by_label("Side by side").check()
+        mean = """(id) => {
+            const from = document.getElementById(id), to = new OffscreenCanvas(1, 1);
+            const context = to.getContext("2d");
+            context.drawImage(from, 0, 0, 1, 1);
+            return Array.from(context.getImageData(0, 0, 1, 1).data);
+        }"""
+        until(page, lambda: _near(page.evaluate(mean, "input"), page.evaluate(mean, "output")))
+
+
+def _near(one: list[int], other: list[int]) -> bool:
+    return all(abs(a - b) <= 12 for a, b in zip(one, other, strict=True))
 
 
 def test_snapshot_saves_the_pair_as_it_was_sent_and_as_it_came(browser: Browser, url: str) -> None:
