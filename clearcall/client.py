@@ -35,8 +35,9 @@ from websockets.exceptions import (
     InvalidURI,
 )
 
+from clearcall.api_key import key_headers
 from clearcall.backoff import Backoff
-from clearcall.errors import BadMessage, Closed, KeyInvalid, Refused, Unreachable
+from clearcall.errors import BadMessage, Closed, Refused, Unreachable
 from clearcall.messages import FrameError, Hello, ModelNow, Stats, read_hello, read_notice
 from clearcall.outbox import Outbox
 from service.errors import FrameInvalid
@@ -92,7 +93,7 @@ class Client:
             KeyInvalid: The key cannot be one.
         """
         self._url = url
-        self._headers = _headers_of(api_key)
+        self._headers = key_headers(api_key)
         self._max_attempts = max_attempts
         self._own_window = window
         self._backoff = backoff or Backoff()
@@ -384,13 +385,6 @@ class Client:
             if not (answer := self._stats.popleft()).done():
                 answer.set_exception(Closed())
                 answer.exception()  # whoever asked may be gone
-
-
-def _headers_of(api_key: str | None) -> dict[str, str]:
-    key = (api_key or "").strip()
-    if not key.isascii() or not key.isprintable():
-        raise KeyInvalid
-    return {"Authorization": f"Bearer {key}"} if key else {}
 
 
 def _raise_if_final(exc: BaseException) -> None:

@@ -11,6 +11,8 @@ import urllib.request
 from collections.abc import Mapping
 from typing import Any
 
+from clearcall.api_key import key_headers
+from clearcall.errors import KeyInvalid
 from service.errors import ClearcallError
 
 __all__ = ["CallFailed", "activate_model", "list_models"]
@@ -68,11 +70,12 @@ def _call(
 ) -> dict[str, Any]:
     if not _is_url(server):
         raise CallFailed(f"{server!r} is not the URL of a service, like http://127.0.0.1:8000.")
-    headers = {"Accept": "application/json"}
-    if key := (api_key or os.environ.get(_KEY_VARIABLE, "")).strip():
-        if not key.isascii() or not key.isprintable():
-            raise CallFailed("The API key has characters that no key has. Copy it anew.")
-        headers["Authorization"] = f"Bearer {key}"
+    try:
+        headers = {"Accept": "application/json"} | key_headers(
+            api_key or os.environ.get(_KEY_VARIABLE)
+        )
+    except KeyInvalid as exc:
+        raise CallFailed(str(exc)) from exc
     request = urllib.request.Request(server.rstrip("/") + path, method=method, headers=headers)
     try:
         with urllib.request.urlopen(  # nosec B310 - the scheme was checked above
