@@ -255,14 +255,20 @@ def test_recording_is_saved_as_a_film_of_the_output(
     assert frames[-1].std() > 10
 
 
+def kept_downloads(page: Page) -> list[Download]:
+    """All that the page saves from now on."""
+    downloads: list[Download] = []
+
+    def keep(download: Download) -> None:  # the browser marks what it calls
+        downloads.append(download)
+
+    page.on("download", keep)
+    return downloads
+
+
 def test_nothing_is_recorded_in_a_pause(browser: Browser, url: str) -> None:
     with started(browser, url) as page:
-        downloads: list[Download] = []
-
-        def keep(download: Download) -> None:  # the browser marks what it calls
-            downloads.append(download)
-
-        page.on("download", keep)
+        downloads = kept_downloads(page)
         page.locator("#pause").press("Enter")
         expect(page.locator("#pill")).to_have_text("Paused")
         record = page.locator("#record")
@@ -300,12 +306,7 @@ def _near(one: list[int], other: list[int]) -> bool:
 
 def test_snapshot_saves_the_pair_as_it_was_sent_and_as_it_came(browser: Browser, url: str) -> None:
     with started(browser, url) as page:
-        downloads: list[Download] = []
-
-        def keep(download: Download) -> None:  # the browser marks what it calls
-            downloads.append(download)
-
-        page.on("download", keep)
+        downloads = kept_downloads(page)
         page.locator("#strength").press("End")
         expect(page.locator("#strength-value")).to_have_attribute("data-applied", "2")
         page.locator("#pause").press("Enter")

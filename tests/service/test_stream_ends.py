@@ -59,6 +59,21 @@ def small_buffered(live: Live) -> Iterator[ClientConnection]:
         yield stream
 
 
+@contextmanager
+def behind(live: Live) -> Iterator[tuple[ClientConnection, Connection]]:
+    """A client that has results to read, and the server's side of it."""
+    with small_buffered(live) as stream:
+        stream.send('{"type":"settings","format":"png"}')
+        frame = large_frame()
+        for sequence in range(12):
+            stream.send(numbered(sequence, frame))
+        [connection] = [
+            each for each in live.server.server_state.connections if isinstance(each, Connection)
+        ]
+        eventually(lambda: connection.backlog_bytes > 0)
+        yield stream, connection
+
+
 def ending(stream: ClientConnection) -> tuple[int, str]:
     """Reads until the server closes."""
     with contextlib.suppress(ConnectionClosed):
@@ -111,15 +126,7 @@ def test_a_client_that_reads_nothing_is_closed_and_leaves_nothing_behind() -> No
 
 def test_a_client_that_pings_and_reads_nothing_is_closed_too() -> None:
     ping = b"\x89\xfd" + bytes(4) + b"p" * 125  # masked by zeros
-    with serve(stalled_reader_s=1.0) as live, small_buffered(live) as stream:
-        stream.send('{"type":"settings","format":"png"}')
-        frame = large_frame()
-        for sequence in range(12):
-            stream.send(numbered(sequence, frame))
-        [connection] = [
-            each for each in live.server.server_state.connections if isinstance(each, Connection)
-        ]
-        eventually(lambda: connection.backlog_bytes > 0)
+    with serve(stalled_reader_s=1.0) as live, behind(live) as (stream, connection):
         backlog_bytes = connection.backlog_bytes
 
         def is_closed() -> bool:
@@ -132,15 +139,7 @@ def test_a_client_that_pings_and_reads_nothing_is_closed_too() -> None:
 
 
 def test_pings_are_answered_when_all_before_them_is_read() -> None:
-    with serve() as live, small_buffered(live) as stream:
-        stream.send('{"type":"settings","format":"png"}')
-        frame = large_frame()
-        for sequence in range(12):
-            stream.send(numbered(sequence, frame))
-        [connection] = [
-            each for each in live.server.server_state.connections if isinstance(each, Connection)
-        ]
-        eventually(lambda: connection.backlog_bytes > 0)
+    with serve() as live, behind(live) as (stream, connection):
         answered = [stream.ping(), stream.ping()]
 
         def are_answered() -> bool:
