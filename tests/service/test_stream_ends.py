@@ -139,7 +139,7 @@ def test_a_client_that_pings_and_reads_nothing_is_closed_too() -> None:
 
 
 def test_pings_are_answered_when_all_before_them_is_read() -> None:
-    with serve() as live, behind(live) as (stream, connection):
+    with serve() as live, behind(live) as (stream, _):
         answered = [stream.ping(), stream.ping()]
 
         def are_answered() -> bool:
