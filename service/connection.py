@@ -39,6 +39,11 @@ class Connection(WebSocketsSansIOProtocol):
         """How much is not in the kernel yet."""
         return self.transport.get_write_buffer_size()
 
+    @property
+    def is_handshake_bad(self) -> bool:
+        """Whether it was refused before the application heard of it, or could not even be read."""
+        return not self.handshake_initiated or self.response.status_code != 101
+
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Bounds the write buffer."""
         super().connection_made(transport)

@@ -168,9 +168,12 @@ class GuardedHttp(HttpToolsProtocol):
         self._stop_looking()
         super().handle_websocket_upgrade()
         opened = self.transport.get_protocol()
-        is_bad = isinstance(opened, Connection) and 400 <= opened.response.status_code < 500
-        if is_bad and self.floods is not None:
-            self.floods.note(self.client)  # the application does not hear of it
+        if not isinstance(opened, Connection) or not opened.is_handshake_bad:
+            return
+        if self.floods is not None:
+            self.floods.note(self.client)
+        if not opened.handshake_initiated:  # it reads shorter lines than HTTP does
+            self._refuse(431)
 
     def _is_braked(self) -> bool:
         """Whether the request is one of a flood, which is then answered."""

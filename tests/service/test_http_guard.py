@@ -42,6 +42,18 @@ def answer_of(connection: socket.socket) -> bytes:
     return b"".join(parts)
 
 
+def test_a_handshake_that_cannot_be_read_is_refused(
+    live: Live, caplog: pytest.LogCaptureFixture
+) -> None:
+    handshake = (
+        b"GET /stream HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+        b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: bm9ib2R5IG5vYm9keSAhIQ==\r\n"
+        b"Cookie: %s\r\n\r\n" % (9000 * b"a")
+    )
+    assert answer_of(opened(live, handshake)).startswith(b"HTTP/1.1 431 ")
+    assert "Traceback" not in caplog.text
+
+
 def test_a_connection_that_says_nothing_is_closed_without_a_word(live: Live) -> None:
     assert answer_of(opened(live)) == b""
 
