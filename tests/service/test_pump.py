@@ -184,7 +184,7 @@ def test_neighbouring_frames_overlap() -> None:
 def test_a_client_that_does_not_read_gets_fewer_frames_and_no_old_ones() -> None:
     noise = np.random.default_rng(1).integers(0, 256, (600, 800, 3), np.uint8)
     encoded = as_file(noise, "jpeg", quality=50)
-    with serve() as live, opened(live, max_queue=1) as stream:
+    with serve(stalled_reader_s=0) as live, opened(live, max_queue=1) as stream:
         stream.send('{"type":"settings","format":"png"}')  # 1.4 MB each: they fill any buffer
         sent = 0
 
