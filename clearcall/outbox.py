@@ -58,7 +58,7 @@ class Outbox:
     def take(self, now_s: float) -> Outgoing | None:
         """The frame to send now, if one waits, the window has room and the server takes it."""
         self._forget_lost(now_s)
-        if self._waiting is None or len(self._on_the_way) >= self.window or now_s < self._due_s:
+        if self._waiting is None or self.wait_s(now_s) > 0:
             return None
         (encoded, captured_s), self._waiting = self._waiting, None
         sequence = self._next_sequence
@@ -71,7 +71,7 @@ class Outbox:
         return Outgoing(sequence, encoded, captured_s)
 
     def wait_s(self, now_s: float) -> float:
-        """How long a frame that waits is kept back by the server's limits alone."""
+        """How long until the server's limits let a frame go; for ever where none may go anyway."""
         if self._waiting is None or len(self._on_the_way) >= self.window:
             return math.inf
         return max(0.0, self._due_s - now_s)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-__all__ = ["MOST_PAYLOAD_BYTES", "has_more_scans", "head_segments", "packed"]
+__all__ = ["MOST_PAYLOAD_BYTES", "has_more_scans", "head_segments", "packed", "segments"]
 
 MOST_PAYLOAD_BYTES = 65_533
 _APP0, _APP15, _COMMENT = 0xE0, 0xEF, 0xFE
@@ -14,8 +14,8 @@ _SCAN, _END = 0xDA, 0xD9
 _MARKER = re.compile(rb"\xff[^\x00\x01\xd0-\xd8\xff]", re.DOTALL)
 
 
-def head_segments(encoded: bytes) -> Iterator[tuple[int, int, bytes]]:
-    """Marker, place and payload of each APPn and comment segment; ends quietly where it is damaged.
+def segments(encoded: bytes) -> Iterator[tuple[int, int, int]]:
+    """Marker, place and end of each segment before the pixels; ends quietly where it is damaged.
 
     The place is that of the 0xFF, from which the payload is 4 bytes away.
     """
@@ -30,9 +30,15 @@ def head_segments(encoded: bytes) -> Iterator[tuple[int, int, bytes]]:
         end = at + 2 + int.from_bytes(encoded[at + 2 : at + 4], "big")
         if end < at + 4 or end > len(encoded):
             return
+        yield marker, at, end
+        at = end
+
+
+def head_segments(encoded: bytes) -> Iterator[tuple[int, int, bytes]]:
+    """Marker, place and payload of each APPn and comment segment, see `segments`."""
+    for marker, at, end in segments(encoded):
         if _APP0 <= marker <= _APP15 or marker == _COMMENT:
             yield marker, at, encoded[at + 4 : end]
-        at = end
 
 
 def has_more_scans(encoded: bytes, than: int) -> bool:

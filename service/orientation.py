@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import struct
 from typing import Any, TypeVar
 
 import cv2
 import numpy.typing as npt
 from PIL import Image
+
+from service.jpeg_segments import segments
 
 __all__ = ["jpeg_orientation", "turned_upright"]
 
@@ -23,17 +24,11 @@ Samples = TypeVar("Samples", bound=npt.NDArray[Any])
 
 def jpeg_orientation(encoded: bytes) -> int:
     """The EXIF orientation of a JPEG, 1 to 8; 1, upright, where there is none that can be read."""
-    at = 2
-    while at + 4 <= len(encoded) and encoded[at] == 0xFF:
-        marker, length = encoded[at + 1], struct.unpack_from(">H", encoded, at + 2)[0]
-        if marker == 0xFF:  # any number of these may fill the space before a marker
-            at += 1
-            continue
+    for marker, at, end in segments(encoded):
         if marker == _APP1 and encoded.startswith(_EXIF, at + 4):
-            return _orientation_in(encoded[at + 4 : at + 2 + length])
+            return _orientation_in(encoded[at + 4 : end])
         if not _APP0 <= marker <= _APP15 and marker != _COMMENT:
             break  # the tables have begun, and EXIF comes before them
-        at += 2 + length
     return 1
 
 

@@ -245,10 +245,10 @@ class Run:
                 sums[name] = sums.get(name, torch.zeros_like(term)) + term.detach() / parts
             with torch.no_grad():
                 errors.append(psnr_db(sharpened.detach().clamp(0, 1), wanted))
-        # Each part has moved the statistics as far as the whole batch should.
-        share = NORM_MOMENTUM / (1 - (1 - NORM_MOMENTUM) ** parts)
-        for buffer, kept in zip(self._running(), before, strict=False):
-            buffer.copy_(torch.lerp(kept, buffer, share))
+        if parts > 1:  # each of them has moved the statistics as far as the whole batch should
+            share = NORM_MOMENTUM / (1 - (1 - NORM_MOMENTUM) ** parts)
+            for buffer, kept in zip(self._running(), before, strict=True):
+                buffer.copy_(torch.lerp(kept, buffer, share))
         return sums, torch.cat(errors).mean()
 
     def _running(self) -> list[Tensor]:

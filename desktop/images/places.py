@@ -59,7 +59,7 @@ def places_of(
     compares: bool,
     is_forced: bool,
     is_folder: bool,
-    reason_against: Callable[[Path], str | None] = lambda _: None,
+    reason_against: Callable[[Path], str | None],
 ) -> Places:
     """Gives each picture its place.
 
