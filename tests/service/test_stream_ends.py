@@ -26,6 +26,7 @@ from tests.service.live import Live, eventually, serve
 from tests.service.pictures import as_file, jpeg_frame
 
 WAIT_S = 20
+ONE_ANSWER_BYTES = 400_000  # more than `large_frame` as PNG
 
 
 MESSAGES: list[bytes | str] = [
@@ -126,16 +127,19 @@ def test_a_client_that_reads_nothing_is_closed_and_leaves_nothing_behind() -> No
 
 def test_a_client_that_pings_and_reads_nothing_is_closed_too() -> None:
     ping = b"\x89\xfd" + bytes(4) + b"p" * 125  # masked by zeros
+    answered_bytes = 0
     with serve(stalled_reader_s=1.0) as live, behind(live) as (stream, connection):
-        backlog_bytes = connection.backlog_bytes
 
         def is_closed() -> bool:
+            nonlocal answered_bytes
             with contextlib.suppress(OSError):  # it is closed while we write
-                stream.socket.sendall(20 * ping)
+                stream.socket.sendall(400 * ping)
+                answered_bytes += 400 * 127
             return live.metric("clearcall_streams_ended_total", cause="stalled") == 1
 
         eventually(is_closed)
-        assert connection.backlog_bytes < 2 * backlog_bytes
+        assert answered_bytes > 2 * ONE_ANSWER_BYTES
+        assert connection.backlog_bytes < ONE_ANSWER_BYTES
 
 
 def test_pings_are_answered_when_all_before_them_is_read() -> None:
@@ -161,7 +165,7 @@ def test_for_a_client_that_reads_nothing_no_more_than_two_answers_pile_up() -> N
         [connection] = [
             each for each in live.server.server_state.connections if isinstance(each, Connection)
         ]
-        assert 0 < connection.backlog_bytes < 400_000
+        assert 0 < connection.backlog_bytes < ONE_ANSWER_BYTES
         assert live.metric("clearcall_frames_sent_total") <= 2
 
 
