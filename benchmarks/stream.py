@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -38,8 +38,6 @@ _CALM_SHARE = 0.5  # of what fits, where latency is to show no queue
 _FLOOD_STREAMS = 4
 _FLOOD_SIZE = (360, 640)
 _SOAK_MINUTE_S = 60.0
-
-Footage = Callable[[StreamPlan], list[bytes]]
 
 
 @dataclass(frozen=True, slots=True)
