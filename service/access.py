@@ -29,6 +29,7 @@ from service.errors import (
     KeyStreamsFull,
     KeyWrong,
     RateExceeded,
+    SettingsInvalid,
     TokenWrong,
     WrongKeysBraked,
 )
@@ -97,7 +98,8 @@ class Access:
             on_refused: Called with the code of each refusal.
 
         Raises:
-            SettingsInvalid: A file of keys cannot be read, or holds something else.
+            SettingsInvalid: A file of keys cannot be read, or holds something else; or metrics
+                are to need a key, and there is none.
         """
         self._keys = KeyRing(settings.api_keys, settings.api_keys_file, clock=clock)
         self._admin_keys = KeyRing(settings.admin_keys, settings.admin_keys_file, clock=clock)
@@ -109,7 +111,12 @@ class Access:
         self._streams = Places(settings.max_streams_per_key)
         self._clock = clock
         self._on_refused = on_refused
-        self.metrics_need_key = settings.metrics_key
+        self._metrics_need_key = settings.metrics_key
+        if settings.metrics_key and not (self._keys.is_on or self._admin_keys.is_on):
+            raise SettingsInvalid(
+                "CLEARCALL_METRICS_KEY asks for a key for the metrics, and there is none: set "
+                "CLEARCALL_API_KEYS or CLEARCALL_ADMIN_KEYS (clearcall key makes one)."
+            )
 
     def admit(self, connection: HTTPConnection, *, takes_token: bool = False) -> Caller:
         """Lets a request in, or a WebSocket.
@@ -133,16 +140,17 @@ class Access:
             self._requests.take(caller.quota, now_s)
             return caller
 
-    def identify(self, connection: HTTPConnection) -> Caller:
-        """As `admit`, without counting the request: for scrapes and the like.
+    def admit_scrape(self, connection: HTTPConnection) -> None:
+        """Lets a scrape of the metrics in, without counting it as a request.
 
         Raises:
-            AccessRefused: Who asks may not.
+            AccessRefused: The settings ask for a key, and none came that is in use.
         """
+        if not self._metrics_need_key:
+            return
         with self._counted():
-            caller = self._identify(connection, takes_token=False)
+            caller = self._identify(connection, takes_token=False, is_key_needed=True)
             _note(connection, caller)
-            return caller
 
     def admit_admin(self, connection: HTTPConnection) -> Caller:
         """Lets an admin call in.
@@ -163,6 +171,12 @@ class Access:
             if self._keys.find(key) is not None:
                 raise AdminOnly
             raise self._note_wrong_key(connection)
+
+    def is_current(self, caller: Caller) -> bool:
+        """Whether the key that a caller was let in with is still in use."""
+        return caller.key_id == _NO_KEY or any(
+            ring.with_id(caller.key_id) is not None for ring in (self._keys, self._admin_keys)
+        )
 
     def has_right_key(self, connection: HTTPConnection) -> bool:
         """Whether a key in use came, or a token of one; nothing is counted."""
@@ -190,14 +204,16 @@ class Access:
         """A token that opens a stream as this caller, for a minute."""
         return self._mint.make(caller.key_id)
 
-    def _identify(self, connection: HTTPConnection, *, takes_token: bool) -> Caller:
+    def _identify(
+        self, connection: HTTPConnection, *, takes_token: bool, is_key_needed: bool = False
+    ) -> Caller:
         key = _key_of(connection)
         if key is not None:
             if (found := self._admin_keys.find(key)) is not None:
                 return _caller(found, is_admin=True)
             if (found := self._keys.find(key)) is not None:
                 return _caller(found)
-        if not self._keys.is_on:
+        if not (self._keys.is_on or is_key_needed):
             return Caller("-", address_group(_host_of(connection)))
         if key is not None:
             raise self._note_wrong_key(connection)
@@ -280,9 +296,7 @@ async def require_key(connection: HTTPConnection) -> Caller:
 
 async def require_key_for_metrics(connection: HTTPConnection) -> None:
     """A dependency: lets scrapers in, with a key where the settings say so."""
-    access = access_of(connection)
-    if access.metrics_need_key:
-        access.identify(connection)
+    access_of(connection).admit_scrape(connection)
 
 
 async def require_admin(connection: HTTPConnection) -> Caller:

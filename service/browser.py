@@ -6,7 +6,6 @@ import base64
 import hashlib
 import re
 from collections.abc import Collection
-from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -36,6 +35,7 @@ CORS_EXPOSED = (
 
 _SAFE_METHODS = {"GET", "HEAD", "OPTIONS"}
 _DOCS_PREFIX = "/docs"
+_PORTS = {"http": ":80", "https": ":443"}
 _EVERYWHERE = {
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
@@ -86,7 +86,11 @@ def is_origin_allowed(origin: str | None, *, host: str | None, allowed: Collecti
     if origin is None or "*" in allowed:
         return True
     origin = origin.lower()
-    return origin in allowed or (bool(host) and urlsplit(origin).netloc == str(host).lower())
+    if origin in allowed:
+        return True
+    scheme, _, site = origin.partition("://")
+    own, port = (host or "").lower(), _PORTS.get(scheme, "")
+    return bool(own and site) and site.removesuffix(port) == own.removesuffix(port)
 
 
 class SecurityHeaders:

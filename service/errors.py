@@ -400,9 +400,9 @@ class QueueFull(ClearcallError):
     http_status = 503
     close_code = 1013
 
-    def __init__(self, *, limit: int, retry_after_s: int) -> None:
+    def __init__(self, *, limit: int, retry_after_s: int, state: str = "waiting") -> None:
         super().__init__(
-            f"{limit} pictures are waiting already, which is the limit. "
+            f"{limit} pictures are {state} already, which is the limit. "
             f"Try again in {retry_after_s} s."
         )
         self.limit, self.retry_after_s = limit, retry_after_s

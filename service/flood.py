@@ -24,7 +24,7 @@ from service.quota import Buckets, address_group
 __all__ = ["FloodBrake", "FloodLedger"]
 
 _CODE = "too-many-bad-requests"
-_WATCHED = ("/health/", "/metrics")
+_WATCHED = {"/health/live", "/health/ready", "/metrics"}
 _LEFT = 499  # the client did, which is no fault
 _REFUSED = 403  # what becomes of a WebSocket that is closed before it was opened
 
@@ -77,7 +77,7 @@ class FloodLedger:
         Args:
             scope: Of a request or a WebSocket: its client, path, headers and query.
         """
-        if not self._per_minute or scope["path"].startswith(_WATCHED):
+        if not self._per_minute or scope["path"] in _WATCHED:
             return None  # who watches must go on seeing
         address, now_s = _address_of(scope.get("client")), self._clock()
         if not self._bad.wait_s(address, now_s):
@@ -111,10 +111,8 @@ class FloodBrake:
         refusal = self._ledger.refusal(scope)
         if refusal is not None:
             if scope["type"] == "websocket":
-                await receive()
-                await send({"type": "websocket.close"})
-            else:
-                await refusal(scope, receive, send)
+                await receive()  # the handshake
+            await refusal(scope, receive, send)
             return
 
         is_open = False

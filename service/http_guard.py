@@ -3,13 +3,15 @@ number.
 
 - A request's headers have to arrive within `header_timeout_s` of the connection, or of their first
   byte on one that is kept open; otherwise it is closed, with 408 where something had come.
-- Headers are bounded in bytes and in number: 431.
+- Headers are bounded in bytes and in number: 431. So is what has their form behind a body, or
+  behind a request whose answer is still to come: the end. Trailers never count as headers.
 - An address that floods the service with bad requests (`flood`) gets its 429 and is closed before
   anything is made of its request.
 - A body that is still coming long after its answer, and an answer that is not read, end the
   connection.
-- At `max_connections`, connections that have not sent a whole request make room for new ones, the
-  oldest first. So half-open ones never keep others out; where all are in use, the new one goes.
+- At `max_connections`, connections without a request to be answered make room for new ones, those
+  that rest longest first. So neither half-open ones nor answered ones that are kept keep others
+  out; where all are in use, the new one goes.
 
 Bodies are bounded by `upload.UploadReader`, WebSockets by `connection` and `pump`.
 """
@@ -80,7 +82,7 @@ class GuardedHttp(HttpToolsProtocol):
         self.logger = _WIRE_LOGGER
         self.access_log = False  # it would tell queries, and with them tokens: see request_log
         self.waiting_since_s: float | None = None  # for the headers; None while there is a request
-        self._header_bytes = 0
+        self._header_bytes = 0  # since headers ended, or part of a body came
         self._header_count = 0
         self._has_body = False  # still to come
         self._answered_s: float | None = None
@@ -105,19 +107,25 @@ class GuardedHttp(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Counts what belongs to headers."""
+        """Counts what belongs to headers, or to what may follow a body in their form."""
         if self._is_refused or self.transport.is_closing():
             return
         if self.waiting_since_s is None and self._is_idle():
             self.waiting_since_s = self.loop.time()
+        self._header_bytes += len(data)
         super().data_received(data)
+        if self._header_bytes <= MAX_HEADER_BYTES:
+            return
         if self.waiting_since_s is not None:
-            self._header_bytes += len(data)
-            if self._header_bytes > MAX_HEADER_BYTES:
-                self._refuse(431)
+            self._refuse(431)
+        else:  # trailers, or headers behind a request whose answer is still to come
+            self._is_refused = True
+            self.transport.close()
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Counts one."""
+        """Counts one, and leaves out trailers: they are no headers (RFC 9110, 6.5.1)."""
+        if self._has_body:
+            return
         self._header_count += 1
         if self._header_count <= MAX_HEADERS:
             super().on_header(name, value)
@@ -140,6 +148,7 @@ class GuardedHttp(HttpToolsProtocol):
 
     def on_body(self, body: bytes) -> None:
         """Part of one."""
+        self._header_bytes = 0
         if not self._is_refused:
             super().on_body(body)
 
@@ -198,6 +207,13 @@ class GuardedHttp(HttpToolsProtocol):
         self.transport.close()
         return True
 
+    @property
+    def _resting_since_s(self) -> float | None:
+        """Since when it has had no request that is to be answered; None while there is one."""
+        if self.waiting_since_s is not None:
+            return self.waiting_since_s
+        return None if self.transport.get_write_buffer_size() else self._answered_s
+
     def _is_idle(self) -> bool:
         """Whether the next byte begins a request."""
         return not self._has_body and (self.cycle is None or self.cycle.response_complete)
@@ -233,23 +249,23 @@ class GuardedHttp(HttpToolsProtocol):
         self.transport.close()
 
     def _make_room(self) -> None:
-        waiting = [
-            other
+        resting = {
+            other: since_s
             for other in self.connections
             if isinstance(other, GuardedHttp)
-            and other.waiting_since_s is not None
+            and (since_s := other._resting_since_s) is not None
             and not other.transport.is_closing()
-        ]
-        # This one is among them: where no other waits, it is the one that goes.
-        oldest = min(waiting, key=lambda other: other.waiting_since_s or 0.0)
+        }
+        # This one is among them: where no other rests, it is the one that goes.
+        oldest = min(resting, key=resting.__getitem__)
         oldest._is_refused = True
         oldest.transport.abort()
         now_s = time.monotonic()
         if now_s - GuardedHttp._made_room_s > _TELL_EVERY_S:
             GuardedHttp._made_room_s = now_s
             _LOGGER.warning(
-                "%d connections are open (CLEARCALL_MAX_CONNECTIONS): closing those that have sent "
-                "no request",
+                "%d connections are open (CLEARCALL_MAX_CONNECTIONS): closing those that have no "
+                "request to be answered",
                 self.max_connections,
             )
 

@@ -133,6 +133,8 @@ class KeyRing:
                     self._read(self._file)
                     _LOGGER.info("read the keys in %s anew: %d", self._file, len(self._filed))
             except (OSError, ValueError) as exc:
+                if isinstance(exc, OSError):
+                    self._seen = None  # it may be readable soon, without a trace in mtime or size
                 _LOGGER.error("the keys in %s stay as they were: %s", self._file, exc)
         return self._fixed + self._filed
 
@@ -140,7 +142,7 @@ class KeyRing:
         self._seen = self._signature(file)  # before: what changes meanwhile is seen the next time
         if file.stat().st_size > _MAX_FILE_BYTES:
             raise ValueError(f"it is larger than {_MAX_FILE_BYTES} bytes")
-        self._filed = parse_hashes(file.read_text("utf-8"))
+        self._filed = parse_hashes(file.read_text("utf-8-sig"))
 
     @staticmethod
     def _signature(file: Path) -> tuple[int, ...]:

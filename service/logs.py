@@ -30,7 +30,7 @@ REQUEST_ID: ContextVar[str] = ContextVar("clearcall_request_id", default="")
 TRACE_PARENT: ContextVar[str] = ContextVar("clearcall_trace_parent", default="")
 
 _SECRET = re.compile(
-    r"(?i)(\btoken=|\bauthorization\W{1,6}(?:bearer\s+|basic\s+)?|\bbearer\s+|\bx-api-key\W{1,6})"
+    r"(?i)(token(?:=|%3d)|\bauthorization\W{1,6}(?:bearer\s+|basic\s+)?|\bbearer\s+|\bx-api-key\W{1,6})"
     r"[^\s&\"',;)]+|\bclearcall_[\w-]{43}"
 )
 
@@ -66,7 +66,8 @@ class JsonFormatter(logging.Formatter):
         }
         if request_id := REQUEST_ID.get():
             entry["request_id"] = request_id
-        entry.update(getattr(record, "facts", {}))
+        for name, fact in getattr(record, "facts", {}).items():
+            entry[name] = without_secrets(fact) if isinstance(fact, str) else fact
         if record.exc_info:
             entry["exception"] = without_secrets(self.formatException(record.exc_info))
         return json.dumps(entry, ensure_ascii=False, default=str)

@@ -71,6 +71,7 @@ class StreamPump:
         revision: int,
         max_pixels: int,
         stalled_reader_s: float,
+        is_allowed: Callable[[], bool] = lambda: True,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         """Prepares to run a stream.
@@ -88,6 +89,7 @@ class StreamPump:
             max_pixels: Of a frame.
             stalled_reader_s: How long an answer may wait for a client that reads nothing; 0 = for
                 ever.
+            is_allowed: Whether the client may still use the service.
             clock: Seconds.
         """
         self._websocket = websocket
@@ -101,6 +103,7 @@ class StreamPump:
         self._revision_told = self._revision_used = revision
         self._max_pixels = max_pixels
         self._stalled_reader_s = stalled_reader_s
+        self._is_allowed = is_allowed
         self._clock = clock
         self._group = asyncio.TaskGroup()
         self._in_flight: deque[asyncio.Task[Answer]] = deque()
@@ -340,6 +343,8 @@ class StreamPump:
         if self._stalled_reader_s and self._unread_for_s(now_s) >= self._stalled_reader_s:
             reason = f"nothing was read for {self._stalled_reader_s:g} s"
             await self._close("stalled", 1008, reason)
+        if not self._is_allowed():
+            await self._close("key", 1008, "its key is no longer in use")
         if self._session.is_idle(now_s):
             await self._close("idle", 1008, "no frame and no message came for too long")
         # A window that no acknowledgement opens is opened by time.

@@ -27,6 +27,7 @@ _LOGGER = logging.getLogger("service.access_log")
 _ERRORS = logging.getLogger(__name__)
 _SANE_ID = re.compile(r"[A-Za-z0-9._:-]{1,64}")
 _MAX_PATH_CHARS = 200
+_MAX_CLIENT_CHARS = 64
 
 
 class RequestLog:
@@ -88,10 +89,11 @@ class RequestLog:
         if not self._is_logging or not _LOGGER.isEnabledFor(logging.INFO):
             return
         is_stream = scope["type"] == "websocket"
-        path = quote(scope["path"])[:_MAX_PATH_CHARS]  # no line ends: nobody writes lines here
+        # No spaces and no line ends: nobody writes lines here, not by X-Forwarded-For either.
+        path = quote(scope["path"])[:_MAX_PATH_CHARS]
         client = scope["client"][0] if scope.get("client") else "-"
         told = {
-            "client": client,
+            "client": quote(client, safe=":.%[]")[:_MAX_CLIENT_CHARS],
             "key": facts.get("key", "-"),
             "method": "STREAM" if is_stream else scope["method"],
             "path": path,

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any, TypeVar, get_args
@@ -284,10 +284,12 @@ async def stream(websocket: WebSocket, parts: _PartsOf) -> None:
         stack.callback(place.close)
         async with parts.stream_places:
             with contextlib.suppress(WebSocketDisconnect):  # it left before its hello
-                await _run_stream(websocket, parts, place)
+                await _run_stream(websocket, parts, place, lambda: access.is_current(caller))
 
 
-async def _run_stream(websocket: WebSocket, parts: Parts, place: EngineStream) -> None:
+async def _run_stream(
+    websocket: WebSocket, parts: Parts, place: EngineStream, is_allowed: Callable[[], bool]
+) -> None:
     settings, model, students = parts.settings, parts.engine.sharpener, parts.engine.students
     revision = parts.engine.revision
     limits = StreamLimits(
@@ -336,6 +338,7 @@ async def _run_stream(websocket: WebSocket, parts: Parts, place: EngineStream) -
         students=students,
         revision=revision,
         max_pixels=settings.max_frame_pixels,
+        is_allowed=is_allowed,
         stalled_reader_s=settings.stalled_reader_s,
     ).run()
 

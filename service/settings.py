@@ -272,8 +272,8 @@ class Settings(BaseSettings):
         default=512,
         ge=8,
         le=100_000,
-        description="TCP connections at a time; at the limit those that have sent no request yet "
-        "make room, the oldest first; 8 to 100000",
+        description="TCP connections at a time; at the limit those without a request to be "
+        "answered make room, those that rest longest first; 8 to 100000",
     )
     header_timeout_s: float = Field(
         default=10.0,
@@ -317,9 +317,8 @@ class Settings(BaseSettings):
     @field_validator("trusted_proxies")
     @classmethod
     def _check_networks(cls, networks: tuple[str, ...]) -> tuple[str, ...]:
-        for network in networks:
-            ipaddress.ip_network(network, strict=False)
-        return networks
+        # uvicorn takes one with host bits (172.18.0.1/16) for a name, and trusts nobody by it.
+        return tuple(str(ipaddress.ip_network(network, strict=False)) for network in networks)
 
     @field_validator("ladder", mode="after")
     @classmethod

@@ -44,7 +44,9 @@ class UploadReader:
             starlette.requests.ClientDisconnect: The client left.
         """
         if self._places.locked():
-            raise QueueFull(limit=self._max_at_once, retry_after_s=_RETRY_AFTER_S)
+            raise QueueFull(
+                limit=self._max_at_once, retry_after_s=_RETRY_AFTER_S, state="being received"
+            )
         is_form = request.headers.get("content-type", "").lower().startswith("multipart/")
         limit_bytes = self._limit_bytes + (_FORM_OVERHEAD_BYTES if is_form else 0)
         announced = request.headers.get("content-length", "")

@@ -71,7 +71,7 @@ const WATCH_MS = 1000;
  * @typedef {{name: "connecting"} | {name: "live", hello: Hello} | {name: "closed"} |
  *   {name: "waiting", cause: Cause, detail: string, delayMs: number} |
  *   {name: "mismatch", protocol: number} | {name: "forbidden", detail: string}} StreamState forbidden:
- *   the key or token is not accepted; only `connect` tries again
+ *   the key is not accepted; only `connect` tries again
  */
 
 /** The connection ended before the answer came. */
@@ -101,12 +101,16 @@ class Refused extends Error {}
  * @returns {Promise<string>}
  */
 async function fetchToken(streamUrl, apiKey, fetch) {
+  const key = apiKey.trim();
+  if (!/^[\x21-\x7e]+$/.test(key)) {
+    throw new Forbidden("The API key has characters that no key has: copy it anew.");
+  }
   const url = new URL("token", streamUrl);
   url.protocol = url.protocol === "wss:" ? "https:" : "http:";
   url.search = "";
   const response = await fetch(url, {
     method: "POST",
-    headers: { Authorization: `Bearer ${apiKey}` },
+    headers: { Authorization: `Bearer ${key}` },
     signal: AbortSignal.timeout(SILENCE_MS),
   });
   const answer = await response.json().catch(() => ({}));
@@ -328,7 +332,8 @@ export class ClearcallClient extends EventTarget {
         this.#abandon();
         this.#tell("state", { name: "forbidden", detail: error.message });
       } else if (error instanceof Refused) this.#wait("busy", error.message);
-      else this.#wait("gone", "");
+      // A TypeError is the network's; another is of the page's own function.
+      else this.#wait("gone", error instanceof TypeError ? "" : String(error?.message ?? error));
     }
   }
 

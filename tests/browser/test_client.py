@@ -485,6 +485,34 @@ def test_client_stops_where_its_key_is_not_accepted(status: int, state: str) -> 
     assert said["state"]["detail"] == "no"
 
 
+def test_client_stops_at_a_key_that_no_header_can_hold() -> None:
+    said = run_node(
+        _DOUBLE
+        + """
+        const fetch = () => { throw new Error("nothing is to be asked"); };
+        const { states } = open({ apiKey: "\u201ck\u201d", fetch });
+        for (let turn = 0; turn < 10; turn++) await null;
+        say(states().at(-1));
+        process.exit(0);
+        """
+    )
+    assert said["name"] == "forbidden"
+    assert "copy it anew" in said["detail"]
+
+
+def test_client_tells_what_the_pages_own_function_says_when_it_gives_no_token() -> None:
+    said = run_node(
+        _DOUBLE
+        + """
+        const { states } = open({ token: () => { throw new Error("sign in first"); } });
+        for (let turn = 0; turn < 10; turn++) await null;
+        say(states().at(-1));
+        process.exit(0);
+        """
+    )
+    assert (said["name"], said["cause"], said["detail"]) == ("waiting", "gone", "sign in first")
+
+
 def test_client_takes_a_token_of_the_pages_own_server_and_drops_it_when_closed_meanwhile() -> None:
     said = run_node(
         _DOUBLE

@@ -17,7 +17,9 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 
 from service.access import Access, Caller, require_admin
+from service.errors import SettingsInvalid
 from service.keys import hash_of, make_key
+from service.settings import Settings
 from tests.service.live import Live, eventually, serve
 from tests.service.pictures import as_file, landscape
 
@@ -110,6 +112,12 @@ def test_metrics_may_want_a_key(client: Served) -> None:
     assert client.get("/metrics", headers=bearer(KEY)).status_code == 200
     with served(api_keys=hash_of(KEY)) as open_metrics:
         assert open_metrics.get("/metrics").status_code == 200
+    with served(admin_keys=hash_of(ADMIN), metrics_key=True) as others_open:
+        assert others_open.get("/model").status_code == 200
+        assert others_open.get("/metrics").status_code == 401
+        assert others_open.get("/metrics", headers=bearer(ADMIN)).status_code == 200
+    with pytest.raises(SettingsInvalid, match="CLEARCALL_METRICS_KEY"):
+        Access(Settings(metrics_key=True))
 
 
 def test_admin_calls_take_an_admin_key_only(client: Served) -> None:
@@ -166,6 +174,24 @@ def test_a_key_that_is_gone_takes_its_tokens_with_it(tmp_path: Path) -> None:
         file.write_text(hash_of(OTHER))
         assert refusal(client, f"?token={token}") == (401, "token-wrong")
         assert client.get("/model", headers=bearer(OTHER)).status_code == 200
+
+
+def test_a_key_that_is_gone_takes_its_open_streams_with_it(tmp_path: Path) -> None:
+    file = tmp_path / "keys"
+    file.write_text(f"{hash_of(KEY)}\n{hash_of(OTHER)}\n")
+    with served(api_keys_file=file) as client:
+        with (
+            client.open_stream(headers=bearer(KEY)) as gone,
+            client.open_stream(headers=bearer(OTHER)) as stays,
+        ):
+            assert json.loads(stays.recv(10))["type"] == "hello"
+            file.write_text(hash_of(OTHER))
+            gone.recv(10)  # its hello
+            with pytest.raises(ConnectionClosed, match=r"1008.*its key is no longer in use"):
+                gone.recv(10)
+            stays.send('{"type":"ping","id":1}')
+            assert json.loads(stays.recv(10))["type"] == "pong"
+        eventually(lambda: client.live.metric("clearcall_streams_ended_total", cause="key") == 1)
 
 
 def test_a_key_has_so_many_requests_a_minute_and_others_have_theirs() -> None:

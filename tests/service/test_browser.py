@@ -21,6 +21,8 @@ HOST = "127.0.0.1:8000"
         ("http://localhost:8000", (), False),
         ("https://evil.example", (), False),
         ("https://127.0.0.1:8000.evil.example", (), False),
+        ("http://[", (), False),
+        ("http://127.0.0.1:x", (), False),
         ("null", (), False),
         ("", (), False),
         ("https://meet.example.org", ("https://meet.example.org",), True),
@@ -34,6 +36,19 @@ def test_programs_the_own_page_and_listed_sites_are_allowed(
     origin: str | None, allowed: tuple[str, ...], is_allowed: bool
 ) -> None:
     assert is_origin_allowed(origin, host=HOST, allowed=allowed) is is_allowed
+
+
+@pytest.mark.parametrize(
+    ("origin", "host", "is_own"),
+    [
+        ("https://meet.example.org", "meet.example.org:443", True),
+        ("https://meet.example.org:443", "Meet.example.org", True),
+        ("https://meet.example.org", "meet.example.org:80", False),
+        ("http://[::1]:8000", "[::1]:8000", True),
+    ],
+)
+def test_a_schemes_own_port_may_be_written_or_not(origin: str, host: str, is_own: bool) -> None:
+    assert is_origin_allowed(origin, host=host, allowed=()) is is_own
 
 
 def test_without_a_host_no_page_is_the_own_one() -> None:

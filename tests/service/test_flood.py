@@ -83,6 +83,18 @@ def test_streams_that_are_refused_are_bad_requests_too(
         assert client.get("/").status_code == 429
 
 
+def test_a_braked_stream_learns_when_to_come_again_behind_a_proxy_too() -> None:
+    with serve(max_bad_requests_per_minute=5) as live:
+        for _ in range(8):
+            httpx.get(f"{live.url}/health/nothing")
+        with pytest.raises(InvalidStatus) as refused, connect(live.stream_url):
+            pass
+        assert refused.value.response.status_code == 429
+        assert int(refused.value.response.headers["retry-after"]) > 0
+        assert httpx.get(f"{live.url}/health/nothing").status_code == 429
+        assert httpx.get(f"{live.url}/health/ready").status_code == 200
+
+
 def test_what_a_trusted_proxy_passes_on_brakes_nobody_else_behind_it() -> None:
     with serve(max_bad_requests_per_minute=5) as live, httpx.Client(base_url=live.url) as proxy:
         flood, other = {"X-Forwarded-For": "192.0.2.1"}, {"X-Forwarded-For": "192.0.2.2"}

@@ -14,7 +14,9 @@ import httpx
 import pytest
 
 from service.http_guard import MAX_HEADER_BYTES, MAX_HEADERS, _Quiet
+from tests.service.doubles import FakeSharpener
 from tests.service.live import Live, eventually, serve
+from tests.service.pictures import as_file, landscape
 
 REQUEST = b"GET /health/live HTTP/1.1\r\nHost: x\r\n"
 
@@ -95,12 +97,66 @@ def test_too_many_headers_are_a_431(live: Live, flood: bytes) -> None:
     assert b" 431 " in answer_of(opened(live, REQUEST + flood + b"\r\n"))
 
 
+def flooded(connection: socket.socket) -> int:
+    """Bytes that are taken until the other side has had enough, of 20 MB."""
+    taken, part = 0, b"x" * 65_536
+    with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+        while taken < 20_000_000:
+            connection.sendall(part)
+            taken += len(part)
+    connection.close()
+    return taken
+
+
+@pytest.mark.parametrize("ahead", [b"0\r\nA: ", b"1\r\na\r\n0\r\nA: ", b"1;a="])
+def test_what_follows_a_body_is_as_bounded_as_headers(live: Live, ahead: bytes) -> None:
+    upload = b"POST /sharpen HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+    assert flooded(opened(live, upload + ahead)) < 20_000_000
+
+
+def test_so_are_headers_behind_a_request_that_is_not_answered_yet() -> None:
+    sharpener = FakeSharpener()
+    with serve(sharpener) as patient:
+        sharpener.hold()
+        picture = as_file(landscape(), "png")
+        upload = b"POST /sharpen HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(picture)
+        connection = opened(patient, upload + picture)
+        assert sharpener.entered.acquire(timeout=10)
+        connection.sendall(b"GET / HTTP/1.1\r\nA: ")
+        assert flooded(connection) < 20_000_000
+        sharpener.release()
+
+
+def test_trailers_are_no_headers() -> None:
+    trailers = b"".join(b"T%d: x\r\n" % number for number in range(MAX_HEADERS))
+    second = b"GET /health/live HTTP/1.1\r\nHost: x\r\nConnection: close\r\nX: y\r\n\r\n"
+    with serve(max_requests_per_minute=2) as limited:
+        for trailer, status in ((b"1", b"200"), (b"2", b"200"), (b"3", b"429")):
+            answer = answer_of(
+                opened(
+                    limited,
+                    b"POST /token HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n"
+                    b"X-Forwarded-For: 192.0.2.7\r\n\r\n0\r\nX-Forwarded-For: 192.0.2.1%s\r\n"
+                    b"%s\r\n%s" % (trailer, trailers, second),
+                )
+            )
+            assert answer.startswith(b"HTTP/1.1 %s " % status)
+            assert answer.count(b"HTTP/1.1 200 ") == (2 if status == b"200" else 1)
+
+
 def test_half_open_connections_make_room_and_keep_nobody_out(live: Live) -> None:
     with contextlib.ExitStack() as stack:
         for _ in range(40):
             stack.enter_context(opened(live, b"GET /"))
             assert len(live.server.server_state.connections) <= 13
         assert httpx.get(f"{live.url}/health/live").status_code == 200
+
+
+def test_answered_connections_that_are_kept_make_room_too() -> None:
+    with serve(max_connections=8) as crowded, contextlib.ExitStack() as stack:
+        for _ in range(12):
+            kept = stack.enter_context(opened(crowded, REQUEST + b"\r\n"))
+            assert kept.recv(65_536).startswith(b"HTTP/1.1 200 ")
 
 
 def test_ordinary_requests_are_as_before(live: Live) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 
@@ -74,6 +75,24 @@ def test_a_file_is_read_again_when_it_changes_and_a_bad_one_changes_nothing(
     clock.now_s += 2
     assert ring.find(new) is None
     assert ring.is_on, "an empty file lets nobody in"
+
+
+def test_a_file_that_cannot_be_read_once_is_read_the_next_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = Clock()
+    old, new = make_key(), make_key()
+    file = tmp_path / "keys"
+    file.write_text(hash_of(old))
+    ring = KeyRing((), file, clock=clock)
+    file.write_text(f"\ufeff{hash_of(new)}\r\n", "utf-8")  # as Windows' Notepad has it
+    clock.now_s += 2
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "read_text", Mock(side_effect=PermissionError(13, "denied")))
+        assert ring.find(old)
+    clock.now_s += 2
+    assert ring.find(new)
+    assert ring.find(old) is None
 
 
 def test_a_missing_file_of_keys_stops_the_start(tmp_path: Path) -> None:

@@ -68,7 +68,8 @@ def test_the_access_log_tells_who_and_what_and_no_secret(
         with connect(f"{address}/stream?token={token}") as stream:
             stream.recv()
         eventually(lambda: "ended" in caplog.text)
-        client.get("/no%0Awhere%20")
+        forged = {"X-Forwarded-For": "192.0.2.1 - GET /model 200"}
+        client.get("/no%0Awhere%20", headers=forged)
         eventually(lambda: "no%0Awhere" in caplog.text)
     ours = [record for record in caplog.records if record.name == "service.access_log"]
     facts = [record.__dict__["facts"] for record in ours]
@@ -80,6 +81,7 @@ def test_the_access_log_tells_who_and_what_and_no_secret(
         ("one", "STREAM", "/stream", 101),
         ("-", "GET", "/no%0Awhere%20", 404),
     ]
+    assert facts[-1]["client"] == "192.0.2.1%20-%20GET%20%2Fmodel%20200"
     assert [fact.get("state") for fact in facts[2:4]] == ["opened", "ended"]
     for secret in (KEY, token, "strength"):
         assert not [record for record in ours if secret in record.getMessage()]
@@ -94,6 +96,8 @@ def test_nothing_on_stderr_holds_a_key_or_a_token_at_any_level(
         token = httpx.post(f"{live.url}/token", headers=key).json()["token"]
         with connect(f"{live.stream_url}?token={token}", additional_headers=key) as stream:
             stream.recv()
+        httpx.get(f"{live.url}/model/{KEY}")
+        httpx.get(f"{live.url}/stream%3Ftoken={token}")
     said = capfd.readouterr().err
     assert "/stream" in said
     assert KEY not in said

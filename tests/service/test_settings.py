@@ -94,6 +94,11 @@ def test_a_wrong_value_is_refused_by_the_names_of_its_variable_and_flag(
     assert "\n" not in message
 
 
+def test_a_network_may_be_named_by_any_of_its_addresses() -> None:
+    settings = load_settings({"trusted_proxies": "172.18.0.1/16, ::1"})
+    assert settings.trusted_proxies == ("172.18.0.0/16", "::1/128")
+
+
 def test_all_wrong_values_are_told_at_once() -> None:
     with pytest.raises(SettingsInvalid, match=r"CLEARCALL_PORT.*CLEARCALL_THREADS"):
         load_settings({"port": "x", "threads": "x"})
