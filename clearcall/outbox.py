@@ -41,6 +41,11 @@ class Outbox:
         self._on_the_way: OrderedDict[int, tuple[float, float]] = OrderedDict()
 
     @property
+    def on_the_way(self) -> int:
+        """Frames that were sent and are not answered."""
+        return len(self._on_the_way)
+
+    @property
     def is_empty(self) -> bool:
         """Whether no frame waits to be sent."""
         return self._waiting is None

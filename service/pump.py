@@ -193,6 +193,7 @@ class StreamPump:
         if self._is_over or not self._session.has_waiting or self._is_held_up(now_s):
             return False
         if not self._place.enter(self._start_work):
+            self._session.note_no_turn(now_s)
             return False
         self._follow_model()
         taken = self._session.take(now_s, room=1 if self._is_reader_slow else None)

@@ -100,6 +100,7 @@ class Taken:
     frame: Frame
     arrived_s: float
     taken_s: float
+    wanted_s: float  # when it would have been, if no other stream had had its turn
     settings: StreamSettings
     rung: Rung | None
     quality: int
@@ -162,6 +163,7 @@ class Session:
         self._waiting: deque[_Waiting] = deque()
         self._overrun_until_s = -math.inf
         self._is_held = False
+        self._no_turn_since_s: float | None = None
         self._working = 0
         self._done_s = now_s
         self._heard_s = now_s
@@ -267,12 +269,18 @@ class Session:
         """Whether a frame waits to be taken up."""
         return bool(self._waiting)
 
+    def note_no_turn(self, now_s: float) -> None:
+        """A frame waits for other streams: for the ladder that is no idle time."""
+        if self._no_turn_since_s is None:
+            self._no_turn_since_s = now_s
+
     def take(self, now_s: float, *, room: int | None = None) -> Taken | None:
         """Hands the next waiting frame out to be worked on, if there is one and there is room.
 
         Args:
             room: Frames in work at most, where it is fewer than usual.
         """
+        since_s, self._no_turn_since_s = self._no_turn_since_s, None
         if not self._waiting:
             return None
         if self._working >= min(self._in_flight, room or self._in_flight):
@@ -291,6 +299,7 @@ class Session:
             waiting.frame,
             waiting.arrived_s,
             now_s,
+            now_s if since_s is None else since_s,
             self.settings,
             self._ladder.rung if self._ladder.target else None,
             self._quality(),
@@ -313,7 +322,7 @@ class Session:
         )
         if self._bit_rate is not None and taken.settings.format not in _LOSSLESS:
             self._bit_rate.note(answered.size_bytes, quality=taken.quality, now_s=now_s)
-        begun_s = max(taken.taken_s, self._done_s)
+        begun_s = max(taken.wanted_s, self._done_s)
         waited_from_s = taken.taken_s if taken.was_held else taken.arrived_s
         self._ladder.note(
             answered.rung,
@@ -371,6 +380,7 @@ class Session:
         if self._waiting:
             self.ledger.drop(reason, len(self._waiting))
             self._waiting.clear()
+            self._no_turn_since_s = None
 
     def _is_within_limits(self, size_bytes: int, now_s: float) -> bool:
         # Both are asked, so that both know the time.

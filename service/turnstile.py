@@ -33,9 +33,13 @@ class Turnstile:
         self._waiting: dict[Hashable, Callable[[], object]] = {}
 
     def enter(self, stream: Hashable, wake: Callable[[], object]) -> bool:
-        """Lets a frame of a stream in, or remembers to call `wake` when it is its turn."""
+        """Lets a frame of a stream in, or remembers to call `wake` when it is its turn.
+
+        Nobody passes those whose turn comes before: a stream that needs all the room would
+        otherwise wait for ever beside others that need less.
+        """
         is_alone = not (self._waiting.keys() | self._inside.keys()) - {stream}
-        if not is_alone and not self._has_room(stream):
+        if not is_alone and not (self._is_next(stream) and self._has_room(stream)):
             self._waiting[stream] = wake
             return False
         self._waiting.pop(stream, None)
@@ -63,6 +67,9 @@ class Turnstile:
             if not self._has_room(stream):
                 return
             self._waiting.pop(stream)()
+
+    def _is_next(self, stream: Hashable) -> bool:
+        return all(self._turn(stream) <= self._turn(other) for other in self._waiting)
 
     def _has_room(self, stream: Hashable) -> bool:
         return self._inside.total() < self._room(stream)

@@ -107,6 +107,10 @@ class Folder:
         """All checkpoints that are there now, the last arrival first."""
         now_s = self._clock()
         found = dict(self._entries())
+        if self.problem and not found:  # what cannot be seen is not gone: nothing is forgotten
+            self._looks += 1
+            return ()
+        self._follow_renamed(found)
         self._known = {name: memory for name, memory in self._known.items() if name in found}
         appeared: list[_Memory] = []
         for name, signature in found.items():
@@ -134,6 +138,18 @@ class Folder:
         sightings = (memory.sighting for memory in self._known.values())
         return tuple(sorted(sightings, key=lambda each: (-each.arrival, each.name)))
 
+    def _follow_renamed(self, found: dict[str, _Signature]) -> None:
+        """A known file under another name has not arrived again."""
+        gone = {
+            _identity(memory.signature): memory
+            for name, memory in self._known.items()
+            if name not in found
+        }
+        for name in found.keys() - self._known.keys():
+            if (memory := gone.pop(_identity(found[name]), None)) is not None:
+                seen = replace(memory.sighting, name=name, path=self.path / name)
+                self._known[name] = replace(memory, signature=found[name], sighting=seen)
+
     def _entries(self) -> Iterator[tuple[str, _Signature]]:
         self.problem = ""
         try:
@@ -151,8 +167,11 @@ class Folder:
         for name in sorted(names)[-_MAX_FILES:]:
             try:
                 yield name, _signature_of(self.path / name)
-            except OSError:  # gone meanwhile, or a link to nothing
+            except FileNotFoundError:  # gone meanwhile, or a link to nothing
                 continue
+            except OSError:  # a mount's error: it is as it was
+                if name in self._known:
+                    yield name, self._known[name].signature
 
     def _is_to_be_read(self, memory: _Memory, now_s: float) -> bool:
         if memory.read_s is None or memory.sighting.state in ("incomplete", "unreadable"):
@@ -165,6 +184,11 @@ def _signature_of(path: Path) -> _Signature:
     found = path.stat()
     times = found.st_mtime_ns, found.st_ctime_ns
     return found.st_size, found.st_mode, *times, found.st_ino, found.st_dev
+
+
+def _identity(signature: _Signature) -> _Signature:
+    size_bytes, mode, modified_ns, _, *where = signature  # a rename is a change of ctime
+    return size_bytes, mode, modified_ns, *where
 
 
 def _read(seen: Sighting, signature: _Signature, *, is_final: bool) -> Sighting:

@@ -29,7 +29,7 @@ from service.errors import (
     ModelUnknown,
 )
 from service.metrics import Metrics, ReloadResult
-from service.rollout.folder import Folder, Sighting
+from service.rollout.folder import Folder, Sighting, sight_file
 from service.rollout.gate import Gate
 from service.rollout.remembered import Pin, read_pin, write_pin, write_served
 from service.students import in_thread
@@ -306,10 +306,20 @@ class Rollout:
             raise _Refused("error", f"{type(exc).__name__} in the service, see its log") from None
 
     async def _loaded(self, target: Sighting) -> Sharpener:
+        from service.model.sharpener import find_checkpoint
+
+        changed = _Refused(None, "it was replaced or removed while it was loaded; try again")
+
         def load_and_warm_up() -> Sharpener:
-            sharpener = self._load(target.path)
+            try:
+                sharpener = self._load(target.path)
+            except CheckpointError:
+                # Only what was seen is to blame, not what lies there now.
+                if sight_file(find_checkpoint(target.path)).digest == target.digest:
+                    raise
+                raise changed from None
             if sharpener.checkpoint.digest != target.digest:
-                raise _Refused(None, "it was replaced while it was loaded; try again")
+                raise changed
             sharpener.warm_up()
             return sharpener
 

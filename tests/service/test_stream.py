@@ -341,6 +341,21 @@ def test_a_target_moves_the_rung_and_adapt_switches_it_off(session: Session) -> 
     assert taken_from(session, 6).rung is None
 
 
+def test_waiting_for_other_streams_moves_the_rung_and_a_client_that_sends_little_does_not() -> None:
+    for waits, rungs in ((True, {Rung("nano", 0.5)}), (False, {BEST})):
+        session = new_session()
+        session.hear('{"type":"settings","target_fps":20}', 0)
+        used: list[Rung | None] = []
+        for at in range(60):  # one frame a second, of which 30 ms are work
+            session.offer(JPEG, at)
+            if waits:
+                session.note_no_turn(at)
+            taken = taken_from(session, at + 0.9)
+            used.append(taken.rung)
+            answer(session, taken, at + 0.93)
+        assert set(used[-10:]) == rungs
+
+
 def test_a_bit_rate_lowers_the_quality_and_null_gives_it_back(session: Session) -> None:
     session.hear('{"type":"settings","max_kbps":1000}', 0)
     for at in range(60):

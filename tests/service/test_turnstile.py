@@ -63,6 +63,27 @@ def test_a_stream_that_ends_while_it_waits_is_not_woken() -> None:
     assert turnstile.enter("a", lambda: None)
 
 
+def test_a_stream_of_large_frames_has_its_share_beside_small_ones_that_need_less_room() -> None:
+    had = {"large": 0, "a": 0, "b": 0}
+    turnstile = Turnstile(turn=had.__getitem__, room=lambda stream: 1 if stream == "large" else 2)
+    inside: list[str] = []
+    waiting: set[str] = set()
+
+    def enter(stream: str) -> None:
+        waiting.discard(stream)
+        if turnstile.enter(stream, lambda: enter(stream)):
+            inside.append(stream)
+            had[stream] += 12 if stream == "large" else 1
+        else:
+            waiting.add(stream)
+
+    for _ in range(300):  # each of them always has another frame
+        for stream in had.keys() - waiting - set(inside):
+            enter(stream)
+        turnstile.leave(inside.pop(0))
+    assert max(had.values()) - min(had.values()) <= 24, had
+
+
 def test_a_stream_of_large_frames_enters_when_nothing_else_is_inside() -> None:
     turnstile = Turnstile(turn=str, room=lambda stream: 1 if stream == "large" else 2)
     woken: list[str] = []

@@ -162,6 +162,48 @@ def test_a_file_that_cannot_be_read_is_tried_again(
     assert seen(folder, clock, looks=1)["a.safetensors"].state == "complete"
 
 
+def test_what_cannot_be_seen_for_a_while_has_not_arrived_again(
+    folder: Folder, clock: Clock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_checkpoint(tmp_path / "new.safetensors", number=1, modified_s=3e9)
+    seen(folder, clock)
+    write_checkpoint(tmp_path / "old.safetensors", number=2, modified_s=1e9)
+    before = seen(folder, clock)
+    away = tmp_path.rename(tmp_path.with_name("away"))
+    assert seen(folder, clock, looks=1) == {}
+    away.rename(tmp_path)
+    assert seen(folder, clock) == before
+
+    real_stat = Path.stat
+
+    def stale(path: Path, **options: bool) -> os.stat_result:
+        if path.name == "old.safetensors":
+            raise OSError(116, "Stale file handle")
+        return real_stat(path, **options)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "stat", stale)
+        seen(folder, clock)
+    assert seen(folder, clock) == before
+
+
+def test_a_file_under_another_name_has_not_arrived_again(
+    folder: Folder, clock: Clock, tmp_path: Path
+) -> None:
+    write_checkpoint(tmp_path / "a.safetensors", number=1)
+    seen(folder, clock)
+    write_checkpoint(tmp_path / "b.safetensors", number=2)
+    before = seen(folder, clock)
+    (tmp_path / "a.safetensors").rename(tmp_path / "z.safetensors")
+    after = seen(folder, clock, looks=1)
+    assert list(after) == ["b.safetensors", "z.safetensors"]
+    assert after["z.safetensors"].arrival == before["a.safetensors"].arrival
+    assert after["z.safetensors"].digest == before["a.safetensors"].digest
+    (tmp_path / ".hidden").write_bytes((tmp_path / "z.safetensors").read_bytes())
+    (tmp_path / ".hidden").rename(tmp_path / "z.safetensors")  # replaced by its own copy
+    assert list(seen(folder, clock)) == ["b.safetensors", "z.safetensors"]
+
+
 def test_a_folder_may_be_missing_and_appear_later(tmp_path: Path, clock: Clock) -> None:
     folder = Folder(tmp_path / "later", settle_s=SETTLE_S, clock=clock)
     assert folder.look() == ()

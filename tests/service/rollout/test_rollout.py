@@ -26,6 +26,7 @@ from clearcall.blocking import BlockingClient
 from desktop.cli import main
 from service.app import load_served
 from service.keys import hash_of, make_key
+from service.model.checkpoint import load_checkpoint
 from service.rollout.remembered import PIN_FILE, Pin, read_pin, write_pin, write_served
 from service.settings import Settings
 from tests.service.live import Live, eventually, serve
@@ -165,6 +166,23 @@ def test_what_cannot_be_loaded_is_told_and_the_next_one_is_tried(folder: Path, o
         reason = next(m["reason"] for m in models(live)["models"] if m["file"].startswith("nan"))
         assert "NaN" in reason
         assert str(folder) not in json.dumps(models(live))
+
+
+def test_what_is_renamed_while_it_is_loaded_is_not_to_blame(
+    folder: Path, own: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def load(_: Settings, named: Path) -> CheckpointDouble:
+        if named.name == "a.safetensors":
+            named.rename(folder / "b.safetensors")
+            load_checkpoint(named)
+        return CheckpointDouble(named)
+
+    monkeypatch.setattr("service.app.load_sharpener", load)
+    with watching(folder, own) as live:
+        model_id = put_and_wait(live, folder, "a", number=1)
+        assert states(live) == {"b.safetensors": "served", "own.safetensors": "available"}
+        assert models(live)["models"][0]["id"] == model_id
+        assert reloads(live, "invalid") == 0
 
 
 @pytest.mark.usefixtures("doubles")
