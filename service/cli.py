@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import errno
 import ipaddress
 import os
 import sys
@@ -22,7 +23,8 @@ __all__ = ["HelpFormatter", "add_serve_command", "main", "new_parser", "run_comm
 if TYPE_CHECKING:
     Commands: TypeAlias = argparse._SubParsersAction[argparse.ArgumentParser]
 
-_EXIT_WRONG_USE = 2
+_EXIT_FAILED, _EXIT_WRONG_USE = 1, 2
+_EXIT_INTERRUPTED, _EXIT_UNREAD = 130, 141  # as shells tell SIGINT and SIGPIPE
 _NO_FLAGS = {"token_secret"}  # every user of the machine sees a process's flags
 _METAVARS = {
     "checkpoint": "NAME",
@@ -89,8 +91,27 @@ def run_command(parser: argparse.ArgumentParser, argv: Sequence[str] | None = No
 
     Returns:
         The command's exit code, or 2 where the command line, a setting or the checkpoint is wrong,
-        or no command is named, which prints the help.
+        or no command is named, which prints the help; 130 after Ctrl-C, 141 where whoever read
+        what is printed has gone, 1 where it cannot be written.
     """
+    try:
+        code = _run(parser, argv)
+        sys.stdout.flush()
+    except KeyboardInterrupt:
+        return _EXIT_INTERRUPTED
+    except OSError as exc:
+        if exc.errno not in (errno.EPIPE, errno.ENOSPC):
+            raise
+        # Nothing is to be written at the end of the process, either.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if exc.errno == errno.EPIPE:  # `| head` has seen enough
+            return _EXIT_UNREAD
+        print(f"clearcall: what was to be printed cannot be written: {exc}", file=sys.stderr)
+        return _EXIT_FAILED
+    return code
+
+
+def _run(parser: argparse.ArgumentParser, argv: Sequence[str] | None) -> int:
     try:
         arguments = vars(parser.parse_args(argv))
     except SystemExit as exc:  # argparse has printed help, the version or what is wrong

@@ -364,9 +364,11 @@ def _refuse_animation(opened: ImageFile.ImageFile) -> None:
         return
     frames = getattr(opened, "n_frames", 1)
     if frames > 1:
+        # Of WebP's FFmpeg decodes none.
+        video = "" if opened.format == "WEBP" else "convert it to a video (clearcall video), or "
+        advice = f"{video}send its pictures one by one."
         raise ImageUnsupported(
-            f"This is an animation of {frames} pictures, and only single ones are served. Convert "
-            "it to a video (clearcall video), or send its pictures one by one."
+            f"This is an animation of {frames} pictures, and only single ones are served: {advice}"
         )
 
 

@@ -197,13 +197,11 @@ def _jpeg_captions(encoded: bytes) -> tuple[bytes | None, bytes | None]:
 
 
 def _tiff_captions(opened: TiffImagePlugin.TiffImageFile) -> bytes | None:
-    blocks, iptc = (opened.tag_v2.get(tag) for tag in (_TIFF_PHOTOSHOP, _TIFF_IPTC))
-    captions = kept_captions(blocks) if isinstance(blocks, bytes) else None
-    if isinstance(iptc, tuple):  # said to be LONGs, as old programs do, in the file's byte order
-        order: Any = "big" if opened.tag_v2.prefix == b"MM" else "little"
-        iptc = b"".join(int(each).to_bytes(4, order) for each in iptc)
-    if isinstance(iptc, bytes) and not (captions and iptc_of(captions)):
-        captions = (captions or b"") + captions_of_iptc(iptc)
+    # As in the file: of IPTC that is said to be LONGs, as many programs do, Pillow reads the first.
+    raw = opened.tag_v2._tagdata
+    captions = kept_captions(raw[_TIFF_PHOTOSHOP]) if _TIFF_PHOTOSHOP in raw else None
+    if _TIFF_IPTC in raw and not (captions and iptc_of(captions)):
+        captions = (captions or b"") + captions_of_iptc(raw[_TIFF_IPTC])
     return captions
 
 

@@ -19,7 +19,9 @@ __all__ = [
 ]
 
 _VALUE = rb"""\s*=\s*(?:"[^"<]*"|'[^'<]*')"""
-_PLACE = rb"exif:GPS\w+|photoshop:(?:City|State|Country)|Iptc4xmpCore:Location"
+_PLACE = (  # of any name space: drones have their own
+    rb"[\w-]+:G[Pp][Ss]\w+|photoshop:(?:City|State|Country)|Iptc4xmpCore:(?:Location|CountryCode)"
+)
 _PLACE_ATTRIBUTE = re.compile(rb"\s(?:%s)%s" % (_PLACE, _VALUE))
 _PLACE_START = re.compile(rb"<(%s|Iptc4xmpExt:Location\w+)\b[^<>]*>" % _PLACE)
 _PLACE_END = re.compile(rb"</(%s|Iptc4xmpExt:Location\w+)\s*>" % _PLACE)

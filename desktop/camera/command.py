@@ -51,10 +51,7 @@ def run_camera(arguments: dict[str, Any]) -> int:
     cv2.setNumThreads(1)  # the cores are the network's
     if arguments["list"]:
         return _list(is_json=arguments["json"])
-    try:
-        return _run(arguments)
-    except KeyboardInterrupt:  # before the session took it over
-        return _EXIT_INTERRUPTED
+    return _run(arguments)
 
 
 def _run(arguments: dict[str, Any]) -> int:

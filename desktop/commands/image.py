@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 import threading
 import time
@@ -129,9 +128,6 @@ def _image(arguments: dict[str, Any]) -> int:
             _convert_all(arguments, report)
     except KeyboardInterrupt:
         is_interrupted = True
-    except BrokenPipeError:  # who read the lines has gone, as `| head` does
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return _EXIT_SOME_FAILED
     report.end(time.monotonic() - begun_s, is_interrupted=is_interrupted)
     if is_interrupted:
         return _EXIT_INTERRUPTED

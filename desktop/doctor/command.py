@@ -18,8 +18,6 @@ from desktop.doctor.speed import Measurement, measure_students
 
 __all__ = ["examine", "run_doctor"]
 
-_EXIT_INTERRUPTED = 130
-
 
 def run_doctor(arguments: dict[str, Any]) -> int:
     """Runs the command.
@@ -28,12 +26,9 @@ def run_doctor(arguments: dict[str, Any]) -> int:
         arguments: as `desktop.commands.doctor` parses them.
 
     Returns:
-        0, 1 if something essential is broken, 130 after Ctrl-C.
+        0, 1 if something essential is broken.
     """
-    try:
-        report = examine(is_measured=not arguments["no_measure"])
-    except KeyboardInterrupt:
-        return _EXIT_INTERRUPTED
+    report = examine(is_measured=not arguments["no_measure"])
     if arguments["json"]:
         print(json.dumps(as_json(report)))
     else:

@@ -294,7 +294,8 @@ def _worked_size(
     shown_px = (first.width, first.height) if is_turned else (first.height, first.width)
     size_px = options.resize.size_for(*shown_px)
     _require_few_pixels(output, size_px)
-    multiple = 2 if encoder.needs_even_sides else 1
+    # Within a box there is some play; of an exact size the border is repeated, as of any odd one.
+    multiple = 2 if encoder.needs_even_sides and not options.resize.is_exact else 1
     height, width = (max(multiple, round(side / multiple) * multiple) for side in size_px)
     return (width, height) if is_turned else (height, width)
 

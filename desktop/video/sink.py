@@ -240,7 +240,7 @@ class Sink:
             raise VideoError(
                 self.path,
                 f"{self._container.format.name} cannot hold what {encoder.name} makes; choose "
-                "another --encoder, such as h264, or name the output .mp4 or .mkv",
+                "another --encoder, or name the output .mp4 or .mkv",
             ) from exc
         video = cast(VideoStream, video)
         context = video.codec_context

@@ -449,7 +449,12 @@ def traced_model(module: nn.Module, example: list[Tensor], shapes: list[list[int
         )
         decoder = TorchScriptPythonDecoder(traced)
     frontend = FrontEndManager().load_by_framework("pytorch")
-    model = frontend.convert(frontend.load(decoder))
+    try:
+        model = frontend.convert(frontend.load(decoder))
+    except RuntimeError as exc:  # it calls back into Python, and wraps what is raised there
+        if "KeyboardInterrupt" in str(exc):
+            raise KeyboardInterrupt from exc
+        raise
     assert len(model.inputs) == len(example), "all inputs are used"
     model.reshape(dict(zip(model.inputs, map(PartialShape, shapes), strict=True)))
     return model

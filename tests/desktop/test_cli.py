@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import os
 import re
 import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 
@@ -133,6 +135,38 @@ def test_an_option_takes_a_value_of_the_same_name_in_every_command() -> None:
                 shown = None if action.nargs == 0 else action.metavar
                 metavars.setdefault(flag, set()).add(shown)
     assert {flag: shown for flag, shown in metavars.items() if len(shown) > 1} == {}
+
+
+@pytest.mark.parametrize("arguments", [["completion", "bash"], ["key", "x"]])
+def test_a_reader_that_has_gone_is_no_error(arguments: list[str]) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = subprocess.run(
+        [sys.executable, "-m", "desktop", *arguments],
+        check=False,
+        stdout=writer,
+        stderr=subprocess.PIPE,
+    )
+    os.close(writer)
+    assert done.returncode == 141
+    assert b"Traceback" not in done.stderr
+
+
+def test_what_cannot_be_printed_is_told() -> None:
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "desktop", "completion", "bash"],
+            check=False,
+            stdout=full,
+            stderr=subprocess.PIPE,
+        )
+    assert done.returncode == 1
+    assert done.stderr.decode().startswith("clearcall: what was to be printed cannot be written: ")
+
+
+def test_ctrl_c_is_130(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("desktop.doctor.command.examine", Mock(side_effect=KeyboardInterrupt))
+    assert main(["doctor"]) == 130
 
 
 @pytest.mark.parametrize("path", [("image",), ("video",), ("camera",)], ids=" ".join)

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from unittest.mock import Mock
 
 import cv2
 import numpy as np
@@ -414,3 +415,13 @@ def test_students_of_one_kind_are_traced_once_and_each_has_its_own_weights(
     made = OpenVinoBackend(other, precision="fp32").run(image, 1.5, description)
     assert largest_difference(made, expected) <= 1
     assert largest_difference(made, first.run(image, 1.5, description)) > 1
+
+
+def test_ctrl_c_while_openvino_reads_a_graph_is_ctrl_c(monkeypatch: pytest.MonkeyPatch) -> None:
+    from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
+
+    monkeypatch.setattr(backends, "_kept_templates", {})  # so that it reads one
+    interrupted = Mock(side_effect=KeyboardInterrupt)
+    monkeypatch.setattr(TorchScriptPythonDecoder, "get_op_type", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        create_backend(network(), device="cpu", backend="openvino", precision="fp32")

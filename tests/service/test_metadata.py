@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from PIL import ExifTags, Image, ImageCms, PngImagePlugin
+from PIL import ExifTags, Image, ImageCms, PngImagePlugin, TiffImagePlugin, TiffTags
 
 from service.captions import APP13, APP13_HEAD
 from service.codec import ImageFormat, decode_image, encode_image
@@ -155,6 +155,21 @@ def test_captions_are_kept(to: ImageFormat, tmp_path: Path) -> None:
     assert not [tag for tag in told if "Thumbnail" in tag]
     again = through(through(captioned(), to), "jpeg")
     assert told_by_exiftool(again, tmp_path, "again.jpg")["IPTC:Headline"] == "A headline"
+
+
+def test_captions_of_a_tiff_that_says_they_are_longs_are_kept(tmp_path: Path) -> None:
+    path = tmp_path / "longs.tiff"
+    path.write_bytes(as_file(landscape(), "tiff"))
+    exiftool = program("exiftool", "libimage-exiftool-perl")
+    edits = ["-overwrite_original", "-IPTC:Headline=A headline", "-IPTC:City=Ulm"]
+    subprocess.run([exiftool, "-q", *edits, path], check=True)
+    encoded = path.read_bytes()
+    with Image.open(io.BytesIO(encoded)) as opened:
+        assert isinstance(opened, TiffImagePlugin.TiffImageFile)
+        assert opened.tag_v2.tagtype[33723] == TiffTags.LONG
+    for to in ("jpeg", "tiff"):
+        told = told_by_exiftool(through(encoded, to), tmp_path, f"longs-after.{to}")
+        assert (told["IPTC:Headline"], told["IPTC:City"]) == ("A headline", "Ulm")
 
 
 def test_a_comment_is_kept(tmp_path: Path) -> None:

@@ -174,6 +174,13 @@ def test_rotation_and_pixel_aspect_are_kept(run: Run, tmp_path: Path) -> None:
         assert (frame.width, frame.height) == (60, 34), "it stands 34 wide and 60 high"
 
 
+def test_an_exact_size_is_exact_but_for_a_border_of_odd_sides(run: Run, tmp_path: Path) -> None:
+    clip = write_clip(tmp_path / "clip.mp4", frames=3)
+    said = run(clip, tmp_path / "out.mp4", "--resize", "51x33!")["said"]
+    assert "51x33 is odd" in said
+    assert "repeated to 52x34" in said
+
+
 def test_a_container_that_cannot_turn_pictures_is_told(run: Run, tmp_path: Path) -> None:
     clip = write_clip(tmp_path / "clip.mp4", frames=3, rotation=90)
     assert "turned" in run(clip, tmp_path / "out.ts")["said"]
