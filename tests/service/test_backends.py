@@ -417,12 +417,11 @@ def test_students_of_one_kind_are_traced_once_and_each_has_its_own_weights(
 
 
 def test_ctrl_c_while_openvino_reads_a_graph_is_ctrl_c() -> None:
-    script = """if True:
-        import sys
-                from desktop.cli import main
-        from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
-        TorchScriptPythonDecoder.get_op_type = Mock(side_effect=KeyboardInterrupt)
-        sys.exit(main(["doctor"]))
-    """
+    script = (
+        "import sys; from unittest.mock import Mock; from desktop.cli import main;"
+        "from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder as Decoder;"
+        "Decoder.get_op_type = Mock(side_effect=KeyboardInterrupt);"
+        "sys.exit(main(['doctor']))"
+    )
     done = subprocess.run([sys.executable, "-c", script], check=False, capture_output=True)
     assert (done.returncode, done.stderr) == (130, b"")
