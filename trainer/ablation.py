@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,6 +21,7 @@ from trainer.validation import Gains, ValidationSet
 __all__ = ["AblationRow", "ablate", "ablation_table", "variants"]
 
 _TEACHER_TERMS = ("teacher_output", "teacher_features")
+_LEAST_MINUTES = 1e-3  # 0 is no limit
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +70,7 @@ def ablate(
 
     Raises:
         ValueError: there is no validation folder.
+        TimeoutError: `options.max_minutes`, which is for all variants together, are over.
     """
     if options.validation is None:
         raise ValueError("an ablation needs pictures to measure on: pass --validation")
@@ -74,12 +78,22 @@ def ablate(
         options.validation, pictures=config.validation_pictures, crop_px=config.crop
     )
     device = choose_device(options.device)
+    end_s = time.monotonic() + options.max_minutes * 60 if options.max_minutes else math.inf
     rows = []
     made = variants(config)
     for at, (name, variant) in enumerate(made.items()):
         on_variant(name, at, len(made))
-        folder = options.out / name.replace(" ", "-")
-        checkpoint = distill(source, variant, replace(options, out=folder))
+        left_minutes = max(_LEAST_MINUTES, (end_s - time.monotonic()) / 60)
+        own = replace(
+            options,
+            out=options.out / name.replace(" ", "-"),
+            max_minutes=left_minutes if options.max_minutes else 0.0,
+        )
+        checkpoint = distill(source, variant, own)
+        if time.monotonic() > end_s:  # what is not trained to its end is not to be compared
+            raise TimeoutError(
+                f"the time is up with variant {at + 1} of {len(made)}, {name}: run again to go on"
+            )
         rows.append(AblationRow(name, _gains(checkpoint, validation, device)))
     return rows
 

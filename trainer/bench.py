@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 import torch
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from service.errors import BackendUnavailable
@@ -311,7 +312,7 @@ def bench_table(report: BenchReport) -> Table:
         table.add_column(name, justify="right")
     for timing in (report.reference, *report.timings):
         table.add_row(
-            timing.what,
+            escape(timing.what),
             timing.backend,
             timing.precision,
             f"{timing.width}x{timing.height}" + (f" x{timing.batch}" * (timing.batch > 1)),

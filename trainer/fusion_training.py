@@ -153,6 +153,8 @@ def train_fusion(
         DivergedError: the loss became NaN or infinite; the last saved state is kept.
         OSError: `out` cannot be written.
     """
+    if settings.samples < _HELD_OUT_EVERY:
+        raise ValueError(f"too few samples: at least {_HELD_OUT_EVERY} are needed")
     deadline_s = time.monotonic() + settings.max_minutes * 60 if settings.max_minutes else math.inf
     if settings.threads:
         torch.set_num_threads(settings.threads)
@@ -261,8 +263,6 @@ def _claim_samples(folder: Path, facts: dict[str, str]) -> None:
 
 def _joined(paths: Sequence[Path]) -> _Crops:
     """The crops of all samples, each read into its place."""
-    if not paths:
-        raise ValueError(f"too few samples: at least {_HELD_OUT_EVERY} are needed")
     names = [field.name for field in fields(_Crops) if field.name != "kinds"]
     arrays: dict[str, np.ndarray[Any, Any]] = {}
     kinds = []

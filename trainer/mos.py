@@ -21,6 +21,7 @@ from typing import Any, Literal, TypeVar
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from rich.markup import escape
 from rich.table import Table
 from scipy import stats  # type: ignore[import-untyped]
 
@@ -286,7 +287,7 @@ def opinion_table(summary: OpinionSummary) -> Table:
         table.add_column(name, justify="right")
     for opinion in summary.methods:
         table.add_row(
-            f"{opinion.method} (hidden reference)" if opinion.is_reference else opinion.method,
+            escape(opinion.method) + " (hidden reference)" * opinion.is_reference,
             str(opinion.ratings),
             _interval(opinion.mos, opinion.mos_ci95),
             "5" if opinion.is_reference else _interval(opinion.dmos, opinion.dmos_ci95),

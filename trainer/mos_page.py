@@ -27,15 +27,15 @@ from pathlib import Path
 from shutil import rmtree
 from typing import Literal
 
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image
 from pydantic import BaseModel, ConfigDict
 
 from service.model.atomic import write_bytes
+from trainer.pictures import PICTURE_EXTENSIONS, ImageUnreadable, load_picture
 
 __all__ = ["RatingKey", "RatingPage", "Stimulus", "write_rating_page"]
 
 REFERENCE_NAMES = ("clean", "reference")
-_SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff"}
 _PADDING_CHUNK = b"paDd"  # ancillary, private, safe to copy: viewers pass over it
 _CHUNK_OVERHEAD_BYTES = 12
 _END_CHUNK_BYTES = 12
@@ -171,7 +171,7 @@ def _methods(folder: Path) -> dict[str, dict[str, Path]]:
             continue
         pictures: dict[str, Path] = {}
         for path in sorted(subfolder.iterdir()):
-            if path.suffix.lower() not in _SUFFIXES or path.name.startswith("."):
+            if path.suffix.lower() not in PICTURE_EXTENSIONS or path.name.startswith("."):
                 continue
             if path.stem in pictures:
                 raise ValueError(
@@ -237,11 +237,9 @@ def _write_pictures(
 def _read(path: Path) -> Image.Image:
     """Upright, RGB, without anything that the file says of itself."""
     try:
-        with Image.open(path) as file:
-            upright = ImageOps.exif_transpose(file).convert("RGB")
-    except (OSError, SyntaxError, UnidentifiedImageError, Image.DecompressionBombError) as exc:
+        return Image.fromarray(load_picture(path))
+    except ImageUnreadable as exc:
         raise ValueError(f"{path.name} in {path.parent.name} cannot be read ({exc})") from exc
-    return Image.frombytes("RGB", upright.size, upright.tobytes())
 
 
 def _equally_large(images: Mapping[str, Image.Image]) -> dict[str, bytes]:
@@ -282,11 +280,11 @@ def _anonymous(scenes: Mapping[str, Mapping[str, Stimulus]]) -> list[dict[str, s
 
 def _page(title: str, study: Mapping[str, object]) -> str:
     parts = {
-        "title": html.escape(title),
         # `<` would end the element that holds it.
         "study": json.dumps(study).replace("<", "\\u003c"),
         "style": _source("mos_page.css"),
         "script": _source("mos_page.js"),
+        "title": html.escape(title),  # the last: whatever is in it stays as it is
     }
     page = _source("mos_page.html")
     for name, content in parts.items():

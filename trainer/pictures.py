@@ -22,6 +22,9 @@ from PIL import (
     WebPImagePlugin,
 )
 
+from service.codec import decode_image
+from service.errors import ClearcallError
+
 __all__ = [
     "MAX_PIXELS",
     "PICTURE_EXTENSIONS",
@@ -44,13 +47,14 @@ PICTURE_EXTENSIONS = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif"
 MAX_PIXELS = 200_000_000
 
 _HEAD_BYTES = 12
+_TIFF = b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"
 _OPENERS: tuple[tuple[tuple[bytes, ...], Callable[[IO[bytes]], ImageFile.ImageFile]], ...] = (
     # The classes themselves and not Image.open: its bomb check is a process-wide variable.
     ((b"\xff\xd8\xff",), JpegImagePlugin.JpegImageFile),
     ((b"\x89PNG\r\n\x1a\n",), PngImagePlugin.PngImageFile),
     ((b"RIFF",), WebPImagePlugin.WebPImageFile),
     ((b"BM",), BmpImagePlugin.BmpImageFile),
-    ((b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"), TiffImagePlugin.TiffImageFile),
+    (_TIFF, TiffImagePlugin.TiffImageFile),
 )
 _NOT_READABLE = "not a picture that can be read"
 
@@ -125,6 +129,11 @@ def decode_picture(encoded: bytes) -> ImageArray:
         ImageUnreadable: see `load_picture`.
     """
     _header_size(io.BytesIO(encoded))
+    if encoded.startswith(_TIFF):  # OpenCV multiplies their colours by their transparency
+        try:
+            return decode_image(encoded, max_pixels=MAX_PIXELS).image
+        except ClearcallError as exc:
+            raise ImageUnreadable(f"{_NOT_READABLE}: {exc}") from exc
     try:
         bgr = cv2.imdecode(np.frombuffer(encoded, dtype=np.uint8), cv2.IMREAD_COLOR)
     except cv2.error as exc:

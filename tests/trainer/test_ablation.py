@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -45,6 +46,20 @@ def test_the_teacher_is_switched_off_with_all_of_its_terms() -> None:
 def test_an_ablation_needs_pictures_to_measure_on(tmp_path: Path, pictures: PictureSet) -> None:
     with pytest.raises(ValueError, match="pass --validation"):
         ablate(pictures, DistillConfig(), RunOptions(data=tmp_path, out=tmp_path))
+
+
+def test_variants_that_had_no_time_are_not_compared(
+    tmp_path: Path, pictures: PictureSet, samples: Path
+) -> None:
+    config = DistillConfig(
+        size="nano", steps=2, batch=2, crop=64, warmup=1, routing=0.0, validation_pictures=2
+    )
+    options = RunOptions(
+        data=samples, out=tmp_path, validation=samples, device="cpu", workers=0, threads=1
+    )
+    with pytest.raises(TimeoutError, match="variant 1 of 3, all terms: run again"):
+        ablate(pictures, config, replace(options, max_minutes=1e-6))
+    assert len(ablate(pictures, config, options)) == 3
 
 
 def test_every_variant_is_trained_and_measured(

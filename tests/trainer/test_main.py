@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from service.model.checkpoint import load_checkpoint
+from service.model.sharpener import bundled_checkpoint
 from trainer.__main__ import main
 from trainer.degradation import PROTOCOLS
 from trainer.still_scene import NOISES
@@ -151,6 +152,24 @@ def test_evaluate_prints_tables_writes_json_and_scores(
     facts = load_checkpoint(checkpoint).facts
     assert facts.scores.keys() == PROTOCOLS.keys()
     assert 0.6 <= facts.default_strength <= 1.4
+
+
+@pytest.mark.parametrize("flag", ["--find-strength", "--write-scores"])
+def test_evaluate_writes_into_nothing_that_came_with_it(
+    flag: str, samples: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = bundled_checkpoint("small").read_bytes()
+    assert main(["evaluate", "--data", str(samples), "--region", "crop", flag]) == 2
+    assert "came with Clearcall" in " ".join(capsys.readouterr().err.split())
+    assert bundled_checkpoint("small").read_bytes() == before
+
+
+@pytest.mark.parametrize("flag", ["--recordings", "--look-ahead"])
+def test_evaluate_refuses_what_is_of_videos_alone(
+    flag: str, samples: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["evaluate", "--data", str(samples), flag]) == 2
+    assert "pass --clips" in " ".join(capsys.readouterr().err.split())
 
 
 def test_evaluate_measures_other_degradations_too(

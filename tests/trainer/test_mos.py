@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -118,6 +119,29 @@ def test_pictures_that_cannot_be_compared_are_left_out_with_the_reason(
 def test_a_title_is_text_and_not_markup(folder: Path, tmp_path: Path) -> None:
     written = write_rating_page(folder, tmp_path / "page", title="</title><script>alert(1)")
     assert "<script>alert" not in written.page.read_text()
+    written = write_rating_page(folder, tmp_path / "braces", title="{{script}} of {{style}}")
+    assert "<title>{{script}} of {{style}}</title>" in written.page.read_text()
+
+
+def test_pictures_of_16_bits_are_no_white_ones(folder: Path, tmp_path: Path) -> None:
+    for method in folder.iterdir():
+        for path in method.iterdir():
+            gray = np.asarray(Image.open(path).convert("L"), np.uint16)
+            Image.fromarray(gray * 257).save(path.with_suffix(".png"))
+            if path.suffix != ".png":
+                path.unlink()
+    written = write_rating_page(folder, tmp_path / "page")
+    shown = [np.asarray(Image.open(path)) for path in written.page.parent.rglob("*.png")]
+    assert len(shown) > 3
+    assert max(image.mean() for image in shown) < 200
+
+
+def test_a_method_may_have_brackets_in_its_name(page: RatingPage, files: list[Path]) -> None:
+    summary = summarise_ratings(files, page.key)
+    methods = [replace(each, method=f"x [v{at}]") for at, each in enumerate(summary.methods)]
+    console = Console(width=120, record=True)
+    console.print(opinion_table(replace(summary, methods=tuple(methods))))
+    assert "x [v1]" in console.export_text()
 
 
 def test_a_folder_without_one_reference_is_refused(folder: Path, tmp_path: Path) -> None:

@@ -62,8 +62,9 @@ def test_grey_transparent_and_16_bit_pictures_become_rgb(tmp_path: Path) -> None
     Image.fromarray((grey * 257).astype(np.uint16)).save(tmp_path / "deep.png")
     rgba = np.dstack([grey.astype(np.uint8)] * 3 + [np.full((32, 32), 9, np.uint8)])
     Image.fromarray(rgba).save(tmp_path / "clear.png")
-    for name in ("grey", "deep", "clear"):
-        image = load_picture(tmp_path / f"{name}.png")
+    Image.fromarray(rgba).save(tmp_path / "clear.tiff")
+    for name in ("grey.png", "deep.png", "clear.png", "clear.tiff"):
+        image = load_picture(tmp_path / name)
         assert np.abs(image - grey[:, :, None]).max() <= 1, name
 
 

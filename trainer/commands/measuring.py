@@ -17,7 +17,13 @@ from rich.progress import Progress
 from service.model.atomic import write_bytes
 from service.model.fusion import Fusion
 from service.model.fusion_file import bundled_fusion
-from service.model.sharpener import STRENGTH_RANGE, Sharpener, find_checkpoint
+from service.model.sharpener import (
+    BUNDLED_SIZES,
+    STRENGTH_RANGE,
+    Sharpener,
+    bundled_checkpoint,
+    find_checkpoint,
+)
 from trainer.bench import STUDENTS, bench, print_report
 from trainer.cases import choose_cases, render_cases
 from trainer.clip_evaluation import ClipQuality, evaluate_clips, load_clips
@@ -155,6 +161,10 @@ def _add_evaluate(commands: Commands[argparse.ArgumentParser]) -> None:
 
 def _evaluate(arguments: argparse.Namespace, console: Console) -> int:
     _require_strength(arguments.strength)
+    if arguments.find_strength or arguments.write_scores:
+        _require_own(arguments.checkpoint)
+    if arguments.clips is None and (arguments.recordings or arguments.look_ahead):
+        raise ValueError("--recordings and --look-ahead are of videos: pass --clips")
     if arguments.write_scores and "crop" not in _regions(arguments):
         raise ValueError("--write-scores writes the crops' scores: measure --region crop or both")
     if arguments.write_scores and arguments.wide:
@@ -181,10 +191,19 @@ def _evaluate(arguments: argparse.Namespace, console: Console) -> int:
         if not scores:
             raise ValueError(f"{arguments.data} holds no picture that is large enough for a crop")
         rewrite_facts(arguments.checkpoint, sharpener.checkpoint, scores=scores)
+        console.print(f"wrote the scores into {arguments.checkpoint}", markup=False)
         sharpener = _load(arguments)  # its id is another one now
     _print(arguments, sharpener, results)
     _write(arguments, sharpener, extra, results)
     return 0
+
+
+def _require_own(checkpoint: Path) -> None:
+    if checkpoint in map(bundled_checkpoint, BUNDLED_SIZES):
+        raise ValueError(
+            "--find-strength and --write-scores write into the checkpoint, and this one came with "
+            "Clearcall: pass --checkpoint with a file of yours, such as a copy of it"
+        )
 
 
 def _with_best_strength(
@@ -202,6 +221,7 @@ def _with_best_strength(
         default_strength=best,
         scores={} if is_other else None,  # they were of the strength before
     )
+    console.print(f"wrote strength {best:g} into {arguments.checkpoint}", markup=False)
     return _load(arguments)
 
 
@@ -413,7 +433,8 @@ def _bench(arguments: argparse.Namespace, console: Console) -> int:
     def show(timing: Timing) -> None:
         console.print(
             f"{timing.what} {timing.backend} {timing.width}x{timing.height}: "
-            f"{timing.median_ms:.2f} ms"
+            f"{timing.median_ms:.2f} ms",
+            markup=False,
         )
 
     report = bench(

@@ -102,28 +102,37 @@ def _begin(
         if (value := getattr(arguments, name)) not in (None, False)
     ]
     config, options = read_settings(kind, arguments.settings, [*arguments.set, *flags])
-    is_first = os.environ.get("RANK", "0") == "0"
-    if is_first:
+    if _is_first():
         console.print(as_toml(config, options), markup=False, highlight=False)
     else:
         logging.getLogger("trainer").setLevel(logging.WARNING)
     source = open_source(
         options.data, smallest_px=config.crop, cache_bytes=int(options.cache_gb * 1e9)
     )
-    if is_first:
+    if _is_first():
         console.print(source.describe(), markup=False)
     return config, options, source
 
 
+def _is_first() -> bool:
+    """Whether this process is the one that speaks, under torchrun."""
+    return os.environ.get("RANK", "0") == "0"
+
+
+def _print_path(checkpoint: Path) -> None:
+    if _is_first():
+        print(checkpoint)
+
+
 def _distill(arguments: argparse.Namespace, console: Console) -> int:
     config, options, source = _begin(DistillConfig, arguments, console)
-    print(distill(source, config, options))
+    _print_path(distill(source, config, options))
     return 0
 
 
 def _teacher(arguments: argparse.Namespace, console: Console) -> int:
     config, options, source = _begin(TeacherConfig, arguments, console)
-    print(train_teacher(source, config, options))
+    _print_path(train_teacher(source, config, options))
     return 0
 
 
