@@ -161,8 +161,6 @@ def _add_evaluate(commands: Commands[argparse.ArgumentParser]) -> None:
 
 def _evaluate(arguments: argparse.Namespace, console: Console) -> int:
     _require_strength(arguments.strength)
-    if arguments.find_strength or arguments.write_scores:
-        _require_own(arguments.checkpoint)
     if arguments.clips is None and (arguments.recordings or arguments.look_ahead):
         raise ValueError("--recordings and --look-ahead are of videos: pass --clips")
     if arguments.write_scores and "crop" not in _regions(arguments):
@@ -178,6 +176,8 @@ def _evaluate(arguments: argparse.Namespace, console: Console) -> int:
         )
     if arguments.find_strength and arguments.strength is not None:
         raise ValueError("--find-strength measures strengths: leave out --strength")
+    if arguments.find_strength or arguments.write_scores:
+        _require_own(arguments.checkpoint)
     if arguments.find_strength:
         sharpener = _with_best_strength(arguments, sharpener, console)
     extra = _teacher_methods(arguments)
