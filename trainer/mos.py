@@ -286,8 +286,9 @@ def opinion_table(summary: OpinionSummary) -> Table:
     for name in ("ratings", "MOS", "DMOS"):
         table.add_column(name, justify="right")
     for opinion in summary.methods:
+        name = escape(opinion.method)
         table.add_row(
-            escape(opinion.method) + " (hidden reference)" * opinion.is_reference,
+            f"{name} (hidden reference)" if opinion.is_reference else name,
             str(opinion.ratings),
             _interval(opinion.mos, opinion.mos_ci95),
             "5" if opinion.is_reference else _interval(opinion.dmos, opinion.dmos_ci95),
