@@ -11,7 +11,7 @@ import { NOT_A_FILE, serverProblem, streamProblem } from "./problems.js";
 import { Readings } from "./readings.js";
 import { formatBackend, formatDevice, formatPicture } from "./readouts.js";
 import { Saving } from "./saving.js";
-import { ServerWatch } from "./server.js";
+import { ServerWatch, fetchModel } from "./server.js";
 import { listCameras } from "./sources.js";
 import { Stage } from "./stage.js";
 import { Still } from "./still.js";
@@ -160,6 +160,8 @@ const live = new Live(/** @type {HTMLVideoElement} */ (byId("video")), stage, {
   onDropped: (dropped) => readings.showDropped(dropped),
   onBroken: (cause, detail, retryAtMs) => {
     if (cause === "gone" || cause === "silent") showServerGone();
+    // A stream that needs a key looks alike to a browser; this answer asks for the key.
+    if (cause === "gone") void fetchModel().catch(() => {});
     notice.show(streamProblem(cause, detail), { retryAtMs });
   },
   onFrameError: (message) => {
@@ -183,13 +185,11 @@ const saving = new Saving(stage, (news) => notice.say(news));
  * @param {import("./live.js").Choice} [choice]
  */
 async function startLive(kind, choice) {
-  if (page.start.getAttribute("aria-disabled") === "true") return;
-  saving.stop();
-  still.close();
-  page.working.textContent = "Waiting for the first result";
-  page.veil.hidden = true;
+  if (kind === "camera" && page.start.getAttribute("aria-disabled") === "true") return;
+  if (kind !== "screen") makeWay(); // a picker may be cancelled, and then what was there stays
   const wasLive = document.body.dataset.view === "live";
   if (!(await live.start(kind, choice))) return;
+  if (kind === "screen") makeWay();
   for (const facts of Object.values(page.facts)) facts.textContent = "";
   page.title.textContent = live.title;
   if (!wasLive) show("live");
@@ -197,6 +197,14 @@ async function startLive(kind, choice) {
   saving.enable(false);
   await offerCameras();
   if (!wasLive) page.pause.focus();
+}
+
+/** What is shown ends: another source comes. */
+function makeWay() {
+  saving.stop();
+  still.close();
+  page.working.textContent = "Waiting for the first result";
+  page.veil.hidden = true;
 }
 
 /** The picker is there where there is something to pick. */
@@ -233,6 +241,9 @@ page.device.addEventListener(
 );
 navigator.mediaDevices?.addEventListener("devicechange", () => {
   if (live.isRunning) void offerCameras();
+});
+window.addEventListener("beforeunload", (event) => {
+  if (saving.isRecording) event.preventDefault(); // it would be lost
 });
 window.addEventListener("pagehide", () => {
   if (live.isRunning) leave(); // the page may come back as it was left, but without a camera
@@ -294,6 +305,7 @@ byId("close").addEventListener("click", leave);
 
 setUpKeyForm(/** @type {HTMLFormElement} */ (byId("key-form")), {
   onLocked: () => {
+    saving.stop();
     live.stop();
     still.close();
     notice.hide();

@@ -117,12 +117,12 @@ export class Live {
 
   /** @param {SourceError} error @param {LiveStatus} before */
   #refuse({ fault }, before) {
-    if (fault === "screenDenied" && this.isRunning) {
-      this.#setStatus(before); // somebody thought better of it: what ran goes on
+    if (fault === "screenDenied") {
+      this.#setStatus(before); // somebody thought better of it: what was there stays
       return;
     }
     this.stop();
-    this.listener.onEnded(fault === "screenDenied" ? null : SOURCE_PROBLEMS[fault]());
+    this.listener.onEnded(SOURCE_PROBLEMS[fault]());
   }
 
   /**

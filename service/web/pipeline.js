@@ -17,6 +17,8 @@ const READ_EVERY_MS = 250;
 const ASK_EVERY = 8;
 /** A frame that comes a little early for the wanted rate is still taken: cameras jitter. */
 const EARLY_MS = 4;
+/** A source that has given nothing for so long rests: a shared screen on which nothing moves. */
+const RESTING_MS = 250;
 
 /** @typedef {VideoFrame | ImageBitmap | HTMLVideoElement} Picture */
 /** @typedef {{picture: Picture, capturedAtMs: number}} Captured */
@@ -44,6 +46,9 @@ export class Pipeline {
   #latest = null;
   /** @type {ReadableStreamDefaultReader<VideoFrame> | null} */
   #track = null;
+  /** The track's last frame: where nothing moves no other comes. @type {VideoFrame | null} */
+  #last = null;
+  #lastAtMs = 0;
   /**
    * The pair that is shown, as it was sent and as it came.
    * @type {{input: Blob, output: Blob, isInputDrawn: boolean} | null}
@@ -51,6 +56,8 @@ export class Pipeline {
   #pair = null;
   /** @type {ReturnType<typeof setInterval> | undefined} */
   #readTimer;
+  /** @type {ReturnType<typeof setTimeout> | undefined} */
+  #dueTimer;
   #isPushed = false;
   #isWanted = false;
   #isEncoding = false;
@@ -85,10 +92,12 @@ export class Pipeline {
         break;
       case "settings":
         this.#client?.set(message.settings);
+        this.#refresh();
         break;
       case "capturing":
         this.#capturing = { ...this.#capturing, ...message.capturing };
         this.#meters.reset();
+        this.#refresh();
         break;
       case "source":
         this.#useSource(message.readable);
@@ -148,6 +157,8 @@ export class Pipeline {
     this.#client = null;
     void this.#track?.cancel().catch(() => {});
     this.#track = null;
+    this.#keep(null);
+    clearTimeout(this.#dueTimer);
     this.#isPushed = false;
     this.#isWanted = false;
     this.#pair = null;
@@ -161,12 +172,14 @@ export class Pipeline {
     // While one result is decoded and drawn here, the server has work for all its places.
     else this.#client?.set({ window: state.hello.in_flight });
     this.post({ type: "state", detail: state });
+    if (state.name === "live") this.#refresh();
     this.#want();
   }
 
   /** @param {ReadableStream<VideoFrame> | undefined} readable frames; without it they are asked for */
   #useSource(readable) {
     this.#forget();
+    this.#keep(null);
     this.#pair = null; // the first picture of a new source is shown as it is
     void this.#track?.cancel().catch(() => {});
     this.#track = readable?.getReader() ?? null;
@@ -184,6 +197,7 @@ export class Pipeline {
       if (track !== this.#track) value.close();
       else {
         this.#meters.countInput(performance.now(), 1);
+        this.#keep(value);
         this.#offer(value, sharedNowMs());
       }
     }
@@ -203,8 +217,12 @@ export class Pipeline {
     const client = this.#client;
     const { fps } = this.#capturing;
     const now = performance.now();
-    if (!client || client.isPaused || now < this.#dueAtMs - EARLY_MS) {
+    const earlyMs = this.#dueAtMs - EARLY_MS - now;
+    clearTimeout(this.#dueTimer);
+    if (!client || client.isPaused || earlyMs > 0) {
       release(picture);
+      // It may be the last one for long.
+      if (earlyMs > 0) this.#dueTimer = setTimeout(() => this.#again(), earlyMs);
       this.#want();
       return;
     }
@@ -215,6 +233,23 @@ export class Pipeline {
     void this.#pump();
     if (this.#isPushed && !client.hasRoom) this.#forget(); // held, it would be old when it is sent
     this.#want();
+  }
+
+  /** @param {VideoFrame | null} frame */
+  #keep(frame) {
+    this.#last?.close();
+    this.#last = frame?.clone() ?? null;
+    this.#lastAtMs = performance.now();
+  }
+
+  /** The last frame once more, unless a newer one waits already. */
+  #again() {
+    if (this.#last && !this.#latest) this.#offer(this.#last.clone(), sharedNowMs());
+  }
+
+  /** Show what has changed here, where the source gives no frame for it. */
+  #refresh() {
+    if (performance.now() - this.#lastAtMs > RESTING_MS) this.#again();
   }
 
   #forget() {
@@ -331,6 +366,7 @@ export class Pipeline {
     this.#forget();
     if (isPaused) this.#client?.pause();
     else this.#client?.resume();
+    this.#refresh();
     this.#want();
   }
 

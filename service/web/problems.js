@@ -105,7 +105,7 @@ export function streamProblem(cause, detail) {
     case "refused":
       return {
         title: "The server refused the stream",
-        text: `It could not use what this page sent. A smaller size may help.${said}`,
+        text: detail || "It could not use what this page sent. A smaller size may help.",
         ways: ["reconnect"],
       };
     case "restarting":
@@ -141,6 +141,20 @@ export const NOT_A_FILE = {
 export const UPLOAD_CUT_OFF = {
   title: "The upload was cut off",
   text: "The server is there but stopped reading. The picture is most likely larger than it accepts.",
+  ways: ["file"],
+};
+
+/** @type {Problem} */
+export const ANSWER_BROKEN = {
+  title: "The answer broke off",
+  text: "The connection was cut before the whole picture had come. Try again.",
+  ways: ["reconnect"],
+};
+
+/** @type {Problem} */
+export const FILE_UNREADABLE = {
+  title: "The file cannot be read",
+  text: "It was moved or changed after it was opened, or it is a folder. Open it again.",
   ways: ["file"],
 };
 

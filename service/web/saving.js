@@ -51,6 +51,10 @@ export class Saving {
     this.recorder.stop();
   }
 
+  get isRecording() {
+    return this.recorder.isRecording;
+  }
+
   #toggle() {
     if (this.recorder.isRecording) this.recorder.stop();
     else {

@@ -29,13 +29,20 @@ export class RequestFailed extends Error {
   }
 }
 
+/** The connection ended in the middle of the answer. */
+export class AnswerBroken extends RequestFailed {
+  constructor() {
+    super(0, "The answer broke off", "The connection was cut before all of it had come.");
+  }
+}
+
 /**
  * @returns {Promise<Model>}
  * @throws {RequestFailed}
  */
 export async function fetchModel() {
   const response = await request("/model", { cache: "no-store" });
-  return response.json();
+  return whole(response.json());
 }
 
 /**
@@ -86,7 +93,7 @@ export async function sharpen(picture, { strength, format, signal }) {
   body.set("file", picture);
   const startedMs = performance.now();
   const response = await request(`/sharpen?${query}`, { method: "POST", body, signal });
-  const encoded = await response.blob();
+  const encoded = await whole(response.blob());
   return {
     encoded,
     timesMs: parseServerTiming(response.headers.get("Server-Timing") ?? ""),
@@ -107,6 +114,18 @@ export function parseServerTiming(header) {
     if (name && duration) times[name] = Number(duration.slice(4));
   }
   return times;
+}
+
+/**
+ * @template T
+ * @param {Promise<T>} body of an answer
+ * @returns {Promise<T>}
+ * @throws {AnswerBroken}
+ */
+function whole(body) {
+  return body.catch(() => {
+    throw new AnswerBroken();
+  });
 }
 
 /**

@@ -199,7 +199,8 @@ export class Stage extends EventTarget {
       event.preventDefault();
       this.divider.focus({ preventScroll: true });
       const move = this.#splitDrag(frame);
-      move(event);
+      // A finger beside the divider may be about to scroll.
+      if (onDivider || event.pointerType !== "touch") move(event);
       onDrag(frame, event, move);
     } else if (isActual) {
       event.preventDefault();

@@ -3,8 +3,14 @@
  */
 
 import { decode, resultName } from "./picture.js";
-import { UPLOAD_CUT_OFF, requestProblem, serverProblem } from "./problems.js";
-import { RequestFailed, fetchModel, sharpen } from "./server.js";
+import {
+  ANSWER_BROKEN,
+  FILE_UNREADABLE,
+  UPLOAD_CUT_OFF,
+  requestProblem,
+  serverProblem,
+} from "./problems.js";
+import { AnswerBroken, RequestFailed, fetchModel, sharpen } from "./server.js";
 
 /**
  * @typedef {object} StillResult
@@ -97,7 +103,7 @@ export class Still {
     } catch (error) {
       if (signal.aborted) return;
       if (!(error instanceof RequestFailed)) throw error;
-      await this.#explain(error);
+      await this.#explain(error, file);
     }
   }
 
@@ -136,10 +142,14 @@ export class Still {
     });
   }
 
-  /** @param {RequestFailed} error */
-  async #explain(error) {
+  /** @param {RequestFailed} error @param {File} file */
+  async #explain(error, file) {
     if (error.status !== 0) {
       this.listener.onProblem(requestProblem(error), false);
+      return;
+    }
+    if (!(await isReadable(file))) {
+      this.listener.onProblem(FILE_UNREADABLE, false);
       return;
     }
     // A server that refuses an upload half-way looks to the browser like one that is gone.
@@ -147,6 +157,17 @@ export class Still {
       () => true,
       () => false,
     );
-    this.listener.onProblem(isThere ? UPLOAD_CUT_OFF : serverProblem(error), !isThere);
+    const isBroken = error instanceof AnswerBroken;
+    const problem = isBroken ? ANSWER_BROKEN : UPLOAD_CUT_OFF;
+    this.listener.onProblem(isThere ? problem : serverProblem(error), !isThere);
   }
+}
+
+/** Whether its bytes are still to be had. @param {File} file */
+function isReadable(file) {
+  const start = file.slice(0, 1).arrayBuffer();
+  return start.then(
+    () => true,
+    () => false,
+  );
 }

@@ -59,6 +59,22 @@ def test_the_page_asks_for_the_key_once_and_streams_with_it(browser: Browser, lo
     assert not [address for address in addresses if "not-the-key" in address]
 
 
+def test_the_key_is_asked_for_where_a_stream_turns_out_to_need_it(
+    browser: Browser, locked: Live
+) -> None:
+    with open_page(browser, may_log=_LOCKED) as page:
+        page.goto(locked.url)
+        expect(page.locator("#key-form")).to_be_visible()
+        page.locator("#start").press("Enter")
+        expect(page.locator("#pill")).to_have_text("Off")
+        expect(page.locator("#key-form")).to_be_visible()
+        page.locator("#key").fill(KEY)
+        page.locator("#key").press("Enter")
+        expect(page.locator("#server")).to_have_attribute("data-state", "ready")
+        page.locator("#start").press("Enter")
+        expect(page.locator("#pill")).to_have_text("Live")
+
+
 def test_a_picture_goes_with_the_key(browser: Browser, locked: Live, picture_file: bytes) -> None:
     before = f"sessionStorage.setItem('clearcall-key', '{KEY}')"
     with open_page(browser, before=before) as page:

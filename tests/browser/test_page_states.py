@@ -3,17 +3,51 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
+import pytest
 from playwright.sync_api import Browser, expect
 from websockets.sync.client import connect
 
 from tests.browser.launching import ALLOW_CAMERA, OTHER_HOST, Launch
-from tests.browser.pages import CANVAS_CAMERA, choose_file, number, open_page, start_camera, until
+from tests.browser.pages import (
+    CANVAS_CAMERA,
+    choose_file,
+    number,
+    open_page,
+    pixels,
+    start_camera,
+    until,
+)
 from tests.service.live import Live, serve
 
 _REFUSED_SCREEN = """navigator.mediaDevices.getDisplayMedia = async () => {
     throw new DOMException("Permission denied", "NotAllowedError");
 };"""
+_SCREEN_THAT_RESTS = """
+    navigator.mediaDevices.getDisplayMedia = async () => {
+        const canvas = document.createElement("canvas");
+        [canvas.width, canvas.height] = [1280, 720];
+        const context = canvas.getContext("2d");
+        window.paint = (colour) => {
+            context.fillStyle = colour;
+            context.fillRect(0, 0, canvas.width, canvas.height);
+        };
+        const stream = canvas.captureStream();
+        window.paint("red");
+        return stream;
+    };
+"""
+_CUT_ANSWERS = """
+    const asked = window.fetch;
+    window.fetch = async (...request) => {
+        const answer = await asked(...request);
+        const cut = () => Promise.reject(new TypeError("Failed to fetch"));
+        if (String(request[0]).includes("/sharpen") && window.isCutting) answer.blob = cut;
+        return answer;
+    };
+    window.isCutting = true;
+"""
 _HIDEABLE = """
     window.isAway = false;
     Object.defineProperty(document, "hidden", { get: () => window.isAway });
@@ -45,6 +79,82 @@ def test_screen_that_is_not_shared_leaves_everything_as_it_was(browser: Browser,
         page.locator(".sources [data-start=screen]").press("Enter")
         expect(page.locator("#pill")).to_have_text("Live")
         expect(page.locator("#studio-title")).to_have_text("Camera")
+
+
+def test_screen_that_is_not_shared_leaves_a_picture_open(
+    browser: Browser, url: str, picture_file: bytes
+) -> None:
+    with open_page(browser, before=_REFUSED_SCREEN) as page:
+        choose_file(page, url, "desk.jpg", picture_file)
+        expect(page.locator("#pill")).to_have_text("Sharpened")
+        page.locator(".sources [data-start=screen]").press("Enter")
+        page.wait_for_timeout(200)
+        expect(page.locator("#pill")).to_have_text("Off")
+        expect(page.locator("#studio-title")).to_have_text("desk.jpg")
+        expect(page.locator("#save")).to_have_attribute("href", re.compile("^blob:"))
+
+
+def test_screen_that_rests_follows_settings_and_is_there_after_a_hidden_time(
+    browser: Browser, url: str
+) -> None:
+    with open_page(browser, before=_SCREEN_THAT_RESTS + _HIDEABLE) as page:
+        page.goto(url)
+        page.locator("#share").press("Enter")
+        expect(page.locator("#output-facts")).to_contain_text(re.compile(r"640\D+360"))
+        page.wait_for_timeout(400)
+        page.locator("#size").select_option("1280x720")
+        expect(page.locator("#output-facts")).to_contain_text(re.compile(r"1280\D+720"))
+        page.evaluate("hide(true)")
+        expect(page.locator("#pill")).to_have_text("Paused while hidden")
+        page.evaluate("paint('blue'); hide(false)")
+        until(page, lambda: bool((pixels(page, "#output")[0, 0] == (0, 0, 255)).all()))
+
+
+def test_last_picture_before_a_screen_rests_is_shown_at_any_frame_rate(
+    browser: Browser, url: str
+) -> None:
+    with open_page(browser, before=_SCREEN_THAT_RESTS) as page:
+        page.goto(url)
+        page.locator("#share").press("Enter")
+        expect(page.locator("#output-facts")).to_contain_text(re.compile(r"640\D+360"))
+        page.locator("#rate").select_option("10")
+        page.wait_for_timeout(400)
+        page.evaluate("""async () => {
+            for (const colour of ["red", "lime", "yellow", "blue"]) {
+                paint(colour);
+                await new Promise((done) => setTimeout(done, 30));
+            }
+        }""")
+        until(page, lambda: bool(pixels(page, "#output")[0, 0, 2] > 200))
+        page.wait_for_timeout(300)
+        assert pixels(page, "#output")[0, 0].tolist() == pytest.approx([0, 0, 255], abs=12)
+
+
+def test_answer_that_breaks_off_is_told_and_asked_for_again(
+    browser: Browser, url: str, picture_file: bytes
+) -> None:
+    with open_page(browser, before=_CUT_ANSWERS) as page:
+        choose_file(page, url, "desk.jpg", picture_file)
+        expect(page.locator("#notice")).to_contain_text("The answer broke off")
+        expect(page.locator("#pill")).to_have_text("Not sharpened")
+        page.evaluate("window.isCutting = false")
+        page.locator("#notice button").first.press("Enter")
+        expect(page.locator("#pill")).to_have_text("Sharpened")
+
+
+def test_file_that_was_moved_is_told(
+    browser: Browser, url: str, picture_file: bytes, tmp_path: Path
+) -> None:
+    path = tmp_path / "desk.jpg"
+    path.write_bytes(picture_file)
+    with open_page(browser, may_log="ERR_") as page:
+        page.goto(url)
+        expect(page.locator("#server")).to_have_attribute("data-state", "ready")
+        page.locator("#file").set_input_files(path)
+        expect(page.locator("#pill")).to_have_text("Sharpened")
+        path.unlink()
+        page.locator("#strength").press("ArrowLeft")
+        expect(page.locator("#notice")).to_contain_text("The file cannot be read")
 
 
 def test_insecure_address_is_explained_and_pictures_work_there(
