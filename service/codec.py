@@ -76,7 +76,8 @@ _MAX_SIDE_PX: dict[ImageFormat, int] = {
     "heic": 16_384,
 }
 _TIFF_TILE_WIDTH, _TIFF_TILE_LENGTH = 322, 323
-_TIFF_BITS = 258
+_TIFF_BITS, _TIFF_PHOTOMETRIC = 258, 262
+_WHITE_IS_ZERO = 0
 _UNKNOWN_TIFF = "unknown pixel mode"  # how Pillow says it
 _MOST_COUNTED_PAGES = 1000
 _TIFF_EXTRA_SAMPLES = 338
@@ -210,6 +211,10 @@ def decode_image(
             raise ImageUnsupported(_TOO_DEEP)
         opened.load()
         mode = opened.mode
+        key: Any = opened.info.get("transparency")
+        if file_format == "png" and mode == "L" and isinstance(key, int):
+            # Pillow scales samples of 2 and 4 bits to 8, but not the one that is transparent.
+            opened.info["transparency"] = key * 255 // ((1 << _bits(opened, encoded)) - 1)
         deep = _deep(opened, encoded) if is_depth_kept else None
         warnings = _conversions(opened, encoded, is_depth_kept=deep is not None)
         gain_map: GainMap | None = None
@@ -418,7 +423,7 @@ def _deep(loaded: ImageFile.ImageFile, encoded: bytes) -> DeepSamples | None:
     else:
         is_premultiplied, orientation = False, _orientation_of(loaded)
     if loaded.mode.startswith("I"):
-        gray = np.asarray(loaded)
+        gray = _deep_gray(loaded)
         if gray.min() < 0 or gray.max() > 65_535:
             return None
         gray = gray.astype(np.uint16)
@@ -512,7 +517,7 @@ def _split(image: Image.Image, profile: bytes | None) -> tuple[Image.Image, Imag
 
 def _split_deep_gray(image: Image.Image) -> tuple[Image.Image, Image.Image | None]:
     """Gray of 16 bits -> RGB of 8 bits: 65535 / 257 = 255. Pillow itself would clip it at 255."""
-    values = np.asarray(image)
+    values = _deep_gray(image)
     if image.mode == "F" or (image.mode == "I" and (values.min() < 0 or values.max() > 65_535)):
         raise ImageUnsupported(_TOO_DEEP)
     gray = Image.fromarray(((values.astype(np.uint32) + 128) // 257).astype(np.uint8))
@@ -523,6 +528,19 @@ def _split_deep_gray(image: Image.Image) -> tuple[Image.Image, Image.Image | Non
         else None
     )
     return gray.convert("RGB"), alpha
+
+
+def _deep_gray(image: Image.Image) -> npt.NDArray[Any]:
+    """(H, W): 0 is black, and white 65535 where the file has integers of 16 bits or fewer."""
+    values: Any = np.asarray(image)
+    if image.mode.startswith("I;16") and isinstance(image, TiffImagePlugin.TiffImageFile):
+        # Of a TIFF Pillow gives what is stored: 12 bits unscaled, white as 0 where it is that.
+        white = (1 << int(_as_tuple(image.tag_v2.get(_TIFF_BITS, 16))[0])) - 1
+        if white != 65_535:
+            values = ((values.astype(np.uint32) * 65_535 + white // 2) // white).astype(np.uint16)
+        if image.tag_v2.get(_TIFF_PHOTOMETRIC) == _WHITE_IS_ZERO:
+            values = 65_535 - values
+    return values  # type: ignore[no-any-return]
 
 
 def _managed_rgb(image: Image.Image, profile: bytes | None) -> Image.Image | None:

@@ -187,7 +187,9 @@ def _agrees(deep: DeepSamples, seen: Image.Image) -> bool:
         apart = np.abs(shallow(deep.image[top:bottom]).astype(np.int16) - rgba[..., :3])
         if deep.alpha is not None:
             alpha = shallow(deep.alpha[top:bottom]).astype(np.int16)
-            if np.abs(alpha - rgba[..., 3]).max() > _MOST_DIFFERENT_LEVELS:
+            # A transparent colour of 16 bits Pillow looks for among 8.
+            has_colour_key = isinstance(seen.info.get("transparency"), tuple)
+            if not has_colour_key and np.abs(alpha - rgba[..., 3]).max() > _MOST_DIFFERENT_LEVELS:
                 return False
             # As much as it shows: straightened colours are rounded the coarser the less they do.
             apart = apart * alpha[..., None] // 255

@@ -11,7 +11,7 @@ from service.codec import ALPHA_FORMATS, ImageFormat, Picture, decode_image, enc
 from service.deep import DEEP_FORMATS, DeepSamples, corrected, shallow
 from service.errors import ImageTooManyPixels
 from service.frame_codec import ImageArray
-from service.scaling import Resize, scaled_to, upscaled_size
+from service.scaling import Resize, Samples, scaled_to, scaled_with_alpha, upscaled_size
 from service.transparency import with_hidden_colours_filled
 
 __all__ = ["PictureOptions", "decode_for", "encode_for"]
@@ -92,9 +92,16 @@ def _scaled(picture: Picture, size_px: tuple[int, int]) -> Picture:
         return picture
     deep = picture.deep
     if deep is not None:
-        alpha = None if deep.alpha is None else scaled_to(deep.alpha, size_px)
-        deep = DeepSamples(scaled_to(deep.image, size_px), alpha)
-        opacity = None if alpha is None else shallow(alpha)
+        deep = DeepSamples(*_both_scaled(deep.image, deep.alpha, size_px))
+        opacity = None if deep.alpha is None else shallow(deep.alpha)
         return replace(picture, image=shallow(deep.image), alpha=opacity, deep=deep)
-    alpha8 = None if picture.alpha is None else scaled_to(picture.alpha, size_px)
-    return replace(picture, image=scaled_to(picture.image, size_px), alpha=alpha8)
+    image, alpha = _both_scaled(picture.image, picture.alpha, size_px)
+    return replace(picture, image=image, alpha=alpha)
+
+
+def _both_scaled(
+    image: Samples, alpha: Samples | None, size_px: tuple[int, int]
+) -> tuple[Samples, Samples | None]:
+    if alpha is None:
+        return scaled_to(image, size_px), None
+    return scaled_with_alpha(image, alpha, size_px)

@@ -16,10 +16,11 @@ import numpy.typing as npt
 
 from service.errors import RequestInvalid
 
-__all__ = ["MAX_UPSCALE", "Resize", "scaled_to", "upscaled_size"]
+__all__ = ["MAX_UPSCALE", "Resize", "Samples", "scaled_to", "scaled_with_alpha", "upscaled_size"]
 
 MAX_UPSCALE = 8.0
 _LONGEST_SIDE_PX = 65_535
+_SEEN_LEVELS = 0.5  # of alpha: below it nothing shows, and any colour will do
 _RESIZE = re.compile(r"\s*(\d{1,5})(?:\s*[xX]\s*(\d{1,5})\s*(!)?)?\s*")
 
 Samples = TypeVar("Samples", bound=npt.NDArray[Any])
@@ -71,7 +72,32 @@ def scaled_to(image: Samples, size_px: tuple[int, int]) -> Samples:
     height, width = size_px
     if image.shape[:2] == size_px:
         return image
-    is_smaller = height < image.shape[0] and width < image.shape[1]
-    method = cv2.INTER_AREA if is_smaller else cv2.INTER_LANCZOS4
-    scaled: Any = cv2.resize(np.ascontiguousarray(image), (width, height), interpolation=method)
+    scaled: Any = np.ascontiguousarray(image)
+    # A side that shrinks is antialiased, whatever becomes of the other one.
+    least_px = min(height, image.shape[0]), min(width, image.shape[1])
+    if least_px != image.shape[:2]:
+        scaled = cv2.resize(scaled, least_px[::-1], interpolation=cv2.INTER_AREA)
+    if size_px != least_px:
+        scaled = cv2.resize(scaled, (width, height), interpolation=cv2.INTER_LANCZOS4)
     return scaled  # type: ignore[no-any-return]
+
+
+def scaled_with_alpha(
+    image: Samples, alpha: Samples, size_px: tuple[int, int]
+) -> tuple[Samples, Samples]:
+    """Scales (H, W, 3) by as much as each pixel shows, so that what shows little tints nothing.
+
+    Args:
+        image: uint8 or uint16, not premultiplied.
+        alpha: (H, W), of the same type.
+        size_px: (height, width).
+
+    Returns:
+        Both, scaled: the colours not premultiplied, and the alpha.
+    """
+    share = alpha.astype(np.float32)
+    weight = scaled_to(share, size_px)[..., None]
+    straight = scaled_to(image * share[..., None], size_px) / np.maximum(weight, _SEEN_LEVELS)
+    colours = np.clip(np.rint(straight), 0, np.iinfo(image.dtype).max).astype(image.dtype)
+    scaled: Any = np.where(weight < _SEEN_LEVELS, scaled_to(image, size_px), colours)
+    return scaled, scaled_to(alpha, size_px)

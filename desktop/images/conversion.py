@@ -18,7 +18,7 @@ from service.codec import encode_image, is_deep, picture_size, sniff
 from service.deep import DEEP_FORMATS
 from service.frame_codec import ImageArray
 from service.picture_options import PictureOptions, decode_for, encode_for
-from service.scaling import upscaled_size
+from service.scaling import scaled_to, upscaled_size
 
 if TYPE_CHECKING:  # loading torch takes seconds
     from service.model.sharpener import Sharpener
@@ -91,16 +91,17 @@ class Converter:
             picture = decode_for(encoded, options, max_pixels=MAX_PIXELS)
             sharpened, network_ms = self._sharpened(picture.image)
             answer = encode_for(picture, sharpened, options)
+            height, width = upscaled_size(sharpened.shape[0], sharpened.shape[1], options.upscale)
             image_format = options.format or picture.format
             beside = None
             if place.compare is not None:
-                both = compared(picture, replace(picture, image=sharpened))
+                enlarged = scaled_to(sharpened, (height, width))
+                both = compared(picture, replace(picture, image=enlarged))
                 beside = encode_image(both, image_format, quality=options.quality)
             self._go_on()
             self._write(place.output, answer)
             if beside is not None and place.compare is not None:
                 write_whole(place.compare, beside, is_forced=self._is_forced)
-            height, width = upscaled_size(sharpened.shape[0], sharpened.shape[1], options.upscale)
         return Done(
             place=place,
             height=height,

@@ -283,6 +283,8 @@ class OpenVinoBackend:
         self._options: dict[str, Any] = {
             # Two processes that pin their threads pin them to the same cores.
             "ENABLE_CPU_PINNING": False,
+            # For each size of picture it keeps what it has prepared: by default gigabytes.
+            "CPU_RUNTIME_CACHE_CAPACITY": "1000",
         }
         if threads:
             self._options["INFERENCE_NUM_THREADS"] = threads

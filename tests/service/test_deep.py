@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import struct
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -201,3 +202,65 @@ def test_16_bits_that_lose_their_transparency_are_flattened_onto_white() -> None
     )
     assert picture.deep is not None
     assert (picture.deep.image[:8, :8] == 65_535).all()
+
+
+def test_gray_tiffs_of_12_bits_and_with_white_as_zero_come_out_right() -> None:
+    ramp = np.linspace(0, 4095, 64 * 48).astype(np.uint16).reshape(48, 64)
+    picture, _ = through(gray_tiff(ramp, bits=12))
+    assert np.abs(picture.image[..., 0] - ramp / 4095 * 255).max() <= 1
+    values = (ramp * 16).astype(np.uint16)
+    encoded = gray_tiff(values, bits=16, photometric=0)
+    picture, out = through(encoded)
+    assert np.abs(picture.image[..., 0] - (65_535 - values.astype(np.int64)) / 257).max() <= 1
+    assert (stored(out)[..., 0] == 65_535 - values).all()
+
+
+def gray_tiff(samples: Deep, *, bits: int, photometric: int = 1) -> bytes:
+    """Without compression; 12 bits are packed, two samples in three bytes."""
+    height, width = samples.shape
+    if bits == 12:
+        first, second = samples.reshape(-1)[::2], samples.reshape(-1)[1::2]
+        packed = np.stack((first >> 4, (first & 15) << 4 | second >> 8, second & 255), axis=-1)
+        strip = packed.astype(np.uint8).tobytes()
+    else:
+        strip = samples.astype("<u2").tobytes()
+    tags = {
+        **{256: width, 257: height, 258: bits, 259: 1, 262: photometric},
+        **{273: 0, 277: 1, 278: height, 279: len(strip)},
+    }
+    tags[273] = 8 + 2 + 12 * len(tags) + 4
+    entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags.items())
+    return struct.pack("<2sHIH", b"II", 42, 8, len(tags)) + entries + bytes(4) + strip
+
+
+@pytest.mark.parametrize("bits", [1, 2, 4])
+def test_a_transparent_gray_of_few_bits_is_transparent(bits: int) -> None:
+    levels = 1 << bits
+    samples = np.arange(64, dtype=np.uint8).reshape(8, 8) % levels
+    rows = np.unpackbits(samples[..., None], axis=-1)[..., -bits:].reshape(8, -1)
+    lines = b"".join(b"\0" + row.tobytes() for row in np.packbits(rows, axis=1))
+    header = struct.pack(">IIBBBBB", 8, 8, bits, 0, 0, 0, 0)
+    parts = {b"IHDR": header, b"tRNS": struct.pack(">H", 1), b"IDAT": zlib.compress(lines)}
+    chunks = b"".join(png_chunk(kind, content) for kind, content in parts.items())
+    encoded = b"\x89PNG\r\n\x1a\n" + chunks + png_chunk(b"IEND", b"")
+    alpha = decode_image(encoded, max_pixels=MANY_PX).alpha
+    assert alpha is not None
+    assert (alpha == np.where(samples == 1, 0, 255)).all()
+
+
+def test_a_transparent_colour_of_16_bits_stays_so() -> None:
+    image = deep_landscape()
+    encoded = deep_file(image, ".png")
+    colour = struct.pack(">HHH", *image[3, 5].tolist())
+    at = encoded.index(b"IDAT") - 4
+    picture, out = through(encoded[:at] + png_chunk(b"tRNS", colour) + encoded[at:])
+    assert picture.deep is not None
+    made = stored(out)
+    is_hidden = made[..., 3] == 0
+    assert (is_hidden == (image == image[3, 5]).all(axis=-1)).all()
+    assert (made[~is_hidden, :3] == image[~is_hidden]).all()
+
+
+def png_chunk(kind: bytes, content: bytes) -> bytes:
+    check = zlib.crc32(kind + content)
+    return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", check)

@@ -9,7 +9,7 @@ import numpy.typing as npt
 import pytest
 
 from service.errors import RequestInvalid
-from service.scaling import Resize, scaled_to, upscaled_size
+from service.scaling import Resize, scaled_to, scaled_with_alpha, upscaled_size
 from tests.service.pictures import landscape
 
 Samples = npt.NDArray[Any]
@@ -48,3 +48,30 @@ def test_scaling_down_is_antialiased() -> None:
 
 def test_enlarging_rounds_each_side() -> None:
     assert upscaled_size(3, 5, 1.5) == (4, 8)
+
+
+@pytest.mark.parametrize("size", [(64, 20), (64, 32), (128, 32), (32, 128)])
+def test_a_side_that_shrinks_is_antialiased_whatever_the_other_does(size: tuple[int, int]) -> None:
+    stripes = np.zeros((64, 64, 3), np.uint8)
+    if size[1] < 64:
+        stripes[:, ::2] = 200
+    else:
+        stripes[::2] = 200
+    scaled = scaled_to(stripes, size)
+    assert scaled.min() > 60
+    assert scaled.max() < 140
+
+
+@pytest.mark.parametrize(("number", "whole"), [(np.uint8, 255), (np.uint16, 65_535)])
+def test_what_shows_little_tints_nothing_beside_it(number: type, whole: int) -> None:
+    image = np.zeros((8, 8, 3), number)
+    alpha = np.full((8, 8), whole, number)
+    image[:, 4:] = whole  # white that shows whole, beside black that hardly shows
+    alpha[:, :3] = whole // 100
+    alpha[:, 3] = 0
+    scaled, opacity = scaled_with_alpha(image, alpha, (4, 4))
+    assert scaled.dtype == opacity.dtype == number
+    assert (scaled[:, 2:] == whole).all()
+    assert (scaled[:, 0] == 0).all()
+    halved, _ = scaled_with_alpha(image[:, 3:7], alpha[:, 3:7], (8, 2))
+    assert (halved == whole).all(), "its hidden neighbour is black"

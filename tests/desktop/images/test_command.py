@@ -301,6 +301,8 @@ def test_compare_shows_before_and_after_beside_the_output(run: Run, tmp_path: Pa
     assert (both[:, 32:36] == 255).all()
     assert (both[:, 36:] == np.asarray(opened(tmp_path / "out/in.png"))).all()
     assert opened(tmp_path / "out/wide-compare.png").size == (90, 2 * 20 + 4)
+    assert run(wide, "-o", tmp_path / "up.png", "--compare", "--upscale", "2").code == 0
+    assert opened(tmp_path / "up-compare.png").size == (180, 2 * 40 + 4)
 
 
 def test_every_format_that_has_a_suffix_can_be_named(run: Run, tmp_path: Path) -> None:
