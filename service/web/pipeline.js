@@ -57,7 +57,7 @@ export class Pipeline {
   /** @type {ReturnType<typeof setInterval> | undefined} */
   #readTimer;
   /** @type {ReturnType<typeof setTimeout> | undefined} */
-  #dueTimer;
+  #againTimer;
   #isPushed = false;
   #isWanted = false;
   #isEncoding = false;
@@ -158,7 +158,7 @@ export class Pipeline {
     void this.#track?.cancel().catch(() => {});
     this.#track = null;
     this.#keep(null);
-    clearTimeout(this.#dueTimer);
+    clearTimeout(this.#againTimer);
     this.#isPushed = false;
     this.#isWanted = false;
     this.#pair = null;
@@ -218,11 +218,11 @@ export class Pipeline {
     const { fps } = this.#capturing;
     const now = performance.now();
     const earlyMs = this.#dueAtMs - EARLY_MS - now;
-    clearTimeout(this.#dueTimer);
+    clearTimeout(this.#againTimer);
     if (!client || client.isPaused || earlyMs > 0) {
       release(picture);
       // It may be the last one for long.
-      if (earlyMs > 0) this.#dueTimer = setTimeout(() => this.#again(), earlyMs);
+      if (earlyMs > 0) this.#againTimer = setTimeout(() => this.#again(), earlyMs);
       this.#want();
       return;
     }
@@ -247,9 +247,12 @@ export class Pipeline {
     if (this.#last && !this.#latest) this.#offer(this.#last.clone(), sharedNowMs());
   }
 
-  /** Show what has changed here, where the source gives no frame for it. */
+  /** Show what has changed here, even where the source gives no frame for it. */
   #refresh() {
-    if (performance.now() - this.#lastAtMs > RESTING_MS) this.#again();
+    const restsInMs = this.#lastAtMs + RESTING_MS - performance.now();
+    clearTimeout(this.#againTimer); // as every frame does
+    if (restsInMs > 0) this.#againTimer = setTimeout(() => this.#refresh(), restsInMs);
+    else this.#again();
   }
 
   #forget() {
