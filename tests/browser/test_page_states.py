@@ -33,9 +33,9 @@ _SCREEN_THAT_RESTS = """
             context.fillStyle = colour;
             context.fillRect(0, 0, canvas.width, canvas.height);
         };
-        const stream = canvas.captureStream();
-        window.paint("red");
-        return stream;
+        const moving = setInterval(() => window.paint("red"), 60);
+        window.rest = () => clearInterval(moving);
+        return canvas.captureStream();
     };
 """
 _CUT_ANSWERS = """
@@ -101,13 +101,14 @@ def test_screen_that_rests_follows_settings_and_is_there_after_a_hidden_time(
         page.goto(url)
         page.locator("#share").press("Enter")
         expect(page.locator("#output-facts")).to_contain_text(re.compile(r"640\D+360"))
+        page.evaluate("rest()")
         page.wait_for_timeout(400)
         page.locator("#size").select_option("1280x720")
         expect(page.locator("#output-facts")).to_contain_text(re.compile(r"1280\D+720"))
         page.evaluate("hide(true)")
         expect(page.locator("#pill")).to_have_text("Paused while hidden")
         page.evaluate("paint('blue'); hide(false)")
-        until(page, lambda: bool((pixels(page, "#output")[0, 0] == (0, 0, 255)).all()))
+        until(page, lambda: bool(pixels(page, "#output")[0, 0, 2] > 200))
 
 
 def test_last_picture_before_a_screen_rests_is_shown_at_any_frame_rate(
@@ -118,6 +119,7 @@ def test_last_picture_before_a_screen_rests_is_shown_at_any_frame_rate(
         page.locator("#share").press("Enter")
         expect(page.locator("#output-facts")).to_contain_text(re.compile(r"640\D+360"))
         page.locator("#rate").select_option("10")
+        page.evaluate("rest()")
         page.wait_for_timeout(400)
         page.evaluate("""async () => {
             for (const colour of ["red", "lime", "yellow", "blue"]) {
