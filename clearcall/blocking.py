@@ -85,6 +85,10 @@ class BlockingClient:
         client = self._client
         return client.frames_replaced + client.frames_lost + client.results_skipped
 
+    @property
+    def _is_open(self) -> bool:
+        return self._thread.is_alive() and not self._is_closed
+
     def offer(self, jpeg: bytes, *, captured_s: float | None = None) -> None:
         """Hands over the newest frame; never waits. See `Client.offer`.
 
@@ -93,7 +97,7 @@ class BlockingClient:
         """
         when_s = self._client._clock() if captured_s is None else captured_s
         with self._submitting:
-            if self._is_closed:
+            if not self._is_open:
                 raise Closed
             self._loop.call_soon_threadsafe(self._offer, jpeg, when_s)
 
@@ -102,8 +106,10 @@ class BlockingClient:
 
         Raises:
             TimeoutError: None came in time.
-            ClientError: The stream is over.
+            ClientError: The stream is over, or was never opened.
         """
+        if self._thread.ident is None:
+            raise Closed
         try:
             result = self._results.get(timeout=timeout_s)
         except queue.Empty:
@@ -145,6 +151,7 @@ class BlockingClient:
                 while self._results.qsize() >= _MAX_RESULTS:  # the newest wins here too
                     with contextlib.suppress(queue.Empty):
                         self._results.get_nowait()
+                        self._client.results_skipped += 1
                 self._results.put(result)
         except Exception as exc:
             end = exc
@@ -153,7 +160,7 @@ class BlockingClient:
 
     def _call(self, work: Coroutine[Any, Any, T]) -> T:
         with self._submitting:
-            if self._is_closed:
+            if not self._is_open:
                 work.close()
                 raise Closed
             answer = asyncio.run_coroutine_threadsafe(work, self._loop)

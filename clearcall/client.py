@@ -161,8 +161,9 @@ class Client:
         """Ends the stream; iteration ends. May be called again."""
         if self._running is not None:
             self._running.cancel()
-            with contextlib.suppress(asyncio.CancelledError, Exception):
-                await self._running
+            await asyncio.wait({self._running})  # which raises nothing but our own cancellation
+            if not self._running.cancelled():
+                self._running.exception()  # whoever wants it has seen it
         self._has_result.set()
 
     # Frames and results
@@ -314,8 +315,8 @@ class Client:
         self._outbox.window = self._own_window or hello.in_flight + 1
         self._outbox.max_fps = hello.limits.get("max_fps", 0)
         self._outbox.max_bytes_per_s = hello.limits.get("max_bytes_per_s", 0)
-        if self._settings:
-            await connection.send(json.dumps({"type": "settings", **self._settings}))
+        for name, value in self._settings.items():  # one that is refused takes no other with it
+            await connection.send(json.dumps({"type": "settings", name: value}))
         if self._is_paused:
             await connection.send('{"type":"pause"}')
         self._connection = connection

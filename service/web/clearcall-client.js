@@ -400,7 +400,10 @@ export class ClearcallClient extends EventTarget {
     this.#hello = hello;
     this.#sequence = 0;
     this.#isAcknowledging = false;
-    if (Object.keys(this.#settings).length > 0) this.#say({ type: "settings", ...this.#settings });
+    // One by one: one that is refused takes no other with it.
+    for (const [name, value] of Object.entries(this.#settings)) {
+      this.#say({ type: "settings", [name]: value });
+    }
     if (this.#isPaused) this.#say({ type: "pause" });
     this.#tell("state", { name: "live", hello });
     this.#tellRoom();

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from websockets.asyncio.client import connect
 from websockets.asyncio.server import ServerConnection
 from websockets.asyncio.server import serve as serve_websocket
 
@@ -154,6 +155,55 @@ async def test_settings_hold_and_a_pause_sends_nothing(live: Live) -> None:
         assert live.metric("clearcall_frames_received_total") == received
         await client.resume()
         await collect(client, 3)
+
+
+async def test_a_setting_that_is_refused_takes_no_other_with_it_when_it_comes_back() -> None:
+    refused: list[FrameError] = []
+    with restartable() as (url, server):
+        async with Client(url, format="webp", on_error=refused.append) as client:
+            await client.set(strength=9)
+            assert {r.format for r in await collect(client, 3)} == {"webp"}
+            await asyncio.to_thread(server.stop)
+            await asyncio.to_thread(server.start)
+            assert (await collect(client, 3))[-1].format == "webp"
+    assert {error.code for error in refused} == {"request-invalid"}
+
+
+async def test_who_is_cancelled_while_it_closes_is_cancelled(live: Live) -> None:
+    async with connect(live.stream_url) as stream:
+        hello = await stream.recv()
+
+    async def half_open(connection: ServerConnection) -> None:
+        await connection.send(hello)
+        connection.transport.pause_reading()
+        await asyncio.sleep(WAIT_S)
+
+    async with serve_websocket(half_open, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        client = Client(f"ws://127.0.0.1:{port}/stream")
+        await client.__aenter__()
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.1):
+                await client.close()
+        await client.close()
+        server.close(close_connections=True)
+
+
+def test_a_blocking_client_that_is_not_opened_is_closed(live: Live) -> None:
+    client = BlockingClient(live.stream_url)
+    for call in (client.stats, client.result, lambda: client.offer(jpeg_frame()), client.set):
+        with pytest.raises(Closed):
+            call()
+    with client:
+        assert client.stats().received == 0
+
+
+def test_a_blocking_client_counts_what_nobody_took(live: Live) -> None:
+    with BlockingClient(live.stream_url) as client:
+        for sent in range(1, 7):
+            client.offer(jpeg_frame())
+            eventually(lambda sent=sent: client.stats().answered == sent)  # type: ignore[misc]
+        eventually(lambda: client.frames_skipped == 4)
 
 
 async def test_a_full_server_is_tried_again_until_there_is_room() -> None:

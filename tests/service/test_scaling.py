@@ -64,8 +64,8 @@ def test_a_side_that_shrinks_is_antialiased_whatever_the_other_does(size: tuple[
 
 @pytest.mark.parametrize(("number", "whole"), [(np.uint8, 255), (np.uint16, 65_535)])
 def test_what_shows_little_tints_nothing_beside_it(number: type, whole: int) -> None:
-    image = np.zeros((8, 8, 3), number)
-    alpha = np.full((8, 8), whole, number)
+    image: Samples = np.zeros((8, 8, 3), number)
+    alpha: Samples = np.full((8, 8), whole, number)
     image[:, 4:] = whole  # white that shows whole, beside black that hardly shows
     alpha[:, :3] = whole // 100
     alpha[:, 3] = 0
