@@ -106,4 +106,5 @@ def log_config(settings: Settings) -> dict[str, Any]:
             WIRE_LOGGER: {"level": "ERROR"},
             "service": ours,
         },
+        "root": {"handlers": ["stderr"], "level": "WARNING"},
     }

@@ -12,6 +12,7 @@ from fastapi import FastAPI
 
 from service.app import drain
 from service.connection import Connection
+from service.descriptors import connections_that_fit
 from service.errors import SettingsInvalid
 from service.frames import FRAME_HEADER_BYTES
 from service.http_guard import guarded_http
@@ -69,7 +70,7 @@ def server_config(app: FastAPI, settings: Settings) -> uvicorn.Config:
         server_header=False,
         forwarded_allow_ips=list(settings.trusted_proxies),
         http=guarded_http(
-            max_connections=settings.max_connections,
+            max_connections=connections_that_fit(settings.max_connections),
             header_timeout_s=settings.header_timeout_s,
             floods=app.state.floods,
         ),

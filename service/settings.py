@@ -302,6 +302,13 @@ class Settings(BaseSettings):
         default="info", description="critical, error, warning, info or debug"
     )
 
+    @field_validator("checkpoint", "checkpoints", "api_keys_file", "admin_keys_file", mode="before")
+    @classmethod
+    def _require_name(cls, value: object) -> object:
+        if isinstance(value, str) and not value.strip():  # a path to the current folder otherwise
+            raise ValueError("an empty path")
+        return value
+
     @field_validator("allowed_origins", "ladder", "trusted_proxies", mode="before")
     @classmethod
     def _split_at_commas(cls, value: object) -> object:

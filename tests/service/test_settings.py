@@ -68,6 +68,8 @@ def test_an_empty_variable_is_as_good_as_none(monkeypatch: pytest.MonkeyPatch) -
         ("upload_timeout_s", "nan"),
         ("max_waiting_images", "-1"),
         ("max_frame_bytes", "0"),
+        ("checkpoint", ""),
+        ("checkpoints", " "),
         ("max_frame_pixels", "0"),
         ("max_streams", "0"),
         ("frames_in_flight", "17"),

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -152,6 +154,19 @@ def test_evaluate_prints_tables_writes_json_and_scores(
     facts = load_checkpoint(checkpoint).facts
     assert facts.scores.keys() == PROTOCOLS.keys()
     assert 0.6 <= facts.default_strength <= 1.4
+
+
+@pytest.mark.parametrize("missing", ["av", "scipy"])
+def test_a_missing_extra_is_named(missing: str) -> None:
+    script = (
+        f"import sys; sys.modules[{missing!r}] = None; from trainer.__main__ import main;"
+        "sys.exit(main(['--help']))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], check=False, capture_output=True, text=True
+    )
+    assert done.returncode == 2
+    assert done.stderr == f"clearcall-train needs {missing}: pip install 'clearcall[trainer]'\n"
 
 
 @pytest.mark.parametrize("flag", ["--find-strength", "--write-scores"])
