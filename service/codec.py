@@ -33,6 +33,7 @@ from PIL import (
     WebPImagePlugin,
 )
 
+from service.colour_tags import are_other_than_srgb
 from service.deep import DEEP_FORMATS, DeepSamples, read_deep, shallow, write_deep
 from service.errors import ImageBroken, ImageTooManyPixels, ImageUnsupported, RequestInvalid
 from service.frame_codec import ImageArray, check_scans
@@ -391,6 +392,8 @@ def _conversions(
         said.append(f"Its {bits} bits per channel became 8.")
     if box_format(encoded) is not None and has_gain_map(encoded):
         said.append("Its HDR gain map was not kept.")
+    if _icc_profile(opened) is None and are_other_than_srgb(opened, encoded):
+        said.append("Its colours are not sRGB's, and no profile says so: they may look different.")
     if isinstance(opened, TiffImagePlugin.TiffImageFile):  # Pillow counts them in quadratic time
         pages = count_pages(encoded, _MOST_COUNTED_PAGES)
     else:
