@@ -16,14 +16,12 @@ import numpy.typing as npt
 from PIL import (
     BmpImagePlugin,
     ImageFile,
+    ImageOps,
     JpegImagePlugin,
     PngImagePlugin,
     TiffImagePlugin,
     WebPImagePlugin,
 )
-
-from service.codec import decode_image
-from service.errors import ClearcallError
 
 __all__ = [
     "MAX_PIXELS",
@@ -129,11 +127,8 @@ def decode_picture(encoded: bytes) -> ImageArray:
         ImageUnreadable: see `load_picture`.
     """
     _header_size(io.BytesIO(encoded))
-    if encoded.startswith(_TIFF):  # OpenCV multiplies their colours by their transparency
-        try:
-            return decode_image(encoded, max_pixels=MAX_PIXELS).image
-        except ClearcallError as exc:
-            raise ImageUnreadable(f"{_NOT_READABLE}: {exc}") from exc
+    if encoded.startswith(_TIFF) and (image := _of_transparent_tiff(encoded)) is not None:
+        return image
     try:
         bgr = cv2.imdecode(np.frombuffer(encoded, dtype=np.uint8), cv2.IMREAD_COLOR)
     except cv2.error as exc:
@@ -141,6 +136,17 @@ def decode_picture(encoded: bytes) -> ImageArray:
     if bgr is None:
         raise ImageUnreadable(f"{_NOT_READABLE}: damaged or cut off")
     return np.ascontiguousarray(bgr[:, :, ::-1], dtype=np.uint8)
+
+
+def _of_transparent_tiff(encoded: bytes) -> ImageArray | None:
+    """Its colours as they are, which OpenCV multiplies by the transparency; None of another one."""
+    try:
+        opened = TiffImagePlugin.TiffImageFile(io.BytesIO(encoded))
+        if opened.mode not in ("RGBA", "LA"):
+            return None
+        return np.asarray(ImageOps.exif_transpose(opened).convert("RGB")).copy()
+    except (SyntaxError, OSError, ValueError) as exc:
+        raise ImageUnreadable(f"{_NOT_READABLE}: damaged or cut off") from exc
 
 
 def picture_size(source: Path | bytes) -> tuple[int, int]:
