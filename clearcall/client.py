@@ -95,6 +95,8 @@ class Client:
         self._url = url
         self._headers = key_headers(api_key)
         self._max_attempts = max_attempts
+        self._failed_attempts = 0  # in a row
+        self._was_heard = False
         self._own_window = window
         self._backoff = backoff or Backoff()
         self._on_error = on_error or (lambda _: None)
@@ -262,9 +264,10 @@ class Client:
                     await self._connect_and_serve()
                 except (OSError, InvalidHandshake, ConnectionClosed, TimeoutError) as exc:
                     _raise_if_final(exc)
-                    if self._backoff.failures + 1 >= (self._max_attempts or math.inf):
-                        attempts = self._backoff.failures + 1
-                        raise Unreachable(self._url, attempts, _told(exc)) from exc
+                    # The end of a stream that worked is no attempt that failed.
+                    self._failed_attempts += not self._was_heard
+                    if self._failed_attempts >= (self._max_attempts or math.inf):
+                        raise Unreachable(self._url, self._failed_attempts, _told(exc)) from exc
                     await asyncio.sleep(self._backoff.next_s())
                 except (InvalidURI, InvalidProxy) as exc:
                     raise Refused(0, str(exc)) from exc
@@ -273,6 +276,7 @@ class Client:
             self._end_connection()
 
     async def _connect_and_serve(self) -> None:
+        self._was_heard = False
         try:
             _ = urlsplit(self._url).port  # raises where it is none
         except ValueError as exc:
@@ -344,6 +348,8 @@ class Client:
         while True:
             message = await connection.recv()
             # Only what is heard after the hello shows that the stream works.
+            self._was_heard = True
+            self._failed_attempts = 0
             self._backoff.reset()
             if isinstance(message, bytes):
                 self._take_result(message)

@@ -305,6 +305,21 @@ async def test_after_a_restart_of_the_server_the_stream_goes_on_within_three_sec
             assert {result.format for result in results} == {"webp"}
 
 
+async def test_the_end_of_a_stream_that_worked_is_no_failed_attempt() -> None:
+    with restartable() as (url, server):
+        patient = Backoff(first_s=3, max_s=3)  # until the server is there again
+        async with Client(url, max_attempts=1, backoff=patient) as client:
+            await client.stats()
+            await asyncio.to_thread(server.stop)
+            await asyncio.to_thread(server.start)
+            await collect(client, 2)
+            assert client.reconnects == 1
+            await asyncio.to_thread(server.stop)
+            with pytest.raises(Unreachable, match="in 1 attempt"):
+                await collect(client, 100_000)
+            await asyncio.to_thread(server.start)
+
+
 async def test_closing_leaves_no_task_behind(live: Live) -> None:
     tasks = asyncio.all_tasks()
     async with Client(live.stream_url) as client:
