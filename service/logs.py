@@ -85,6 +85,7 @@ def log_config(settings: Settings) -> dict[str, Any]:
     """For logging.config.dictConfig: all to stderr, in the format and from the level set."""
     formatter = JsonFormatter if settings.log_format == "json" else TextFormatter
     ours = {"handlers": ["stderr"], "level": settings.log_level.upper(), "propagate": False}
+    theirs = {"handlers": ["stderr"], "level": "WARNING"}
     return {
         "version": 1,
         "disable_existing_loggers": False,
@@ -105,6 +106,7 @@ def log_config(settings: Settings) -> dict[str, Any]:
             # What is not HTTP is no news: whoever looks for open ports sends it all day.
             WIRE_LOGGER: {"level": "ERROR"},
             "service": ours,
+            "asyncio": theirs,
+            "opentelemetry": theirs,
         },
-        "root": {"handlers": ["stderr"], "level": "WARNING"},
     }

@@ -133,8 +133,8 @@ def test_a_client_that_pings_and_reads_nothing_is_closed_too() -> None:
         def is_closed() -> bool:
             nonlocal answered_bytes
             with contextlib.suppress(OSError):  # it is closed while we write
-                stream.socket.sendall(400 * ping)
-                answered_bytes += 400 * 127
+                stream.socket.sendall(8_000 * ping)
+                answered_bytes += 8_000 * 127
             return live.metric("clearcall_streams_ended_total", cause="stalled") == 1
 
         eventually(is_closed)
