@@ -29,7 +29,7 @@ help:
 	@echo "make train   train a student: make train DATA=folder OUT=runs/mine"
 
 $(BIN)/python:
-	$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); echo "No venv module: apt-get install python3-venv"; exit 1; }
+	$(PYTHON) -m venv $(VENV) || { rm -f $(BIN)/python; echo "No venv module: apt-get install python3-venv"; exit 1; }
 
 $(SHARED): pyproject.toml | $(BIN)/python
 	@echo "Installing Clearcall into $(VENV) (a few minutes the first time)"

@@ -96,7 +96,8 @@ def run_command(parser: argparse.ArgumentParser, argv: Sequence[str] | None = No
     """
     try:
         code = _run(parser, argv)
-        sys.stdout.flush()
+        if sys.stdout is not None:  # it is closed: `>&-`
+            sys.stdout.flush()
     except KeyboardInterrupt:
         return _EXIT_INTERRUPTED
     except OSError as exc:

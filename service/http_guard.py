@@ -161,7 +161,7 @@ class GuardedHttp(HttpToolsProtocol):
 
     def on_response_complete(self) -> None:
         """The answer is written."""
-        self._answered_s = self.loop.time()
+        self._answered_s = None if self.pipeline else self.loop.time()
         super().on_response_complete()
 
     def send_400_response(self, msg: str) -> None:

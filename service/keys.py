@@ -99,6 +99,7 @@ class KeyRing:
         self._clock = clock
         self._looked_s = clock()
         self._seen: object = None
+        self._complaint = ""  # why the file could not be used at the last look
         self._filed: tuple[KeyHash, ...] = ()
         if file is not None:
             try:
@@ -135,7 +136,11 @@ class KeyRing:
             except (OSError, ValueError) as exc:
                 if isinstance(exc, OSError):
                     self._seen = None  # it may be readable soon, without a trace in mtime or size
-                _LOGGER.error("the keys in %s stay as they were: %s", self._file, exc)
+                if str(exc) != self._complaint:
+                    _LOGGER.error("the keys in %s stay as they were: %s", self._file, exc)
+                self._complaint = str(exc)
+            else:
+                self._complaint = ""
         return self._fixed + self._filed
 
     def _read(self, file: Path) -> None:

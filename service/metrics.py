@@ -33,8 +33,8 @@ if TYPE_CHECKING:
 
 __all__ = ["EndCause", "Metrics", "RateWindow", "ReloadResult", "Route", "StageTimes"]
 
-# Why a stream ended: the client left; 30 bad frames; the network failed on 30; nothing came;
-# nothing was read; the service stops; a bug.
+# Why a stream ended: the client left; 30 bad frames; the network failed on 30; nothing came; its
+# key was removed; nothing was read; the service stops; a bug.
 EndCause = Literal["client", "bad-frames", "failing", "idle", "key", "stalled", "stopping", "error"]
 Route = Literal["/sharpen", "/stream"]
 # What became of a checkpoint of the watched folder: served; not loadable; worse or slower than it

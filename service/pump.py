@@ -45,6 +45,7 @@ __all__ = ["StreamPump"]
 _LOGGER = logging.getLogger(__name__)
 _MAX_NOTICES = 64
 _TICK_S = 0.25
+_KEY_GONE_S = 2.0  # a file of keys that is written anew in place is empty for a moment
 _SLOW_S = 0.02  # a socket that takes an answer later than this has a reader that lags
 _CLOSE_S = 2.0  # for a close to be taken by the socket
 _NO_CODE = 255
@@ -104,6 +105,7 @@ class StreamPump:
         self._max_pixels = max_pixels
         self._stalled_reader_s = stalled_reader_s
         self._is_allowed = is_allowed
+        self._allowed_s = clock()
         self._clock = clock
         self._group = asyncio.TaskGroup()
         self._in_flight: deque[asyncio.Task[Answer]] = deque()
@@ -190,7 +192,10 @@ class StreamPump:
 
     def _take_up(self) -> bool:
         now_s = self._clock()
-        if self._is_over or not self._session.has_waiting or self._is_held_up(now_s):
+        if self._is_over or not self._session.has_waiting:
+            return False
+        if self._is_held_up(now_s):
+            self._session.note_held_up()
             return False
         if not self._place.enter(self._start_work):
             self._session.note_no_turn(now_s)
@@ -344,7 +349,9 @@ class StreamPump:
         if self._stalled_reader_s and self._unread_for_s(now_s) >= self._stalled_reader_s:
             reason = f"nothing was read for {self._stalled_reader_s:g} s"
             await self._close("stalled", 1008, reason)
-        if not self._is_allowed():
+        if self._is_allowed():
+            self._allowed_s = now_s
+        elif now_s - self._allowed_s > _KEY_GONE_S:
             await self._close("key", 1008, "its key is no longer in use")
         if self._session.is_idle(now_s):
             await self._close("idle", 1008, "no frame and no message came for too long")

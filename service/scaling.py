@@ -95,9 +95,17 @@ def scaled_with_alpha(
     Returns:
         Both, scaled: the colours not premultiplied, and the alpha.
     """
+    most = np.iinfo(image.dtype).max
+    scaled: Any = scaled_to(image, size_px)
+    if alpha.min() == most or image.shape[:2] == size_px:
+        return scaled, scaled_to(alpha, size_px)
     share = alpha.astype(np.float32)
-    weight = scaled_to(share, size_px)[..., None]
-    straight = scaled_to(image * share[..., None], size_px) / np.maximum(weight, _SEEN_LEVELS)
-    colours = np.clip(np.rint(straight), 0, np.iinfo(image.dtype).max).astype(image.dtype)
-    scaled: Any = np.where(weight < _SEEN_LEVELS, scaled_to(image, size_px), colours)
+    weight = scaled_to(share, size_px)
+    is_seen = weight >= _SEEN_LEVELS
+    np.maximum(weight, _SEEN_LEVELS, out=weight)
+    for channel in range(3):  # one at a time: floats of all of them are a gigabyte
+        straight = scaled_to(image[..., channel] * share, size_px)
+        straight /= weight
+        np.clip(np.rint(straight, out=straight), 0, most, out=straight)
+        np.copyto(scaled[..., channel], straight, where=is_seen, casting="unsafe")
     return scaled, scaled_to(alpha, size_px)

@@ -62,18 +62,13 @@ class Server(uvicorn.Server):
 
 def server_config(app: FastAPI, settings: Settings) -> uvicorn.Config:
     """Sets uvicorn up for the application."""
-    return uvicorn.Config(
+    config = uvicorn.Config(
         app,
         log_level=settings.log_level,
         log_config=log_config(settings),
         access_log=False,
         server_header=False,
         forwarded_allow_ips=list(settings.trusted_proxies),
-        http=guarded_http(
-            max_connections=connections_that_fit(settings.max_connections),
-            header_timeout_s=settings.header_timeout_s,
-            floods=app.state.floods,
-        ),
         ws=Connection,
         ws_max_size=settings.max_frame_bytes + FRAME_HEADER_BYTES,  # beyond it: close code 1009
         ws_per_message_deflate=False,  # JPEG does not deflate
@@ -81,6 +76,12 @@ def server_config(app: FastAPI, settings: Settings) -> uvicorn.Config:
         ws_ping_timeout=_PING_S,
         timeout_graceful_shutdown=_GRACE_S,
     )
+    config.http = guarded_http(  # after the logging is set up, for it may warn
+        max_connections=connections_that_fit(settings.max_connections),
+        header_timeout_s=settings.header_timeout_s,
+        floods=app.state.floods,
+    )
+    return config
 
 
 def bind(host: str, port: int) -> list[socket.socket]:

@@ -274,6 +274,10 @@ class Session:
         if self._no_turn_since_s is None:
             self._no_turn_since_s = now_s
 
+    def note_held_up(self) -> None:
+        """From here on a frame waits for its own client, and not for other streams."""
+        self._no_turn_since_s = None
+
     def take(self, now_s: float, *, room: int | None = None) -> Taken | None:
         """Hands the next waiting frame out to be worked on, if there is one and there is room.
 

@@ -77,6 +77,8 @@ def write_whole(path: Path, encoded: bytes, *, is_forced: bool) -> None:
             was there stays, and nothing half-written does.
     """
     try:
+        if path.exists() and not path.is_file():
+            raise PictureFailed(f"{printable(path)} is no file: a folder or a device")
         path.parent.mkdir(parents=True, exist_ok=True)
         with temporary_beside(path) as temporary:
             with temporary.open("wb") as file:

@@ -148,7 +148,10 @@ class Folder:
         for name in found.keys() - self._known.keys():
             if (memory := gone.pop(_identity(found[name]), None)) is not None:
                 seen = replace(memory.sighting, name=name, path=self.path / name)
-                self._known[name] = replace(memory, signature=found[name], sighting=seen)
+                # It is read again, for the inode may have been another file's.
+                self._known[name] = replace(
+                    memory, signature=found[name], sighting=seen, read_s=None
+                )
 
     def _entries(self) -> Iterator[tuple[str, _Signature]]:
         self.problem = ""

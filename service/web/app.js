@@ -131,7 +131,8 @@ const STATUS_LABELS = {
 
 const live = new Live(/** @type {HTMLVideoElement} */ (byId("video")), stage, {
   onStatus: (status) => {
-    setPill(status, STATUS_LABELS[status]);
+    // A picture keeps its own word while somebody chooses a screen, or thinks better of it.
+    if (!still.isOpen) setPill(status, STATUS_LABELS[status]);
     page.start.setAttribute("aria-disabled", String(status === "asking"));
     page.startLabel.textContent =
       status === "asking" ? "Asking the browser…" : "Start the camera";

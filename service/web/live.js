@@ -38,6 +38,8 @@ export function streamUrl() {
 export class Live {
   /** @type {LiveStatus} */
   #status = "idle";
+  /** The status before it asked. @type {LiveStatus} */
+  #before = "idle";
   /** @type {import("./sources.js").Source | null} */
   #source = null;
   /** @type {import("./feeder.js").Feed | null} */
@@ -95,7 +97,7 @@ export class Live {
    */
   async start(kind, choice = {}) {
     const asked = ++this.#asked;
-    const before = this.#status;
+    if (this.#status !== "asking") this.#before = this.#status;
     this.#setStatus("asking");
     if (kind !== "screen") this.#letGo(); // some systems lend a camera to one opening at a time
     try {
@@ -110,15 +112,16 @@ export class Live {
     } catch (error) {
       if (!(error instanceof SourceError)) throw error;
       if (asked !== this.#asked) return false;
-      this.#refuse(error, before);
+      this.#refuse(error);
       return false;
     }
   }
 
-  /** @param {SourceError} error @param {LiveStatus} before */
-  #refuse({ fault }, before) {
+  /** @param {SourceError} error */
+  #refuse({ fault }) {
     if (fault === "screenDenied") {
-      this.#setStatus(before); // somebody thought better of it: what was there stays
+      // Somebody thought better of it: what was there stays.
+      this.#setStatus(this.isRunning ? this.#before : "idle");
       return;
     }
     this.stop();

@@ -89,7 +89,7 @@ def test_screen_that_is_not_shared_leaves_a_picture_open(
         expect(page.locator("#pill")).to_have_text("Sharpened")
         page.locator(".sources [data-start=screen]").press("Enter")
         page.wait_for_timeout(200)
-        expect(page.locator("#pill")).to_have_text("Off")
+        expect(page.locator("#pill")).to_have_text("Sharpened")
         expect(page.locator("#studio-title")).to_have_text("desk.jpg")
         expect(page.locator("#save")).to_have_attribute("href", re.compile("^blob:"))
 

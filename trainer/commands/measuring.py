@@ -199,7 +199,7 @@ def _evaluate(arguments: argparse.Namespace, console: Console) -> int:
 
 
 def _require_own(checkpoint: Path) -> None:
-    if checkpoint in map(bundled_checkpoint, BUNDLED_SIZES):
+    if checkpoint.resolve() in [bundled_checkpoint(size).resolve() for size in BUNDLED_SIZES]:
         raise ValueError(
             "--find-strength and --write-scores write into the checkpoint, and this one came with "
             "Clearcall: pass --checkpoint with a file of yours, such as a copy of it"
