@@ -24,6 +24,12 @@ from tests.service.live import Live, serve
 _REFUSED_SCREEN = """navigator.mediaDevices.getDisplayMedia = async () => {
     throw new DOMException("Permission denied", "NotAllowedError");
 };"""
+_UNDECIDED_SCREEN = """
+    window.pickers = [];
+    navigator.mediaDevices.getDisplayMedia = () => new Promise((_, refuse) => {
+        window.pickers.push(() => refuse(new DOMException("Permission denied", "NotAllowedError")));
+    });
+"""
 _SCREEN_THAT_RESTS = """
     navigator.mediaDevices.getDisplayMedia = async () => {
         const canvas = document.createElement("canvas");
@@ -79,6 +85,20 @@ def test_screen_that_is_not_shared_leaves_everything_as_it_was(browser: Browser,
         page.locator(".sources [data-start=screen]").press("Enter")
         expect(page.locator("#pill")).to_have_text("Live")
         expect(page.locator("#studio-title")).to_have_text("Camera")
+
+
+def test_screen_that_was_asked_for_twice_and_not_shared_leaves_the_camera_to_start(
+    browser: Browser, url: str
+) -> None:
+    with open_page(browser, before=_UNDECIDED_SCREEN) as page:
+        page.goto(url)
+        for asked in (1, 2):
+            page.locator("#share").press("Enter")
+            page.wait_for_function(f"pickers.length === {asked}")
+        page.evaluate("pickers.forEach((cancel) => cancel())")
+        expect(page.locator("#start")).to_have_attribute("aria-disabled", "false")
+        page.locator("#start").press("Enter")
+        expect(page.locator("#pill")).to_have_text("Live")
 
 
 def test_screen_that_is_not_shared_leaves_a_picture_open(

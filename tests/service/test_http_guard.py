@@ -159,6 +159,22 @@ def test_answered_connections_that_are_kept_make_room_too() -> None:
             assert kept.recv(65_536).startswith(b"HTTP/1.1 200 ")
 
 
+def test_a_pipelined_request_in_work_does_not_make_room() -> None:
+    sharpener = FakeSharpener()
+    with serve(sharpener, max_connections=8) as crowded, contextlib.ExitStack() as stack:
+        sharpener.hold()
+        picture = as_file(landscape(), "png")
+        upload = b"POST /sharpen HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n" % len(picture)
+        both = REQUEST + b"\r\n" + upload + b"Connection: close\r\n\r\n" + picture
+        busy = opened(crowded, both)
+        assert sharpener.entered.acquire(timeout=10)
+        for _ in range(12):
+            stack.enter_context(opened(crowded))
+        eventually(lambda: len(crowded.server.server_state.connections) <= 8)
+        sharpener.release()
+        assert answer_of(busy).count(b"HTTP/1.1 200 ") == 2
+
+
 def test_ordinary_requests_are_as_before(live: Live) -> None:
     with httpx.Client(base_url=live.url) as client:
         for _ in range(3):

@@ -356,6 +356,19 @@ def test_waiting_for_other_streams_moves_the_rung_and_a_client_that_sends_little
         assert set(used[-10:]) == rungs
 
 
+def test_waiting_for_the_own_client_moves_no_rung(session: Session) -> None:
+    session.hear('{"type":"settings","target_fps":20}', 0)
+    used: list[Rung | None] = []
+    for at in range(60):  # it waits for its turn, and then, woken, for its client's line
+        session.offer(JPEG, at)
+        session.note_no_turn(at)
+        session.note_held_up()
+        taken = taken_from(session, at + 0.9)
+        used.append(taken.rung)
+        answer(session, taken, at + 0.93)
+    assert set(used) == {BEST}
+
+
 def test_a_bit_rate_lowers_the_quality_and_null_gives_it_back(session: Session) -> None:
     session.hear('{"type":"settings","max_kbps":1000}', 0)
     for at in range(60):

@@ -170,11 +170,19 @@ def test_a_missing_extra_is_named(missing: str) -> None:
 
 
 @pytest.mark.parametrize("flag", ["--find-strength", "--write-scores"])
+@pytest.mark.parametrize(
+    "named", [[], ["--checkpoint", "service/../service/weights/small.safetensors"]]
+)
 def test_evaluate_writes_into_nothing_that_came_with_it(
-    flag: str, samples: Path, capsys: pytest.CaptureFixture[str]
+    flag: str,
+    named: list[str],
+    samples: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.chdir(Path(__file__).parents[2])
     before = bundled_checkpoint("small").read_bytes()
-    assert main(["evaluate", "--data", str(samples), "--region", "crop", flag]) == 2
+    assert main(["evaluate", "--data", str(samples), "--region", "crop", *named, flag]) == 2
     assert "came with Clearcall" in " ".join(capsys.readouterr().err.split())
     assert bundled_checkpoint("small").read_bytes() == before
 

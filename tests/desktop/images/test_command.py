@@ -291,6 +291,15 @@ def test_json_is_a_line_for_each_and_a_summary(run: Run, tmp_path: Path) -> None
     assert (summary["done"], summary["failed"], summary["interrupted"]) == (1, 1, False)
 
 
+def test_what_is_no_file_is_not_replaced(run: Run, tmp_path: Path) -> None:
+    source = write_picture(tmp_path / "in.png", (32, 24))
+    os.mkfifo(tmp_path / "out.png")
+    outcome = run(source, "-o", tmp_path / "out.png", "--force")
+    assert outcome.code == 2
+    assert "is no file" in outcome.err
+    assert (tmp_path / "out.png").is_fifo()
+
+
 def test_compare_shows_before_and_after_beside_the_output(run: Run, tmp_path: Path) -> None:
     source = write_picture(tmp_path / "in.png", (32, 24))
     wide = write_picture(tmp_path / "wide.png", (90, 20))

@@ -204,6 +204,20 @@ def test_a_file_under_another_name_has_not_arrived_again(
     assert list(seen(folder, clock)) == ["b.safetensors", "z.safetensors"]
 
 
+def test_other_content_in_the_place_of_a_file_that_is_gone_has_arrived(
+    folder: Folder, clock: Clock, tmp_path: Path
+) -> None:
+    write_checkpoint(tmp_path / "a.safetensors", number=1, modified_s=1e9)
+    before = seen(folder, clock)["a.safetensors"]
+    other = write_checkpoint(tmp_path / ".other", number=2)
+    inherited = (tmp_path / "a.safetensors").rename(tmp_path / "b.safetensors")  # its inode
+    inherited.write_bytes((tmp_path / ".other").read_bytes())
+    os.utime(inherited, (1e9, 1e9))
+    after = seen(folder, clock)["b.safetensors"]
+    assert after.digest == other.digest
+    assert after.arrival > before.arrival
+
+
 def test_a_folder_may_be_missing_and_appear_later(tmp_path: Path, clock: Clock) -> None:
     folder = Folder(tmp_path / "later", settle_s=SETTLE_S, clock=clock)
     assert folder.look() == ()
