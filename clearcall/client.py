@@ -234,7 +234,7 @@ class Client:
     async def resume(self) -> None:
         """Ends a pause."""
         self._is_paused = False
-        self._outbox.note_disconnected()  # what came in a pause was dropped there
+        self._outbox.let_go()  # what came in a pause was dropped there
         await self._say({"type": "resume"})
 
     async def stats(self) -> Stats:

@@ -7,13 +7,14 @@ answers come in order, or by its age.
 from __future__ import annotations
 
 import math
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from dataclasses import dataclass
 
 __all__ = ["Outbox", "Outgoing"]
 
 _SEQUENCE_MODULUS = 2**32
 _LOST_AFTER_S = 3.0
+_REMEMBERED = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +40,8 @@ class Outbox:
         self._due_s = -math.inf  # not before
         self._waiting: tuple[bytes, float] | None = None
         self._on_the_way: OrderedDict[int, tuple[float, float]] = OrderedDict()
+        # The last ones that were counted as lost, and may be answered after all.
+        self._given_up: deque[int] = deque(maxlen=_REMEMBERED)
 
     @property
     def on_the_way(self) -> int:
@@ -87,7 +90,12 @@ class Outbox:
         Returns:
             When the frame was captured, if it is known.
         """
-        if sequence is None or sequence not in self._on_the_way:
+        if sequence is None:
+            return None
+        if sequence not in self._on_the_way:
+            if sequence in self._given_up:
+                self._given_up.remove(sequence)
+                self.lost -= 1
             return None
         while self._on_the_way:
             number, (_, captured_s) = self._on_the_way.popitem(last=False)
@@ -103,7 +111,13 @@ class Outbox:
 
     def note_disconnected(self) -> None:
         """What was on the way will not be answered."""
+        self.let_go()
+        self._given_up.clear()
+
+    def let_go(self) -> None:
+        """What is on the way keeps no place in the window: a pause may have dropped it."""
         self.lost += len(self._on_the_way)
+        self._given_up.extend(self._on_the_way)
         self._on_the_way.clear()
 
     def _forget_lost(self, now_s: float) -> None:
@@ -112,4 +126,5 @@ class Outbox:
             if now_s - sent_s < _LOST_AFTER_S:
                 return
             del self._on_the_way[sequence]
+            self._given_up.append(sequence)
             self.lost += 1

@@ -52,6 +52,19 @@ def test_a_frame_that_is_never_answered_is_given_up_after_three_seconds() -> Non
     assert outbox.lost == 1
 
 
+def test_what_was_given_up_and_is_answered_after_all_is_not_lost() -> None:
+    outbox = Outbox(2)
+    assert sequences(outbox, 0) == [0, 1]
+    outbox.let_go()
+    assert (outbox.on_the_way, outbox.lost) == (0, 2)
+    outbox.note_answered(1)
+    assert outbox.lost == 1
+    assert outbox.take(0) is not None
+    outbox.note_disconnected()
+    outbox.note_answered(0)  # of the connection before
+    assert outbox.lost == 2
+
+
 def test_no_more_is_sent_than_the_server_takes() -> None:
     outbox = Outbox(3)
     outbox.max_fps, outbox.max_bytes_per_s = 5.0, 100.0
