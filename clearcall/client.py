@@ -319,9 +319,8 @@ class Client:
         self._outbox.window = self._own_window or hello.in_flight + 1
         self._outbox.max_fps = hello.limits.get("max_fps", 0)
         self._outbox.max_bytes_per_s = hello.limits.get("max_bytes_per_s", 0)
-        for name, value in list(
-            self._settings.items()
-        ):  # one that is refused takes no other with it
+        # One by one: one that is refused takes no other with it.
+        for name, value in list(self._settings.items()):
             await connection.send(json.dumps({"type": "settings", name: value}))
         if self._is_paused:
             await connection.send('{"type":"pause"}')

@@ -41,8 +41,10 @@ def are_other_than_srgb(opened: ImageFile.ImageFile, encoded: bytes) -> bool:
 
 
 def _is_other(layout: str, encoded: bytes, at: int, name_bytes: int) -> bool:
+    if at < 0:
+        return False
     try:
         primaries, curve = struct.unpack_from(layout, encoded, at + name_bytes)
-    except struct.error:
+    except struct.error:  # it is cut off
         return False
-    return at >= 0 and (primaries not in _PRIMARIES or curve not in _CURVES)
+    return primaries not in _PRIMARIES or curve not in _CURVES
