@@ -265,7 +265,7 @@ class Client:
                 except (OSError, InvalidHandshake, ConnectionClosed, TimeoutError) as exc:
                     _raise_if_final(exc)
                     # The end of a stream that worked is no attempt that failed.
-                    self._failed_attempts += not self._was_heard
+                    self._failed_attempts = 0 if self._was_heard else self._failed_attempts + 1
                     if self._failed_attempts >= (self._max_attempts or math.inf):
                         raise Unreachable(self._url, self._failed_attempts, _told(exc)) from exc
                     await asyncio.sleep(self._backoff.next_s())
@@ -350,7 +350,6 @@ class Client:
             message = await connection.recv()
             # Only what is heard after the hello shows that the stream works.
             self._was_heard = True
-            self._failed_attempts = 0
             self._backoff.reset()
             if isinstance(message, bytes):
                 self._take_result(message)

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import struct
-
 from PIL import ImageFile, PngImagePlugin
+
+from service.heif import box_format, colours_of
 
 __all__ = ["are_other_than_srgb"]
 
 # ITU-T H.273: BT.709, which has sRGB's primaries, and "unspecified"; curves that are shown alike.
 _PRIMARIES = {1, 2}
 _CURVES = {1, 2, 6, 13, 14, 15}
-_HEAD_BYTES = 65_536  # of the boxes that describe the picture
-_NCLX = b"colrnclx"
 _CICP = b"cICP"
 _GAMMA, _GAMMA_TOLERANCE = 0.45455, 0.01
 _CHROMATICITY = (0.3127, 0.329, 0.64, 0.33, 0.3, 0.6, 0.15, 0.06)  # white, red, green, blue
@@ -26,12 +24,14 @@ def are_other_than_srgb(opened: ImageFile.ImageFile, encoded: bytes) -> bool:
         opened: The picture, as Pillow has opened it.
         encoded: Its file.
     """
+    if box_format(encoded) is not None:
+        return not _are_like_srgb(colours_of(encoded))
     if not isinstance(opened, PngImagePlugin.PngImageFile):
-        boxes = encoded[:_HEAD_BYTES]
-        return _is_other(">HH", boxes, boxes.find(_NCLX), len(_NCLX))
+        return False
     head = encoded[: encoded.find(b"IDAT")]
     if (at := head.find(_CICP)) >= 0:
-        return _is_other("BB", head, at, len(_CICP))
+        numbers = tuple(head[at + len(_CICP) :][:2])
+        return len(numbers) == 2 and not _are_like_srgb(numbers)
     if "srgb" in opened.info:
         return False
     gamma: float = opened.info.get("gamma", _GAMMA)
@@ -40,11 +40,5 @@ def are_other_than_srgb(opened: ImageFile.ImageFile, encoded: bytes) -> bool:
     return abs(gamma - _GAMMA) > _GAMMA_TOLERANCE or apart > _CHROMATICITY_TOLERANCE
 
 
-def _is_other(layout: str, encoded: bytes, at: int, name_bytes: int) -> bool:
-    if at < 0:
-        return False
-    try:
-        primaries, curve = struct.unpack_from(layout, encoded, at + name_bytes)
-    except struct.error:  # it is cut off
-        return False
-    return primaries not in _PRIMARIES or curve not in _CURVES
+def _are_like_srgb(numbers: tuple[int, int] | None) -> bool:
+    return numbers is None or (numbers[0] in _PRIMARIES and numbers[1] in _CURVES)

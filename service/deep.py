@@ -181,14 +181,14 @@ def _straight(
 
 def _agrees(deep: DeepSamples, seen: Image.Image) -> bool:
     """Whether it is what Pillow saw."""
+    # A transparent colour of 16 bits Pillow looks for among 8.
+    has_colour_key = isinstance(seen.info.get("transparency"), tuple)
     for top in range(0, seen.height, _CHECKED_ROWS):
         bottom = min(top + _CHECKED_ROWS, seen.height)
         rgba = np.asarray(seen.crop((0, top, seen.width, bottom)).convert("RGBA"), np.int16)
         apart = np.abs(shallow(deep.image[top:bottom]).astype(np.int16) - rgba[..., :3])
         if deep.alpha is not None:
             alpha = shallow(deep.alpha[top:bottom]).astype(np.int16)
-            # A transparent colour of 16 bits Pillow looks for among 8.
-            has_colour_key = isinstance(seen.info.get("transparency"), tuple)
             if not has_colour_key and np.abs(alpha - rgba[..., 3]).max() > _MOST_DIFFERENT_LEVELS:
                 return False
             # As much as it shows: straightened colours are rounded the coarser the less they do.

@@ -29,6 +29,7 @@ _AVIF_BRANDS = frozenset({b"avif", b"avis"})
 _HEIC_BRANDS = frozenset({b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1"})
 _X265_PRESET = "veryfast"  # x265's "slow", the default, takes twice as long for the same picture
 _HEIC_CHROMA = 420  # phones decode no other
+_COLOURS = b"colrnclx"
 _HEAD_BYTES = 1 << 16  # in which the descriptions of pictures lie
 _MOST_BRANDS_BYTES = 256
 _GAIN_MAP_SIGNS = (b"hdrgainmap", b"tmap")
@@ -111,6 +112,16 @@ def bits_of(encoded: bytes) -> int:
         deepest = max(deepest, 8 + (head[at + 4 + 17] & 7))
         at = head.find(b"hvcC", at + 4)
     return deepest
+
+
+def colours_of(encoded: bytes) -> tuple[int, int] | None:
+    """Primaries and curve of a file that has them as numbers (ITU-T H.273)."""
+    head = encoded[:_HEAD_BYTES]
+    at = head.find(_COLOURS)
+    numbers = head[at + len(_COLOURS) :][:4]
+    if at < 0 or len(numbers) < 4:
+        return None
+    return int.from_bytes(numbers[:2], "big"), int.from_bytes(numbers[2:], "big")
 
 
 def has_gain_map(encoded: bytes) -> bool:

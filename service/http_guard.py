@@ -119,8 +119,7 @@ class GuardedHttp(HttpToolsProtocol):
         if self.waiting_since_s is not None:
             self._refuse(431)
         else:  # trailers, or headers behind a request whose answer is still to come
-            self._is_refused = True
-            self.transport.close()
+            self._end()
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Counts one, and leaves out trailers: they are no headers (RFC 9110, 6.5.1)."""
@@ -200,11 +199,10 @@ class GuardedHttp(HttpToolsProtocol):
         )
         if refusal is None:
             return False
-        self._is_refused = True
         fields = [*refusal.raw_headers, (b"connection", b"close")]
         head = b"".join(b"%s: %s\r\n" % field for field in fields)
         self.transport.write(b"HTTP/1.1 429 Too Many Requests\r\n%s\r\n" % head + refusal.body)
-        self.transport.close()
+        self._end()
         return True
 
     @property
@@ -240,12 +238,16 @@ class GuardedHttp(HttpToolsProtocol):
         """Says what is wrong, where a request had begun, and closes."""
         if self._is_refused:
             return
-        self._is_refused = True
         if self._header_bytes or status != 408:
             self.transport.write(
                 b"HTTP/1.1 %d %s\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
                 % (status, _REASONS[status])
             )
+        self._end()
+
+    def _end(self) -> None:
+        """Closes when what was written has gone out; nothing more is read."""
+        self._is_refused = True
         self.transport.close()
 
     def _make_room(self) -> None:

@@ -11,7 +11,7 @@ from service.codec import ALPHA_FORMATS, ImageFormat, Picture, decode_image, enc
 from service.deep import DEEP_FORMATS, DeepSamples, corrected, shallow
 from service.errors import ImageTooManyPixels
 from service.frame_codec import ImageArray
-from service.scaling import Resize, Samples, scaled_to, scaled_with_alpha, upscaled_size
+from service.scaling import Resize, scaled_with_alpha, upscaled_size
 from service.transparency import with_hidden_colours_filled
 
 __all__ = ["PictureOptions", "decode_for", "encode_for"]
@@ -92,16 +92,8 @@ def _scaled(picture: Picture, size_px: tuple[int, int]) -> Picture:
         return picture
     deep = picture.deep
     if deep is not None:
-        deep = DeepSamples(*_both_scaled(deep.image, deep.alpha, size_px))
+        deep = DeepSamples(*scaled_with_alpha(deep.image, deep.alpha, size_px))
         opacity = None if deep.alpha is None else shallow(deep.alpha)
         return replace(picture, image=shallow(deep.image), alpha=opacity, deep=deep)
-    image, alpha = _both_scaled(picture.image, picture.alpha, size_px)
+    image, alpha = scaled_with_alpha(picture.image, picture.alpha, size_px)
     return replace(picture, image=image, alpha=alpha)
-
-
-def _both_scaled(
-    image: Samples, alpha: Samples | None, size_px: tuple[int, int]
-) -> tuple[Samples, Samples | None]:
-    if alpha is None:
-        return scaled_to(image, size_px), None
-    return scaled_with_alpha(image, alpha, size_px)

@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from service.errors import RequestInvalid
 
-__all__ = ["MAX_UPSCALE", "Resize", "Samples", "scaled_to", "scaled_with_alpha", "upscaled_size"]
+__all__ = ["MAX_UPSCALE", "Resize", "scaled_to", "scaled_with_alpha", "upscaled_size"]
 
 MAX_UPSCALE = 8.0
 _LONGEST_SIDE_PX = 65_535
@@ -83,13 +83,13 @@ def scaled_to(image: Samples, size_px: tuple[int, int]) -> Samples:
 
 
 def scaled_with_alpha(
-    image: Samples, alpha: Samples, size_px: tuple[int, int]
-) -> tuple[Samples, Samples]:
+    image: Samples, alpha: Samples | None, size_px: tuple[int, int]
+) -> tuple[Samples, Samples | None]:
     """Scales (H, W, 3) by as much as each pixel shows, so that what shows little tints nothing.
 
     Args:
         image: uint8 or uint16, not premultiplied.
-        alpha: (H, W), of the same type.
+        alpha: (H, W), of the same type; None where all of it shows.
         size_px: (height, width).
 
     Returns:
@@ -97,6 +97,8 @@ def scaled_with_alpha(
     """
     most = np.iinfo(image.dtype).max
     scaled: Any = scaled_to(image, size_px)
+    if alpha is None:
+        return scaled, None
     if alpha.min() == most or image.shape[:2] == size_px:
         return scaled, scaled_to(alpha, size_px)
     share = alpha.astype(np.float32)

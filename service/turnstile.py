@@ -39,7 +39,7 @@ class Turnstile:
         otherwise wait for ever beside others that need less.
         """
         is_alone = not (self._waiting.keys() | self._inside.keys()) - {stream}
-        if not is_alone and not (self._is_next(stream) and self._has_room(stream)):
+        if not is_alone and not (self._has_room(stream) and self._is_next(stream)):
             self._waiting[stream] = wake
             return False
         self._waiting.pop(stream, None)
@@ -69,7 +69,8 @@ class Turnstile:
             self._waiting.pop(stream)()
 
     def _is_next(self, stream: Hashable) -> bool:
-        return all(self._turn(stream) <= self._turn(other) for other in self._waiting)
+        turn = self._turn(stream)
+        return all(turn <= self._turn(other) for other in self._waiting)
 
     def _has_room(self, stream: Hashable) -> bool:
         return self._inside.total() < self._room(stream)

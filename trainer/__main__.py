@@ -1,4 +1,4 @@
-"""The command `clearcall-train`: from pictures to a checkpoint and its report card."""
+"""Starts `clearcall-train`, see `cli`, or says what it lacks."""
 
 from __future__ import annotations
 

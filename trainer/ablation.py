@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -13,6 +12,7 @@ from rich.table import Table
 
 from service.model.checkpoint import load_checkpoint
 from trainer.config import DistillConfig, RunOptions
+from trainer.deadline import deadline_s
 from trainer.device import choose_device
 from trainer.distillation import distill
 from trainer.sources import Source
@@ -78,7 +78,7 @@ def ablate(
         options.validation, pictures=config.validation_pictures, crop_px=config.crop
     )
     device = choose_device(options.device)
-    end_s = time.monotonic() + options.max_minutes * 60 if options.max_minutes else math.inf
+    end_s = deadline_s(options.max_minutes, time.monotonic())
     rows = []
     made = variants(config)
     for at, (name, variant) in enumerate(made.items()):

@@ -1,4 +1,4 @@
-"""The command line of `clearcall-train`, with all its commands."""
+"""The command `clearcall-train`: from pictures to a checkpoint and its report card."""
 
 from __future__ import annotations
 

@@ -12,7 +12,6 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
@@ -30,6 +29,7 @@ from service.model.fusion_network import FusionNetwork
 from service.model.neighbours import NEIGHBOURS
 from service.model.sharpener import Sharpener, find_checkpoint
 from service.model.student import use_channels_last
+from trainer.deadline import deadline_s
 from trainer.device import choose_device, choose_precision
 from trainer.fusion_samples import LUMA_STEPS, make_sample, read_sample, write_sample
 from trainer.fusion_unroll import Clips, fused_clips
@@ -155,14 +155,14 @@ def train_fusion(
     """
     if settings.samples < _HELD_OUT_EVERY:
         raise ValueError(f"too few samples: at least {_HELD_OUT_EVERY} are needed")
-    deadline_s = time.monotonic() + settings.max_minutes * 60 if settings.max_minutes else math.inf
+    end_s = deadline_s(settings.max_minutes, time.monotonic())
     if settings.threads:
         torch.set_num_threads(settings.threads)
-    paths = _made_samples(settings, deadline_s, progress)
+    paths = _made_samples(settings, end_s, progress)
     held_out = _joined(paths[_HELD_OUT_EVERY // 2 :: _HELD_OUT_EVERY])
     del paths[_HELD_OUT_EVERY // 2 :: _HELD_OUT_EVERY]
     run = _Run(settings, _joined(paths))
-    while run.step < settings.steps and time.monotonic() < deadline_s:
+    while run.step < settings.steps and time.monotonic() < end_s:
         run.train_step()
         if run.step % _EVALUATE_EVERY == 0 and run.step < settings.steps:
             on_gains(run.step, run.gains(held_out))
@@ -199,7 +199,7 @@ def flicker_rise_db(fused: Tensor, missing: Tensor) -> Tensor:
 
 
 def _made_samples(
-    settings: FusionSettings, deadline_s: float, progress: Callable[[int, int], None]
+    settings: FusionSettings, end_s: float, progress: Callable[[int, int], None]
 ) -> list[Path]:
     folder = settings.out / "samples"
     paths = [folder / f"{settings.seed}-{number:05d}.npz" for number in range(settings.samples)]
@@ -214,7 +214,7 @@ def _made_samples(
     sharpeners = [Sharpener.load(named, threads=settings.threads) for named in settings.students]
     for number, path in enumerate(paths):
         progress(number, len(paths))
-        if time.monotonic() > deadline_s:
+        if time.monotonic() > end_s:
             raise ValueError(
                 f"{number} of {len(paths)} samples are made, and the time is up. "
                 "Run it again to go on."

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 import signal
 import threading
 import time
@@ -16,6 +15,7 @@ from typing import Any
 import torch
 
 from trainer.config import RunOptions, TrainingConfig
+from trainer.deadline import deadline_s
 from trainer.device import choose_device
 from trainer.processes import ALONE, Processes, joined_processes
 from trainer.run import Run, Task, learning_rate
@@ -69,7 +69,7 @@ def train(
     if options.threads:
         torch.set_num_threads(options.threads)
     run = Run(task, source, config, options, device=device, processes=processes)
-    deadline_s = _now_s() + options.max_minutes * 60 if options.max_minutes else math.inf
+    end_s = deadline_s(options.max_minutes, _now_s())
     meter = Meter(config.batch)
     log = RunLog(
         options.out,
@@ -91,7 +91,7 @@ def train(
                 run.validate(log)
             if run.step % options.save_every == 0:
                 run.save()
-            is_late = _now_s() > deadline_s
+            is_late = _now_s() > end_s
             if processes.any(is_late or stop.is_set(), device) or run.is_patience_over:
                 break
     run.save()

@@ -3,6 +3,8 @@
  * in a header, never in an address.
  */
 
+import { isSendable } from "./clearcall-client.js";
+
 const STORED = "clearcall-key";
 const LOCKED = "clearcall-locked";
 
@@ -44,8 +46,8 @@ export function setUpKeyForm(form, { onLocked, onKey }) {
     event.preventDefault();
     const key = input.value.trim();
     if (!key) return;
-    if (!/^[\x21-\x7e]+$/.test(key)) {
-      text.textContent = "The key was not accepted. Enter another one."; // no header can hold it
+    if (!isSendable(key)) {
+      text.textContent = "The key was not accepted. Enter another one.";
       return;
     }
     window.sessionStorage.setItem(STORED, key);

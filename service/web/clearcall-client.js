@@ -88,6 +88,11 @@ function causeOf(code) {
   return "gone";
 }
 
+/** Whether a header can hold it. @param {string} key without spaces around it */
+export function isSendable(key) {
+  return /^[\x21-\x7e]+$/.test(key);
+}
+
 /** The server does not accept the key. */
 class Forbidden extends Error {}
 
@@ -102,7 +107,7 @@ class Refused extends Error {}
  */
 async function fetchToken(streamUrl, apiKey, fetch) {
   const key = apiKey.trim();
-  if (!/^[\x21-\x7e]+$/.test(key)) {
+  if (!isSendable(key)) {
     throw new Forbidden("The API key has characters that no key has: copy it anew.");
   }
   const url = new URL("token", streamUrl);

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 
 import pytest
-from playwright.sync_api import Browser, expect
+from playwright.sync_api import Browser, Page, expect
 
 from service.keys import hash_of, make_key
 from tests.browser.accessibility import check_accessibility
@@ -33,15 +33,12 @@ def test_the_page_asks_for_the_key_once_and_streams_with_it(browser: Browser, lo
         expect(page.locator("#key-form")).to_be_visible()
         check_accessibility(page, "a key is asked for")
         expect(page.locator("#key")).to_be_focused()
-        page.locator("#key").fill("clearcall_not-the-key")
-        page.locator("#key").press("Enter")
+        _enter(page, "clearcall_not-the-key")
         expect(page.locator("#key-text")).to_contain_text("not accepted")
-        page.locator("#key").fill(f"“{KEY}”")
-        page.locator("#key").press("Enter")
+        _enter(page, f"“{KEY}”")
         expect(page.locator("#key-text")).to_contain_text("not accepted")
         expect(page.locator("#key-form")).to_be_visible()
-        page.locator("#key").fill(KEY)
-        page.locator("#key").press("Enter")
+        _enter(page, KEY)
         expect(page.locator("#server")).to_have_attribute("data-state", "ready")
         expect(page.locator("#key-form")).to_be_hidden()
 
@@ -68,8 +65,7 @@ def test_the_key_is_asked_for_where_a_stream_turns_out_to_need_it(
         page.locator("#start").press("Enter")
         expect(page.locator("#pill")).to_have_text("Off")
         expect(page.locator("#key-form")).to_be_visible()
-        page.locator("#key").fill(KEY)
-        page.locator("#key").press("Enter")
+        _enter(page, KEY)
         expect(page.locator("#server")).to_have_attribute("data-state", "ready")
         page.locator("#start").press("Enter")
         expect(page.locator("#pill")).to_have_text("Live")
@@ -80,6 +76,11 @@ def test_a_picture_goes_with_the_key(browser: Browser, locked: Live, picture_fil
     with open_page(browser, before=before) as page:
         choose_file(page, locked.url, "a.jpg", picture_file, "image/jpeg")
         expect(page.locator("#pill")).to_have_text("Sharpened")
+
+
+def _enter(page: Page, key: str) -> None:
+    page.locator("#key").fill(key)
+    page.locator("#key").press("Enter")
 
 
 def _drop_streams(locked: Live) -> None:

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, expect
+from playwright.sync_api import Browser, Page, expect
 from websockets.sync.client import connect
 
 from tests.browser.launching import ALLOW_CAMERA, OTHER_HOST, Launch
@@ -118,9 +118,7 @@ def test_screen_that_rests_follows_settings_and_is_there_after_a_hidden_time(
     browser: Browser, url: str
 ) -> None:
     with open_page(browser, before=_SCREEN_THAT_RESTS + _HIDEABLE) as page:
-        page.goto(url)
-        page.locator("#share").press("Enter")
-        expect(page.locator("#output-facts")).to_contain_text(re.compile(r"640\D+360"))
+        _share(page, url)
         page.evaluate("rest()")
         page.wait_for_timeout(400)
         page.locator("#size").select_option("1280x720")
@@ -135,9 +133,7 @@ def test_last_picture_before_a_screen_rests_is_shown_at_any_frame_rate(
     browser: Browser, url: str
 ) -> None:
     with open_page(browser, before=_SCREEN_THAT_RESTS) as page:
-        page.goto(url)
-        page.locator("#share").press("Enter")
-        expect(page.locator("#output-facts")).to_contain_text(re.compile(r"640\D+360"))
+        _share(page, url)
         page.locator("#rate").select_option("10")
         page.evaluate("rest()")
         page.wait_for_timeout(400)
@@ -312,3 +308,9 @@ def _expect_refusal(browser: Browser, url: str, title: str) -> None:
         expect(alert).to_contain_text(title)
         with page.expect_file_chooser():
             page.locator("#notice").get_by_role("button", name="Open a file").press("Enter")
+
+
+def _share(page: Page, url: str) -> None:
+    page.goto(url)
+    page.locator("#share").press("Enter")
+    expect(page.locator("#output-facts")).to_contain_text(re.compile(r"640\D+360"))

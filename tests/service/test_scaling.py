@@ -70,6 +70,7 @@ def test_what_shows_little_tints_nothing_beside_it(number: type, whole: int) -> 
     alpha[:, :3] = whole // 100
     alpha[:, 3] = 0
     scaled, opacity = scaled_with_alpha(image, alpha, (4, 4))
+    assert opacity is not None
     assert scaled.dtype == opacity.dtype == number
     assert (scaled[:, 2:] == whole).all()
     assert (scaled[:, 0] == 0).all()
