@@ -16,10 +16,10 @@ from service.model.backends import (
     Precision,
     picture_graph,
     read_graph,
-    request_for,
     traced_model,
 )
 from service.model.estimator import DESCRIPTION_LENGTH
+from service.model.openvino_cpu import request_for
 from service.model.student import StudentConfig
 from trainer.bench import served_network
 from trainer.timing import time_calls

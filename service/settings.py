@@ -86,7 +86,7 @@ class Settings(BaseSettings):
     precision: Literal["auto", "fp32", "bf16"] = Field(
         default="auto",
         description="what the network calculates in: auto (fp16 on an NVIDIA GPU; with OpenVINO "
-        "bf16 where the CPU has it; else fp32), fp32 or bf16",
+        "bf16 where that is faster; else fp32), fp32 or bf16",
     )
     threads: int = Field(
         default=0,

@@ -82,7 +82,7 @@ def _openvino(problems: list[Problem]) -> tuple[str | None, tuple[str, ...]]:
     try:
         import openvino
 
-        from service.model.backends import openvino_abilities
+        from service.model.openvino_cpu import openvino_abilities
 
         abilities = openvino_abilities()
     except (ImportError, OSError, RuntimeError) as exc:

@@ -12,7 +12,6 @@ level that needs none stays what it is in half precision too.
 from __future__ import annotations
 
 import copy
-import functools
 import importlib.util
 import threading
 import warnings
@@ -29,6 +28,13 @@ from torch.nn import functional as F
 from service.errors import BackendUnavailable
 from service.model.cpus import limited_threads
 from service.model.estimator import DESCRIPTION_LENGTH, SQUARE_PX, luma_of
+from service.model.openvino_cpu import (
+    cpu_precision,
+    openvino_abilities,
+    openvino_core,
+    precision_hint,
+    request_for,
+)
 from service.model.student import StudentNetEnhanced, use_channels_last
 
 __all__ = [
@@ -40,12 +46,9 @@ __all__ = [
     "OpenVinoBackend",
     "Precision",
     "TorchBackend",
-    "cpu_precision",
     "create_backend",
-    "openvino_abilities",
     "picture_graph",
     "read_graph",
-    "request_for",
     "traced_model",
 ]
 
@@ -252,8 +255,8 @@ class TorchBackend:
 class OpenVinoBackend:
     """OpenVINO on the CPU, for every picture size with one compiled graph.
 
-    In bf16 where the CPU multiplies in it, else in fp32. One graph that uses every core for one
-    picture, and one whose lanes have half of the cores each.
+    In bf16 where that is faster, else in fp32. One graph that uses every core for one picture, and
+    one whose lanes have half of the cores each.
 
     A luma student's correction is spread over red, green and blue outside of the graph: OpenVINO
     takes a third of the time of the whole network for it.
@@ -312,8 +315,8 @@ class OpenVinoBackend:
     def _lane_requests(self, model: Any, *, precision: str) -> list[Any]:
         if self.lanes == 1:
             return []
-        options = self._options | {"NUM_STREAMS": self.lanes} | _precision_hint(precision)
-        compiled = _openvino_core().compile_model(model, "CPU", options)
+        options = self._options | {"NUM_STREAMS": self.lanes} | precision_hint(precision)
+        compiled = openvino_core().compile_model(model, "CPU", options)
         return [compiled.create_infer_request() for _ in range(self.lanes)]
 
     def _at(self, lane: int | None, whole: Any, shared: list[Any]) -> Any:
@@ -462,14 +465,6 @@ def traced_model(module: nn.Module, example: list[Tensor], shapes: list[list[int
     return model
 
 
-def request_for(
-    model: Any, *, precision: str = "fp32", options: dict[str, Any] | None = None
-) -> Any:
-    """An inference request that uses every core for one input."""
-    settings = {"PERFORMANCE_HINT": "LATENCY"} | _precision_hint(precision) | (options or {})
-    return _openvino_core().compile_model(model, "CPU", settings).create_infer_request()
-
-
 def _run_rgb(
     request: Any, image: ImageBatch, strength: np.float32, description: FloatArray
 ) -> ImageBatch:
@@ -506,39 +501,6 @@ def _infer(request: Any, images: ImageBatch, *more: Any, is_shared: bool = False
     return list(request.infer(inputs, share_inputs=True, share_outputs=is_shared).values())
 
 
-def _precision_hint(precision: str) -> dict[str, str]:
-    return {"INFERENCE_PRECISION_HINT": {"fp32": "f32", "bf16": "bf16"}[precision]}
-
-
-def cpu_precision(asked: Precision) -> str:
-    """What OpenVINO is to calculate in here: `auto` is bf16 where the CPU multiplies in it."""
-    if asked != "auto":
-        return asked
-    return "bf16" if "BF16" in openvino_abilities() else "fp32"
-
-
-def openvino_abilities() -> tuple[str, ...]:
-    """What OpenVINO calculates in on this CPU, such as FP32, INT8 and BF16.
-
-    Raises:
-        ImportError: It is not installed.
-        RuntimeError: It does not work here.
-    """
-    return tuple(_openvino_core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"))
-
-
-@functools.cache
-def _openvino_core() -> Any:
-    """OpenVINO's entrance, one for the process and kept for good.
-
-    Its CPU plugin gives the thread that loads it a signal stack, and frees it when the Core goes
-    but may leave it in use: with two of them, the next signal could end the process.
-    """
-    import openvino
-
-    return openvino.Core()
-
-
 def create_backend(
     network: StudentNetEnhanced,
     *,
@@ -555,8 +517,8 @@ def create_backend(
         backend: auto (OpenVINO on the CPU where it is installed, torch elsewhere), torch or
             openvino.
         threads: CPU threads; 0 = all cores that the process may use.
-        precision: auto (fp16 on CUDA; with OpenVINO bf16 where the CPU multiplies in it; else
-            fp32), fp32, bf16 or fp16.
+        precision: auto (fp16 on CUDA; with OpenVINO bf16 where that is faster; else fp32), fp32,
+            bf16 or fp16.
 
     Raises:
         BackendUnavailable: it is not on this machine, or what was asked does not go together.
@@ -580,7 +542,7 @@ def create_backend(
                 "OpenVINO runs in fp32 or bf16 here, not in fp16. Choose precision auto, or the "
                 "torch backend."
             )
-        if precision == "bf16" and has_openvino and cpu_precision("auto") != "bf16":
+        if precision == "bf16" and has_openvino and "BF16" not in openvino_abilities():
             raise BackendUnavailable(
                 "This CPU does not multiply in bf16, so OpenVINO cannot. Choose precision auto or "
                 "fp32."

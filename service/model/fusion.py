@@ -18,10 +18,11 @@ import numpy as np
 import torch
 
 from service.model.alignment import SMALLEST_SIDE_PX
-from service.model.backends import cpu_precision, read_graph, request_for
+from service.model.backends import read_graph
 from service.model.fusion_file import LoadedFusion, load_fusion
 from service.model.fusion_network import FusionNetwork
 from service.model.neighbours import NEIGHBOURS, PLANES, FloatArray, Fused, Shot, beside_neighbours
+from service.model.openvino_cpu import cpu_precision, request_for
 
 __all__ = ["Fusion"]
 
@@ -31,7 +32,7 @@ _TRACED_SIDE_PX = 64
 class Fusion:
     """The network on a device: OpenVINO on the CPU where it is installed, else PyTorch in fp32.
 
-    OpenVINO calculates in bf16 where the CPU multiplies in it. For one thread at a time.
+    OpenVINO calculates in bf16 where that is faster. For one thread at a time.
     """
 
     def __init__(self, loaded: LoadedFusion, *, device: str = "cpu", threads: int = 0) -> None:

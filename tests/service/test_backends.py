@@ -25,6 +25,7 @@ from service.model.backends import (
     create_backend,
 )
 from service.model.estimator import DESCRIPTION_LENGTH, sample_image
+from service.model.openvino_cpu import cpu_precision, openvino_abilities
 from service.model.student import (
     Attention,
     Colour,
@@ -85,7 +86,7 @@ def loaded(
 
 
 def has_bf16() -> bool:
-    return "BF16" in backends._openvino_core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    return "BF16" in openvino_abilities()
 
 
 def cut(height: int, width: int) -> ImageBatch:
@@ -316,7 +317,7 @@ def test_auto_takes_openvino_on_a_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
     chosen = create_backend(network())
     assert (chosen.name, chosen.device) == ("openvino", "cpu")
-    assert chosen.precision == ("bf16" if has_bf16() else "fp32")
+    assert chosen.precision == cpu_precision("auto")
 
 
 def test_auto_takes_torch_where_openvino_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -340,15 +341,8 @@ def test_openvino_refuses_fp16_and_says_what_to_choose(backend: str) -> None:
         create_backend(network(), device="cpu", backend=backend, precision="fp16")
 
 
-def test_bf16_on_a_cpu_without_it_is_refused_and_auto_is_fp32(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    class WithoutBf16:
-        def get_property(self, *_: str) -> list[str]:
-            return ["FP32", "INT8"]
-
-    monkeypatch.setattr(backends, "_openvino_core", WithoutBf16)
-    assert backends.cpu_precision("auto") == "fp32"
+def test_bf16_on_a_cpu_without_it_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(backends, "openvino_abilities", lambda: ("FP32", "INT8"))
     with pytest.raises(BackendUnavailable, match=r"does not multiply in bf16.*auto or fp32"):
         create_backend(network(), device="cpu", backend="openvino", precision="bf16")
 
