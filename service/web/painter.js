@@ -9,9 +9,20 @@ import { sizeOf } from "./encoder.js";
 /** @typedef {import("./encoder.js").Size} Size */
 /** @typedef {{input: Canvas | null, output: Canvas | null, lens: Canvas | null}} Surfaces */
 
+/**
+ * Asked for once: in Firefox a worker gets the context of a page's canvas the first time only.
+ * @type {WeakMap<Canvas, OffscreenCanvasRenderingContext2D>}
+ */
+const contexts = new WeakMap();
+
 /** @param {Canvas} canvas */
 function contextOf(canvas) {
-  return /** @type {OffscreenCanvasRenderingContext2D} */ (canvas.getContext("2d"));
+  let context = contexts.get(canvas);
+  if (!context) {
+    context = /** @type {OffscreenCanvasRenderingContext2D} */ (canvas.getContext("2d"));
+    contexts.set(canvas, context);
+  }
+  return context;
 }
 
 export class Painter {
