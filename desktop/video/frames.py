@@ -6,17 +6,15 @@ A frame that has both already passes as it is.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING
+from fractions import Fraction
+from itertools import groupby
 
 import cv2
-from av import FFmpegError, VideoFrame
+from av import VideoFrame
 from av.filter import Graph
 from av.video.reformatter import ColorRange, Colorspace, Interpolation, VideoReformatter
 
 from desktop.video.colour import FULL_RANGE, planes_of
-
-if TYPE_CHECKING:
-    from av.video.stream import VideoStream
 
 __all__ = ["FrameFitter", "deinterlaced", "scaled"]
 
@@ -113,33 +111,54 @@ def scaled(
     return result
 
 
-def deinterlaced(frames: Iterable[VideoFrame], stream: VideoStream) -> Iterator[VideoFrame]:
-    """Whole frames from frames of two fields, one for each, by FFmpeg's bwdif."""
+def deinterlaced(frames: Iterable[VideoFrame], time_base: Fraction) -> Iterator[VideoFrame]:
+    """Whole frames from frames of two fields, one for each, by FFmpeg's bwdif.
+
+    Args:
+        frames: in their order; their size and format may change on the way.
+        time_base: theirs.
+
+    Raises:
+        FFmpegError: the filter takes no frames of this format.
+    """
+    for _, alike in groupby(
+        frames, key=lambda frame: (frame.width, frame.height, frame.format.name)
+    ):
+        # A filter takes frames of one size and format only.
+        graph: Graph | None = None
+        for frame in alike:
+            graph = graph or _deinterlacer(frame, time_base)
+            graph.vpush(frame)
+            yield from _pulled(graph, time_base)
+        assert graph is not None, "a group has a frame"
+        graph.vpush(None)
+        yield from _pulled(graph, time_base)
+
+
+def _deinterlacer(frame: VideoFrame, time_base: Fraction) -> Graph:
     graph = Graph()
-    source = graph.add_buffer(template=stream)
+    source = graph.add_buffer(
+        width=frame.width, height=frame.height, format=frame.format, time_base=time_base
+    )
     filtering = graph.add("bwdif", "mode=send_frame")
     sink = graph.add("buffersink")
     source.link_to(filtering)
     filtering.link_to(sink)
     graph.configure()
-    for frame in frames:
-        graph.vpush(frame)
-        yield from _pulled(graph, stream)
-    graph.vpush(None)
-    yield from _pulled(graph, stream)
+    return graph
 
 
-def _pulled(graph: Graph, stream: VideoStream) -> Iterator[VideoFrame]:
+def _pulled(graph: Graph, time_base: Fraction) -> Iterator[VideoFrame]:
     while True:
         try:
             frame = graph.vpull()
-        except (BlockingIOError, EOFError, FFmpegError):
+        except (BlockingIOError, EOFError):  # it wants the next one, or has no more
             return
         # The filter counts in half units, for a frame from each field.
-        if frame.pts is not None and frame.time_base and stream.time_base:
-            frame.pts = round(frame.pts * frame.time_base / stream.time_base)
-            frame.duration = round(frame.duration * frame.time_base / stream.time_base)
-            frame.time_base = stream.time_base
+        if frame.pts is not None and frame.time_base:
+            frame.pts = round(frame.pts * frame.time_base / time_base)
+            frame.duration = round(frame.duration * frame.time_base / time_base)
+            frame.time_base = time_base
         yield frame
 
 

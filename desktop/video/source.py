@@ -217,10 +217,15 @@ class Source:
                 else:
                     waiting.append(item)
 
-        for frame in deinterlaced(frames(), self.stream):
-            yield from waiting
-            waiting.clear()
-            yield frame
+        try:
+            for frame in deinterlaced(frames(), self.time_base):
+                yield from waiting
+                waiting.clear()
+                yield frame
+        except FFmpegError as exc:
+            raise VideoError(
+                self.path, f"cannot be deinterlaced ({exc.strerror}); leave --deinterlace out"
+            ) from exc
         yield from waiting
 
     def _seek(self) -> None:
