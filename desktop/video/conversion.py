@@ -19,7 +19,7 @@ from desktop.video.frames import FrameFitter
 from desktop.video.fusing import Fusing
 from desktop.video.pipeline import Decoding, Encoding, Sharpening, Tally, run_stages
 from desktop.video.progress import progress_bar
-from desktop.video.sink import Sink, open_sink, says_alpha
+from desktop.video.sink import Sink, in_words, open_sink, says_alpha
 from desktop.video.source import MAX_PIXELS, Item, Source, Span, open_source
 from service.model.cpus import available_cpus
 from service.model.live import LiveSharpener
@@ -357,6 +357,11 @@ def _afterwards(source: Source, fitter: FrameFitter, sink: Sink) -> list[str]:
         warnings.append(f"{source.skipped} damaged frames were left out; the sound is in time")
     if source.lost_sounds:
         warnings.append(f"packets of sound with a damaged time, left out: {source.lost_sounds}")
+    if sink.damaged:
+        packets = ", ".join(
+            f"{count} of {in_words(stream)}" for stream, count in sink.damaged.items()
+        )
+        warnings.append(f"damaged packets were left out: {packets}")
     if fitter.changed_sizes:
         warnings.append(
             f"its size changes: {fitter.changed_sizes} frames were scaled to that of the first"

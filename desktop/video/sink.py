@@ -7,6 +7,7 @@ nothing is there, or what was there before.
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from fractions import Fraction
@@ -15,7 +16,7 @@ from typing import Any, cast
 
 import av
 import numpy as np
-from av import FFmpegError, Packet, VideoFrame
+from av import FFmpegError, InvalidDataError, Packet, VideoFrame
 from av.codec.context import Flags
 from av.codec.hwaccel import HWAccel
 from av.container import OutputContainer
@@ -29,7 +30,7 @@ from desktop.video.source import Source
 from service.model.atomic import temporary_beside
 from service.model.scheduling import kept_scheduling
 
-__all__ = ["Sink", "open_sink", "says_alpha"]
+__all__ = ["Sink", "in_words", "open_sink", "says_alpha"]
 
 _FULL_RANGE = 2
 # What muxers write anew, or what would be said of the old stream.
@@ -41,6 +42,7 @@ _KEEPS_ROTATION = {"mp4", "mov", "matroska", "webm", "ipod", "3gp", "3g2"}
 # Encoders that count time in no finer units than this, or in frames only.
 _COARSE = {"mpeg4": 65_535, "mpeg2video": 0, "mpeg1video": 0}
 _MOST_REORDERED_S = 600  # between decoding and showing a frame; encoders look seconds ahead
+_MOST_REFUSED = 100  # packets of a stream of which none was taken: it cannot be damage
 _FRAME_TIMED_FORMATS = {"avi"}
 _KEEPS_FIELDS = {"libx264", "mpeg2video"}
 
@@ -88,6 +90,7 @@ class Sink:
     Attributes:
         path: where the file will be.
         left_out: what the container cannot hold, in words.
+        damaged: how many packets of each copied stream were left out because they are damaged.
         warnings: what could not be kept, as sentences.
     """
 
@@ -107,6 +110,9 @@ class Sink:
         self._container = container
         self._source = source
         self._drops_unsupported = drops_unsupported
+        self.damaged: Counter[Stream] = Counter()
+        self._refused: dict[Stream, InvalidDataError] = {}  # streams without a packet so far
+        self._begun: set[Stream] = set()
         self._outputs: dict[int, Stream] = {}
         self._last_dts: dict[int, int] = {}
         self._durations: dict[int, int] = {}
@@ -153,17 +159,30 @@ class Sink:
             ) from exc
 
     def copy(self, packet: Packet[Any]) -> None:
-        """Writes a packet of another stream.
+        """Writes a packet of another stream; one that is damaged is left out and counted.
 
         Raises:
-            VideoError: the disk is full, or the container refuses it.
+            VideoError: the disk is full, or the container refuses it, or all of its stream.
         """
         output = self._outputs.get(packet.stream_index)
         if output is None:
             return
+        if output not in self._begun and self._lacks_header(packet):
+            self.damaged[output] += 1
+            return
         self._keep_order(packet)
         packet.stream = output
-        self._mux(packet)
+        try:
+            self._mux(packet)
+        except InvalidDataError as exc:
+            self.damaged[output] += 1
+            if output not in self._begun:
+                self._refused[output] = exc
+                if self.damaged[output] >= _MOST_REFUSED:
+                    raise self._refusal(exc) from exc
+        else:
+            self._begun.add(output)
+            self._refused.pop(output, None)
 
     def encode(self, frame: VideoFrame | None) -> None:
         """Encodes and writes the next frame; None: all that the encoder still holds.
@@ -193,14 +212,19 @@ class Sink:
             if packet.pts is not None:
                 packet.duration = self._durations.pop(packet.pts, packet.duration or 0)
                 _mend_order(packet, packet.pts)
-            self._mux(packet)
+            try:
+                self._mux(packet)
+            except InvalidDataError as exc:
+                raise self._refusal(exc) from exc
 
     def finish(self) -> None:
         """Completes the file and puts it into its place.
 
         Raises:
-            VideoError: the disk is full.
+            VideoError: the disk is full, or all packets of a stream were refused.
         """
+        for exc in self._refused.values():
+            raise self._refusal(exc) from exc
         try:
             self._container.close()
             with self._temporary.open("rb+") as file:
@@ -216,11 +240,7 @@ class Sink:
 
     def copied_kinds(self) -> list[str]:
         """What was copied, such as `audio aac`, in order."""
-        return [
-            f"{stream.type} {stream.name or ''}".strip()
-            for stream in self._source.copied
-            if stream.index in self._outputs
-        ]
+        return [in_words(stream) for stream in self._source.copied if stream.index in self._outputs]
 
     def _add_video(
         self, first: VideoFrame, fitted: VideoFrame, encoder: Encoder, size_px: tuple[int, int]
@@ -363,16 +383,32 @@ class Sink:
             packet.pts = max(packet.pts or last, last)
         self._last_dts[packet.stream_index] = packet.dts
 
+    def _lacks_header(self, packet: Packet[Any]) -> bool:
+        """Whether a packet of AAC from a broadcast does not begin as each one there does. Muxers
+        see by the first packet whether there are headers to take off, and would leave all in."""
+        if self._source.container.format.name != "mpegts" or packet.stream.name != "aac":
+            return False
+        head = bytes(packet)[:2]
+        return len(head) < 2 or head[0] != 0xFF or head[1] & 0xF0 != 0xF0
+
     def _mux(self, packet: Packet[Any]) -> None:
         try:
             self._container.mux_one(packet)
         except OSError as exc:
             raise VideoError(self.path, f"cannot be written: {exc.strerror}") from exc
+        except InvalidDataError:
+            raise
         except (FFmpegError, ValueError) as exc:
-            reason = getattr(exc, "strerror", None) or str(exc)
-            raise VideoError(
-                self.path, f"{self._container.format.name} refuses a packet ({reason})"
-            ) from exc
+            raise self._refusal(exc) from exc
+
+    def _refusal(self, exc: FFmpegError | ValueError) -> VideoError:
+        reason = getattr(exc, "strerror", None) or str(exc)
+        return VideoError(self.path, f"{self._container.format.name} refuses a packet ({reason})")
+
+
+def in_words(stream: Stream) -> str:
+    """Such as `audio aac`."""
+    return f"{stream.type} {stream.name or ''}".strip()
 
 
 def says_alpha(metadata: Mapping[str, str]) -> bool:
