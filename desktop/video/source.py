@@ -167,8 +167,13 @@ class Source:
 
     def begin_at_zero(self) -> None:
         """Takes off the time at which the file begins, where that is after 0, as streams from
-        broadcasts do."""
-        self.shift_s = max(self.shift_s, self._begin_s)
+        broadcasts do.
+
+        Before 0 other files have what players leave out; a broadcast begins there where its clock
+        is about to begin anew.
+        """
+        if self._begin_s > 0 or self.container.format.name == "mpegts":
+            self.shift_s = self._begin_s
 
     def chapters(self) -> list[Chapter]:
         """The chapters of the part that is taken, with times shifted."""
