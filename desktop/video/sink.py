@@ -6,6 +6,7 @@ nothing is there, or what was there before.
 
 from __future__ import annotations
 
+import math
 import os
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -20,6 +21,7 @@ from av import FFmpegError, InvalidDataError, Packet, VideoFrame
 from av.codec.context import Flags
 from av.codec.hwaccel import HWAccel
 from av.container import OutputContainer
+from av.format import Flags as FormatFlags
 from av.stream import Stream
 from av.video.stream import VideoStream
 
@@ -170,7 +172,7 @@ class Sink:
         if output not in self._begun and self._lacks_header(packet):
             self.damaged[output] += 1
             return
-        self._keep_order(packet)
+        self._keep_order(packet, output)
         packet.stream = output
         try:
             self._mux(packet)
@@ -369,19 +371,28 @@ class Sink:
         self._last_dts[-1] = pts
         return pts
 
-    def _keep_order(self, packet: Packet[Any]) -> None:
-        """Muxers refuse packets that go back in time, which some files have."""
+    def _keep_order(self, packet: Packet[Any], output: Stream) -> None:
+        """Muxers refuse packets that go back in time, which some files have, and most of them two
+        at one time, too."""
         if packet.dts is None and packet.stream.type == "video":
             return  # Matroska does not tell it of the first ones before B-frames; FFmpeg finds it
         if packet.dts is None:
             packet.dts = packet.pts
         if packet.dts is None:
             return
+        assert output.time_base is not None, "the file is begun"
+        tick = output.time_base / packet.time_base
+        now = _nearest(packet.dts / tick)
         last = self._last_dts.get(packet.stream_index)
-        if last is not None and packet.dts < last:
-            packet.dts = last
-            packet.pts = max(packet.pts or last, last)
-        self._last_dts[packet.stream_index] = packet.dts
+        if last is not None and now < (least := last + self._needs_steps(packet.stream)):
+            now, packet.dts = least, math.ceil(least * tick)
+            packet.pts = packet.dts if packet.pts is None else max(packet.pts, packet.dts)
+        self._last_dts[packet.stream_index] = now
+
+    def _needs_steps(self, stream: Stream) -> bool:
+        """Whether the container refuses two packets of this stream at one time."""
+        is_strict = not self._container.format.flags & FormatFlags.ts_nonstrict.value
+        return is_strict and stream.type in ("audio", "video")
 
     def _lacks_header(self, packet: Packet[Any]) -> bool:
         """Whether a packet of AAC from a broadcast does not begin as each one there does. Muxers
@@ -414,6 +425,11 @@ def in_words(stream: Stream) -> str:
 def says_alpha(metadata: Mapping[str, str]) -> bool:
     """Whether a stream of a Matroska file is said to be transparent."""
     return any(key.lower() == _ALPHA_MODE and value == "1" for key, value in metadata.items())
+
+
+def _nearest(ticks: Fraction) -> int:
+    """Rounded as FFmpeg does it: halves away from 0."""
+    return math.floor(ticks + Fraction(1, 2)) if ticks >= 0 else math.ceil(ticks - Fraction(1, 2))
 
 
 def _mend_order(packet: Packet[Any], pts: int) -> None:

@@ -22,6 +22,8 @@ __all__ = [
     "decoded_planes",
     "flash_time_s",
     "frame_times_s",
+    "moved",
+    "packet_times",
     "packets_of",
     "remuxed",
     "write_clip",
@@ -146,6 +148,25 @@ def remuxed(
     return path
 
 
+def moved(clip: Path, path: Path, by_s: float) -> Path:
+    """A transport stream with all times so much later."""
+    with (
+        av.open(str(clip)) as given,
+        av.open(str(path), "w", container_options={"mpegts_copyts": "1"}) as made,
+    ):
+        copies = {
+            stream: made.add_stream_from_template(stream, opaque=True) for stream in given.streams
+        }
+        for packet in given.demux():
+            if packet.dts is None or packet.pts is None:
+                continue
+            ticks = round(Fraction(by_s) / packet.time_base)
+            packet.pts, packet.dts = packet.pts + ticks, packet.dts + ticks
+            packet.stream = copies[packet.stream]
+            made.mux(packet)
+    return path
+
+
 def write_wave(path: Path) -> Path:
     """A second of silence."""
     with wave.open(str(path), "wb") as file:
@@ -177,6 +198,16 @@ def packets_of(path: Path, kind: str) -> list[list[bytes]]:
         for packet in container.demux():
             if packet.stream_index in found and packet.size:
                 found[packet.stream_index].append(bytes(packet))
+    return list(found.values())
+
+
+def packet_times(path: Path, kind: str) -> list[list[int]]:
+    """When each packet of each stream of a kind is to be decoded, in ticks."""
+    with av.open(str(path)) as container:
+        found = {stream.index: [] for stream in container.streams if stream.type == kind}  # type: dict[int, list[int]]
+        for packet in container.demux():
+            if packet.stream_index in found and packet.dts is not None:
+                found[packet.stream_index].append(packet.dts)
     return list(found.values())
 
 

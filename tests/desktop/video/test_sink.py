@@ -10,7 +10,7 @@ from typing import Any
 import av
 import pytest
 
-from tests.desktop.video.clips import packets_of, write_clip
+from tests.desktop.video.clips import moved, packet_times, packets_of, write_clip
 from tests.desktop.video.conftest import Run
 
 Refused = Callable[..., str]
@@ -68,3 +68,21 @@ def test_a_container_that_refuses_all_sound_is_an_error(
     monkeypatch.setattr(av, "open", open_refusing)
     assert "mp4 refuses a packet (Invalid data)" in refused(plain_clip, tmp_path / "out.mp4")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("suffix", ["mp4", "ts", "mkv"])
+def test_sound_that_overlaps_where_two_recordings_were_joined_is_kept(
+    run: Run, plain_clip: Path, tmp_path: Path, suffix: str
+) -> None:
+    joined = tmp_path / "joined.ts"
+    parts = [moved(plain_clip, tmp_path / f"{part}.ts", 0.8 * part) for part in range(2)]
+    joined.write_bytes(b"".join(part.read_bytes() for part in parts))
+    output = tmp_path / f"out.{suffix}"
+    assert run(joined, output)["frames"] == 60
+    tracks = packet_times(output, "audio")
+    assert [len(times) for times in tracks] == [
+        len(times) for times in packet_times(joined, "audio")
+    ]
+    for times in tracks:
+        assert times == sorted(times)
+        assert suffix == "mkv" or len(set(times)) == len(times)

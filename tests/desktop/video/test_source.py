@@ -2,35 +2,14 @@
 
 from __future__ import annotations
 
-from fractions import Fraction
 from pathlib import Path
 
-import av
 import pytest
 
-from tests.desktop.video.clips import frame_times_s, write_clip
+from tests.desktop.video.clips import frame_times_s, moved
 from tests.desktop.video.conftest import Run
 
 _WRAP_S = (1 << 33) / 90_000  # where the clock of a transport stream begins anew
-
-
-def moved(clip: Path, path: Path, by_s: float) -> Path:
-    """A transport stream with all times so much later."""
-    with (
-        av.open(str(clip)) as given,
-        av.open(str(path), "w", container_options={"mpegts_copyts": "1"}) as made,
-    ):
-        copies = {
-            stream: made.add_stream_from_template(stream, opaque=True) for stream in given.streams
-        }
-        for packet in given.demux():
-            if packet.dts is None or packet.pts is None:
-                continue
-            ticks = round(Fraction(by_s) / packet.time_base)
-            packet.pts, packet.dts = packet.pts + ticks, packet.dts + ticks
-            packet.stream = copies[packet.stream]
-            made.mux(packet)
-    return path
 
 
 @pytest.mark.parametrize("suffix", ["mp4", "mkv", "ts"])
