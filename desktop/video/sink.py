@@ -21,13 +21,13 @@ from av import FFmpegError, InvalidDataError, Packet, VideoFrame
 from av.codec.context import Flags
 from av.codec.hwaccel import HWAccel
 from av.container import OutputContainer
-from av.format import Flags as FormatFlags
 from av.stream import Stream
 from av.video.stream import VideoStream
 
 from desktop.video.encoders import Encoder
 from desktop.video.errors import VideoError
 from desktop.video.hdr import HdrFacts, hdr_options
+from desktop.video.opening import has_unknown_sound
 from desktop.video.source import Source
 from service.model.atomic import temporary_beside
 from service.model.scheduling import kept_scheduling
@@ -45,6 +45,7 @@ _KEEPS_ROTATION = {"mp4", "mov", "matroska", "webm", "ipod", "3gp", "3g2"}
 _COARSE = {"mpeg4": 65_535, "mpeg2video": 0, "mpeg1video": 0}
 _MOST_REORDERED_S = 600  # between decoding and showing a frame; encoders look seconds ahead
 _MOST_REFUSED = 100  # packets of a stream of which none was taken: it cannot be damage
+_LETS_TIMES_BE_EQUAL = 0x20000  # AVFMT_TS_NONSTRICT, a format's flag
 _FRAME_TIMED_FORMATS = {"avi"}
 _KEEPS_FIELDS = {"libx264", "mpeg2video"}
 
@@ -332,6 +333,13 @@ class Sink:
             elif not self._source.container.chapters():
                 self.left_out.append(what)
             return
+        if has_unknown_sound(stream):
+            self.left_out.append(what)
+            self.warnings.append(
+                f"its stream {stream.index}, {what}, has no sound in the first five minutes or "
+                "100 MB: it is left out"
+            )
+            return
         try:
             copied = self._container.add_stream_from_template(stream, opaque=True)
         except (ValueError, FFmpegError) as exc:
@@ -391,7 +399,7 @@ class Sink:
 
     def _needs_steps(self, stream: Stream) -> bool:
         """Whether the container refuses two packets of this stream at one time."""
-        is_strict = not self._container.format.flags & FormatFlags.ts_nonstrict.value
+        is_strict = not self._container.format.flags & _LETS_TIMES_BE_EQUAL
         return is_strict and stream.type in ("audio", "video")
 
     def _lacks_header(self, packet: Packet[Any]) -> bool:

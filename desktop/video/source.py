@@ -15,7 +15,6 @@ from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-import av
 from av import FFmpegError, Packet, VideoFrame
 from av.container import InputContainer
 from av.stream import Disposition, Stream
@@ -24,6 +23,7 @@ from av.video.stream import VideoStream
 from desktop.video.errors import VideoError
 from desktop.video.frames import deinterlaced
 from desktop.video.jumps import MOST_BACK_S, JumpFilter
+from desktop.video.opening import open_container
 
 if TYPE_CHECKING:
     from av.container.core import Chapter
@@ -70,20 +70,7 @@ def open_source(path: Path, span: Span, *, deinterlaces: bool = False) -> Source
     Raises:
         VideoError: it cannot be read, is no video, has no video stream or too large frames.
     """
-    try:
-        with path.open("rb") as file:
-            head = file.read(64)
-    except IsADirectoryError as exc:
-        raise VideoError(path, "is a folder; name a video file") from exc
-    except OSError as exc:
-        raise VideoError(path, f"cannot be read: {exc.strerror}") from exc
-    if not head:
-        raise VideoError(path, "is empty (0 bytes)")
-    try:
-        # The name of a file could be taken for a protocol's. Metadata may be in any encoding.
-        container = av.open(f"file:{path}", metadata_errors="replace")
-    except (FFmpegError, ValueError) as exc:
-        raise VideoError(path, _why_unreadable(path, head, exc)) from exc
+    container = open_container(path)
     try:
         stream = _video_stream(path, container)
         return Source(path, container, stream, span, deinterlaces=deinterlaces)
@@ -419,36 +406,3 @@ def _duration_s(container: InputContainer, stream: VideoStream, span: Span) -> f
 def _time_of(packet: Packet[Any]) -> Fraction | None:
     ticks = packet.pts if packet.pts is not None else packet.dts
     return None if ticks is None else ticks * packet.time_base
-
-
-def _why_unreadable(path: Path, head: bytes, exc: Exception) -> str:
-    if head[4:8] == b"ftyp" and not _has_index(path):
-        return "is cut off or still being recorded: an MP4 without its index (moov)"
-    if isinstance(exc, EOFError):
-        return "ends before its first frame"
-    if _is_text(head):
-        return "is a text file, not a video"
-    return f"is not a video that FFmpeg can read ({getattr(exc, 'strerror', None) or exc})"
-
-
-def _has_index(path: Path) -> bool:
-    """Whether an MP4 has a whole moov box."""
-    size_bytes = path.stat().st_size
-    with path.open("rb") as file:
-        at = 0
-        while at + 8 <= size_bytes:
-            file.seek(at)
-            header = file.read(16)
-            length = int.from_bytes(header[:4], "big")
-            if length == 1:
-                length = int.from_bytes(header[8:16], "big")
-            if header[4:8] == b"moov":
-                return length == 0 or at + length <= size_bytes
-            if length < 8:
-                return False
-            at += length
-    return False
-
-
-def _is_text(head: bytes) -> bool:
-    return all(32 <= byte < 127 or byte in b"\t\r\n" for byte in head)

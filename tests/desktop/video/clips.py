@@ -148,8 +148,8 @@ def remuxed(
     return path
 
 
-def moved(clip: Path, path: Path, by_s: float) -> Path:
-    """A transport stream with all times so much later."""
+def moved(clip: Path, path: Path, by_s: float, *, kind: str | None = None) -> Path:
+    """A transport stream with all times, or those of one kind of stream, so much later."""
     with (
         av.open(str(clip)) as given,
         av.open(str(path), "w", container_options={"mpegts_copyts": "1"}) as made,
@@ -160,8 +160,9 @@ def moved(clip: Path, path: Path, by_s: float) -> Path:
         for packet in given.demux():
             if packet.dts is None or packet.pts is None:
                 continue
-            ticks = round(Fraction(by_s) / packet.time_base)
-            packet.pts, packet.dts = packet.pts + ticks, packet.dts + ticks
+            if kind in (None, packet.stream.type):
+                ticks = round(Fraction(by_s) / packet.time_base)
+                packet.pts, packet.dts = packet.pts + ticks, packet.dts + ticks
             packet.stream = copies[packet.stream]
             made.mux(packet)
     return path
