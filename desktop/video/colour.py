@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from av import VideoFrame
     from av.video.format import VideoFormat
 
-__all__ = ["FULL_RANGE", "MAX_BITS", "Colour", "is_planar_yuv", "planes_of"]
+__all__ = ["FULL_RANGE", "MAX_BITS", "Colour", "is_planar_yuv", "matrix_at", "planes_of"]
 
 ImageArray = npt.NDArray[np.uint8]
 Correction = npt.NDArray[np.int16]
@@ -37,6 +37,7 @@ _MATRICES = {
     9: (0.2627, 0.0593),
     10: (0.2627, 0.0593),
 }
+_UNSPECIFIED, _TAG_BT709, _TAG_BT601 = 2, 1, 6
 _HD_LINES = 720
 
 
@@ -68,6 +69,15 @@ def planes_of(frame: VideoFrame) -> list[npt.NDArray[Any]]:
             )
         )
     return planes
+
+
+def matrix_at(frame: VideoFrame, height: int) -> int:
+    """The tag of a frame's matrix when it has so many lines: its own, or where it has none and
+    players would then assume another one, the one that it is meant in."""
+    is_large = frame.height >= _HD_LINES
+    if frame.colorspace != _UNSPECIFIED or is_large == (height >= _HD_LINES):
+        return frame.colorspace
+    return _TAG_BT709 if is_large else _TAG_BT601
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from av import VideoFrame
 from av.filter import Graph
 from av.video.reformatter import ColorRange, Colorspace, Interpolation, VideoReformatter
 
-from desktop.video.colour import FULL_RANGE, planes_of
+from desktop.video.colour import FULL_RANGE, matrix_at, planes_of
 
 __all__ = ["FrameFitter", "deinterlaced", "scaled"]
 
@@ -70,7 +70,7 @@ class FrameFitter:
         is_rgb = frame.format.is_rgb or frame.format.has_palette
         matrix = Colorspace.ITU709 if height >= _HD_LINES else Colorspace.ITU601
         # RGB is given the tags that players would assume; all else keeps its own.
-        return self._converter.reformat(
+        result = self._converter.reformat(
             frame,
             width=width,
             height=height,
@@ -81,6 +81,9 @@ class FrameFitter:
             interpolation=_CONVERTING,
             threads=1,
         )
+        if not is_rgb and matrix_at(frame, height) != frame.colorspace:
+            result.colorspace = matrix_at(frame, height)
+        return result
 
     def _levels(self, is_full: bool) -> ColorRange:
         return ColorRange.JPEG if is_full or self._pixels.startswith("yuvj") else ColorRange.MPEG
@@ -89,7 +92,8 @@ class FrameFitter:
 def scaled(
     converter: VideoReformatter, frame: VideoFrame, height: int, width: int, *, pixels: str
 ) -> VideoFrame:
-    """A frame of another size; its colours are not converted, `pixels` is laid out the same."""
+    """A frame of another size; its colours are not converted, `pixels` is laid out the same. Where
+    it has no matrix named, and players assume another one at that size, it gets its own named."""
     is_full = frame.color_range == FULL_RANGE or frame.format.name.startswith("yuvj")
     levels = ColorRange.JPEG if is_full else ColorRange.MPEG
     result = converter.reformat(
@@ -103,7 +107,7 @@ def scaled(
         threads=1,
     )
     # swscale has one name for matrices that are the same, and a range where none was named.
-    result.colorspace = frame.colorspace
+    result.colorspace = matrix_at(frame, height)
     if frame.color_range or is_full:
         result.color_range = int(levels)
     else:
@@ -168,7 +172,7 @@ def _padded(frame: VideoFrame, height: int, width: int) -> VideoFrame:
     for plane, source in zip(planes_of(padded), planes_of(frame), strict=True):
         rows, columns = plane.shape[0] - source.shape[0], plane.shape[1] - source.shape[1]
         plane[...] = cv2.copyMakeBorder(source, 0, rows, 0, columns, cv2.BORDER_REPLICATE)
-    padded.colorspace, padded.color_range = frame.colorspace, frame.color_range
+    padded.colorspace, padded.color_range = matrix_at(frame, height), frame.color_range
     padded.color_trc, padded.color_primaries = frame.color_trc, frame.color_primaries
     padded.pts, padded.duration = frame.pts, frame.duration
     padded.time_base = frame.time_base

@@ -24,6 +24,7 @@ from av.container import OutputContainer
 from av.stream import Stream
 from av.video.stream import VideoStream
 
+from desktop.video.colour import matrix_at
 from desktop.video.encoders import Encoder
 from desktop.video.errors import VideoError
 from desktop.video.hdr import HdrFacts, hdr_options
@@ -271,7 +272,8 @@ class Sink:
         context.pix_fmt = encoder.encoded_pixels
         context.time_base = self._time_base(encoder.name)
         video.time_base = context.time_base
-        context.colorspace, context.color_range = fitted.colorspace, fitted.color_range
+        context.colorspace = matrix_at(fitted, context.height)
+        context.color_range = fitted.color_range
         context.color_primaries, context.color_trc = fitted.color_primaries, fitted.color_trc
         if fitted.format.name.startswith("yuvj"):
             context.color_range = _FULL_RANGE
