@@ -187,7 +187,7 @@ def convert(
             warnings=[
                 *stages.warnings,
                 *sink.warnings,
-                *_afterwards(source, stages.fitter, sink),
+                *_afterwards(source, stages, sink, options),
             ],
         )
 
@@ -229,11 +229,16 @@ def prepare_stages(
         )
         size_px = scaled_px = height, width
     _require_few_pixels(sink.path, size_px)
-    warnings = _at_first(first, encoder, fitter, worked_px, options)
+    warnings = _at_first(first, encoder, fitter, worked_px)
     if says_alpha(source.stream.metadata) and _TRANSPARENT not in warnings:
         warnings.append(_TRANSPARENT)  # FFmpeg's own VP9 does not decode it
     example = fitter.fit(first)
     sink.begin(first, example, encoder, size_px=size_px)
+    if sink.is_interlaced:
+        warnings.append(
+            "it is interlaced: fields are sharpened together, and stay interlaced; "
+            "--deinterlace makes whole frames first"
+        )
     strength = _strength(sharpener, options)
     return Stages(
         Decoding(chain(before, items), fitter),
@@ -315,7 +320,6 @@ def _at_first(
     encoder: Encoder,
     fitter: FrameFitter,
     worked_px: tuple[int, int],
-    options: VideoOptions,
 ) -> list[str]:
     warnings = []
     pixels = first.format
@@ -339,15 +343,10 @@ def _at_first(
             f"{width}x{height} is odd, and {encoder.name} needs even sides: the border is "
             f"repeated to {fitter.width}x{fitter.height}"
         )
-    if first.interlaced_frame and not options.deinterlaces:
-        warnings.append(
-            "it is interlaced: fields are sharpened together, and stay interlaced; "
-            "--deinterlace makes whole frames first"
-        )
     return warnings
 
 
-def _afterwards(source: Source, fitter: FrameFitter, sink: Sink) -> list[str]:
+def _afterwards(source: Source, stages: Stages, sink: Sink, options: VideoOptions) -> list[str]:
     warnings = []
     if source.ends_early is not None:
         warnings.append(f"reading stopped before its end ({source.ends_early})")
@@ -362,9 +361,15 @@ def _afterwards(source: Source, fitter: FrameFitter, sink: Sink) -> list[str]:
             f"{count} of {in_words(stream)}" for stream, count in sink.damaged.items()
         )
         warnings.append(f"damaged packets were left out: {packets}")
-    if fitter.changed_sizes:
+    if source.interlaced and not (sink.is_interlaced or options.deinterlaces):
         warnings.append(
-            f"its size changes: {fitter.changed_sizes} frames were scaled to that of the first"
+            f"{source.interlaced} frames are interlaced and the new ones are not, so that players "
+            "will show both fields at once; --deinterlace makes whole frames first"
+        )
+    changed_sizes = stages.fitter.changed_sizes
+    if changed_sizes:
+        warnings.append(
+            f"its size changes: {changed_sizes} frames were scaled to that of the first"
         )
     if sink.left_out:
         warnings.append(f"left out: {', '.join(sink.left_out)}")

@@ -96,6 +96,7 @@ class Sink:
         left_out: what the container cannot hold, in words.
         damaged: how many packets of each copied stream were left out because they are damaged.
         warnings: what could not be kept, as sentences.
+        is_interlaced: whether frames are encoded as two fields, once it is begun.
     """
 
     def __init__(
@@ -110,6 +111,7 @@ class Sink:
         self.path = path
         self.left_out: list[str] = []
         self.warnings: list[str] = []
+        self.is_interlaced = False
         self._temporary = temporary
         self._container = container
         self._source = source
@@ -283,7 +285,8 @@ class Sink:
         if encoder.quantiser is not None:
             context.flags |= Flags.qscale
             context.global_quality = encoder.quantiser * 118  # FF_QP2LAMBDA
-        if fitted.interlaced_frame and encoder.name in _KEEPS_FIELDS:
+        self.is_interlaced = fitted.interlaced_frame and encoder.name in _KEEPS_FIELDS
+        if self.is_interlaced:
             context.flags |= Flags.interlaced_dct | Flags.interlaced_me
         if self._container.format.name == "avi":
             context.max_b_frames = 0  # AVI has no times but the order of its frames

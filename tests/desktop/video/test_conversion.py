@@ -1,0 +1,37 @@
+"""desktop.video.conversion: what is told of a video that cannot be kept as it was."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.desktop.video.clips import write_clip
+from tests.desktop.video.conftest import Run
+
+FIELDS = {"flags": "+ildct+ilme", "x264-params": "tff=1"}
+LOST = "frames are interlaced and the new ones are not"
+
+
+@pytest.fixture
+def fields(tmp_path: Path) -> Path:
+    return write_clip(tmp_path / "fields.h264", frames=3, size_px=(96, 160), options=FIELDS)
+
+
+def test_fields_that_begin_on_the_way_are_told_to_be_lost(
+    run: Run, fields: Path, tmp_path: Path
+) -> None:
+    whole = write_clip(tmp_path / "whole.h264", frames=3, size_px=(96, 160))
+    joined = tmp_path / "joined.h264"
+    joined.write_bytes(whole.read_bytes() + fields.read_bytes())
+    assert f"3 {LOST}" in run(joined, tmp_path / "out.mp4")["said"]
+    assert LOST not in run(joined, tmp_path / "b.mp4", "--deinterlace")["said"]
+
+
+def test_fields_are_told_to_stay_only_where_they_do(run: Run, fields: Path, tmp_path: Path) -> None:
+    kept = run(fields, tmp_path / "out.mp4")["said"]
+    assert "stay interlaced" in kept
+    assert LOST not in kept
+    lost = run(fields, tmp_path / "out.mkv", "--encoder", "ffv1")["said"]
+    assert f"3 {LOST}" in lost
+    assert "stay interlaced" not in lost
