@@ -25,6 +25,7 @@ from av.stream import Stream
 from av.video.stream import VideoStream
 
 from desktop.video.colour import matrix_at
+from desktop.video.covers import cover_of, is_cover
 from desktop.video.encoders import Encoder
 from desktop.video.errors import VideoError
 from desktop.video.hdr import HdrFacts, hdr_options
@@ -120,6 +121,8 @@ class Sink:
         self._refused: dict[Stream, InvalidDataError] = {}  # streams without a packet so far
         self._begun: set[Stream] = set()
         self._outputs: dict[int, Stream] = {}
+        self._covers: set[int] = set()  # streams that are written once, at the beginning
+        self._cover_packets: list[Packet[Any]] = []
         self._last_dts: dict[int, int] = {}
         self._durations: dict[int, int] = {}
         self._video: VideoStream | None = None
@@ -142,6 +145,8 @@ class Sink:
         for stream in source.container.streams:
             if stream.index == source.stream.index:
                 self._video = self._add_video(first, fitted, encoder, size_px)
+            elif is_cover(stream):
+                self._add_cover(stream)
             else:
                 self._add_copied(stream)
         container.metadata.update(
@@ -163,6 +168,8 @@ class Sink:
                 f"{container.format.name} cannot hold these streams together: {encoder.name}, "
                 f"{kinds}; name the output .mkv",
             ) from exc
+        for packet in self._cover_packets:
+            self._mux(packet)
 
     def copy(self, packet: Packet[Any]) -> None:
         """Writes a packet of another stream; one that is damaged is left out and counted.
@@ -246,7 +253,11 @@ class Sink:
 
     def copied_kinds(self) -> list[str]:
         """What was copied, such as `audio aac`, in order."""
-        return [in_words(stream) for stream in self._source.copied if stream.index in self._outputs]
+        return [
+            in_words(stream)
+            for stream in self._source.copied
+            if stream.index in self._outputs or stream.index in self._covers
+        ]
 
     def _add_video(
         self, first: VideoFrame, fitted: VideoFrame, encoder: Encoder, size_px: tuple[int, int]
@@ -360,6 +371,25 @@ class Sink:
         self._describe(copied, stream)
         self._outputs[stream.index] = copied
 
+    def _add_cover(self, stream: Stream) -> None:
+        """A cover picture, where the container has a place for one; none needs to be asked for."""
+        form, cover = self._container.format.name, None
+        if form == "matroska" or (form == "mp4" and not _has_own_keys(self._source)):
+            cover = cover_of(self._source.path, stream)
+        if cover is None:
+            self.left_out.append(in_words(stream))
+            return
+        self._covers.add(stream.index)
+        if form == "matroska":
+            self._container.add_attachment(cover.name, cover.media_type, cover.encoded)
+            return
+        output = self._container.add_stream_from_template(stream, opaque=True)
+        self._describe(output, stream)
+        packet: Packet[Any] = Packet(cover.encoded)
+        packet.pts = packet.dts = 0
+        packet.time_base, packet.is_keyframe, packet.stream = stream.time_base, True, output
+        self._cover_packets.append(packet)
+
     def _describe(self, output: Stream, source: Stream) -> None:
         output.metadata.update(
             {
@@ -431,8 +461,9 @@ class Sink:
 
 
 def in_words(stream: Stream) -> str:
-    """Such as `audio aac`."""
-    return f"{stream.type} {stream.name or ''}".strip()
+    """Such as `audio aac` or `cover picture png`."""
+    kind = "cover picture" if is_cover(stream) else stream.type
+    return f"{kind} {stream.name or ''}".strip()
 
 
 def says_alpha(metadata: Mapping[str, str]) -> bool:
@@ -462,10 +493,15 @@ def _container_options(source: Source, path: Path) -> dict[str, str]:
     if path.suffix.lower() not in (".mp4", ".m4v", ".mov", ".m4a", ".3gp"):
         return {}
     flags = "+faststart"
-    # Phones and cameras write keys of their own, which only this kind of list can hold.
-    if any("." in key for key in source.container.metadata):
+    if _has_own_keys(source):
         flags += "+use_metadata_tags"
     return {"movflags": flags}
+
+
+def _has_own_keys(source: Source) -> bool:
+    """Whether there are keys such as phones and cameras write, which only one kind of list in MP4
+    can hold; that list has no place for a cover picture."""
+    return any("." in key for key in source.container.metadata)
 
 
 def _why_closed(encoder: Encoder, exc: Exception) -> str:

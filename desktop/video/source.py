@@ -20,6 +20,7 @@ from av.container import InputContainer
 from av.stream import Disposition, Stream
 from av.video.stream import VideoStream
 
+from desktop.video.covers import is_cover
 from desktop.video.errors import VideoError
 from desktop.video.frames import deinterlaced
 from desktop.video.jumps import MOST_BACK_S, JumpFilter
@@ -367,11 +368,7 @@ class Source:
 
 def _video_stream(path: Path, container: InputContainer) -> VideoStream:
     """The stream to sharpen: the one that players would show, never a cover picture."""
-    videos = [
-        stream
-        for stream in container.streams.video
-        if not stream.disposition & Disposition.attached_pic
-    ]
+    videos = [stream for stream in container.streams.video if not is_cover(stream)]
     if not videos:
         kinds = {
             "a cover picture" if stream.type == "video" else stream.type

@@ -118,6 +118,7 @@ def remuxed(
     chapters: list[Any] | None = None,
     subtitles: Path | None = None,
     attachment: bytes | None = None,
+    attached_as: tuple[str, str] = ("note.txt", "text/plain"),
     languages: Sequence[str] = (),
 ) -> Path:
     """A copy with more in it; `subtitles` is an .srt file, for Matroska."""
@@ -136,7 +137,7 @@ def remuxed(
         for copy, language in zip(copies.values(), languages, strict=False):
             copy.metadata["language"] = language
         if attachment:
-            made.add_attachment("note.txt", "text/plain", attachment)
+            made.add_attachment(*attached_as, attachment)
         made.metadata.update(metadata or {})
         if chapters:
             made.set_chapters(chapters)
