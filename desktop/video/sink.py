@@ -48,6 +48,7 @@ _COARSE = {"mpeg4": 65_535, "mpeg2video": 0, "mpeg1video": 0}
 _MOST_REORDERED_S = 600  # between decoding and showing a frame; encoders look seconds ahead
 _MOST_REFUSED = 100  # packets of a stream of which none was taken: it cannot be damage
 _LETS_TIMES_BE_EQUAL = 0x20000  # AVFMT_TS_NONSTRICT, a format's flag
+_MOST_APART_S = 0.1  # sound that is so much off is noticed
 _FRAME_TIMED_FORMATS = {"avi"}
 _KEEPS_FIELDS = {"libx264", "mpeg2video"}
 
@@ -123,6 +124,7 @@ class Sink:
         self._outputs: dict[int, Stream] = {}
         self._covers: set[int] = set()  # streams that are written once, at the beginning
         self._cover_packets: list[Packet[Any]] = []
+        self._picture_begins_s = Fraction(0)
         self._last_dts: dict[int, int] = {}
         self._durations: dict[int, int] = {}
         self._video: VideoStream | None = None
@@ -142,6 +144,8 @@ class Sink:
             VideoError: the encoder does not work here, or the container cannot hold a stream.
         """
         container, source = self._container, self._source
+        if first.pts is not None and first.time_base is not None:
+            self._picture_begins_s = first.pts * first.time_base
         for stream in source.container.streams:
             if stream.index == source.stream.index:
                 self._video = self._add_video(first, fitted, encoder, size_px)
@@ -194,7 +198,9 @@ class Sink:
                 if self.damaged[output] >= _MOST_REFUSED:
                     raise self._refusal(exc) from exc
         else:
-            self._begun.add(output)
+            if output not in self._begun:
+                self._begun.add(output)
+                self._tell_if_apart(packet, output)
             self._refused.pop(output, None)
 
     def encode(self, frame: VideoFrame | None) -> None:
@@ -387,7 +393,7 @@ class Sink:
         self._describe(output, stream)
         packet: Packet[Any] = Packet(cover.encoded)
         packet.pts = packet.dts = 0
-        packet.time_base, packet.is_keyframe, packet.stream = stream.time_base, True, output
+        packet.time_base, packet.is_keyframe, packet.stream = Fraction(1, 1000), True, output
         self._cover_packets.append(packet)
 
     def _describe(self, output: Stream, source: Stream) -> None:
@@ -444,6 +450,19 @@ class Sink:
             return False
         head = bytes(packet)[:2]
         return len(head) < 2 or head[0] != 0xFF or head[1] & 0xF0 != 0xF0
+
+    def _tell_if_apart(self, first: Packet[Any], output: Stream) -> None:
+        """Warns of sound that begins at another time than the picture where that cannot be said."""
+        if self._container.format.name not in _FRAME_TIMED_FORMATS or output.type != "audio":
+            return
+        assert first.dts is not None, "it was written"
+        late_s = float(first.dts * first.time_base - self._picture_begins_s)
+        if abs(late_s) > _MOST_APART_S:
+            self.warnings.append(
+                f"{self._container.format.name} cannot say that {in_words(output)} begins "
+                f"{abs(late_s):.1f} s {'after' if late_s > 0 else 'before'} the picture: it will "
+                "be out of time; name the output .mp4 or .mkv"
+            )
 
     def _mux(self, packet: Packet[Any]) -> None:
         try:

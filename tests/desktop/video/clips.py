@@ -44,6 +44,7 @@ def write_clip(
     codec: str = "libx264",
     pixels: str = "yuv420p",
     tracks: int = 0,
+    sound: str = "aac",
     times_s: Sequence[float] | None = None,
     rotation: int | None = None,
     aspect: Fraction | None = None,
@@ -53,7 +54,7 @@ def write_clip(
 ) -> Path:
     """A moving pattern, `frames` of it at 30 a second or at `times_s`.
 
-    With `tracks` of sound, AAC, the picture is white and the sound beeps at `BEEP_S`.
+    With `tracks` of `sound` the picture is white and the sound beeps at `BEEP_S`.
     """
     with av.open(str(path), "w") as container:
         container.metadata.update(metadata or {})
@@ -67,7 +68,7 @@ def write_clip(
             video.codec_context.sample_aspect_ratio = aspect
         if rotation is not None:
             video.set_display_rotation(rotation)
-        sounds = [container.add_stream("aac", rate=_RATE) for _ in range(tracks)]
+        sounds: list[Any] = [container.add_stream(sound, rate=_RATE) for _ in range(tracks)]
         for number in range(frames):
             time_s = number / FPS if times_s is None else times_s[number]
             is_flash = tracks > 0 and BEEP_S <= time_s < BEEP_S + 0.1
@@ -75,10 +76,10 @@ def write_clip(
             frame.pts, frame.time_base = round(time_s * _TICKS), Fraction(1, _TICKS)
             container.mux(video.encode(frame))
         container.mux(video.encode(None))
-        for sound in sounds:
+        for track in sounds:
             for audio in _sound(frames / FPS):
-                container.mux(sound.encode(audio))
-            container.mux(sound.encode(None))
+                container.mux(track.encode(audio))
+            container.mux(track.encode(None))
     return path
 
 

@@ -86,3 +86,12 @@ def test_sound_that_overlaps_where_two_recordings_were_joined_is_kept(
     for times in tracks:
         assert times == sorted(times)
         assert suffix == "mkv" or len(set(times)) == len(times)
+
+
+def test_sound_that_avi_cannot_keep_in_time_is_told(run: Run, tmp_path: Path) -> None:
+    clip = write_clip(tmp_path / "clip.ts", frames=9, tracks=1, sound="mp2")
+    assert run(clip, tmp_path / "together.avi")["said"] == ""
+    late = moved(clip, tmp_path / "late.ts", 0.5, kind="audio")
+    said = run(late, tmp_path / "late.avi")["said"]
+    assert "avi cannot say that audio mp2 begins 0.5 s after the picture" in said
+    assert run(late, tmp_path / "late.mkv")["said"] == ""
