@@ -20,6 +20,7 @@ from desktop.camera.output import Output, OutputThread
 from desktop.camera.reader import Reader
 from desktop.camera.slot import Slot
 from desktop.camera.window import Window
+from desktop.interruption import termination_signals
 
 __all__ = ["Limits", "Session", "Sharpening"]
 
@@ -254,7 +255,8 @@ class Session:
             self._controls.stop.set()
             signal.signal(signal.SIGINT, signal.default_int_handler)
 
-        before = {number: signal.signal(number, end) for number in (signal.SIGINT, signal.SIGTERM)}
+        numbers = {signal.SIGINT, signal.SIGTERM, *termination_signals()}
+        before = {number: signal.signal(number, end) for number in numbers}
         try:
             yield
         finally:

@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from desktop.interruption import interruptible
 from desktop.options import add_model_options, add_size_options, load_model, quality
 
 if TYPE_CHECKING:
@@ -114,7 +115,6 @@ def _add_picture_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _image(arguments: dict[str, Any]) -> int:
-    from desktop.images.batch import interruptible
     from desktop.images.report import Report
 
     is_to_stdout = arguments["output"] == "-"

@@ -7,11 +7,11 @@ import dataclasses
 import json
 import os
 import re
-import signal
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
+from desktop.interruption import interruptible
 from desktop.names import printable
 from desktop.options import add_model_options, add_size_options, load_model
 
@@ -154,9 +154,9 @@ def _video(arguments: dict[str, Any]) -> int:
     output: Path = arguments["output"]
     if output.is_dir():
         output /= path.name
-    signal.signal(signal.SIGTERM, _interrupt)
     try:
-        summary = _converted(path, output, arguments)
+        with interruptible():
+            summary = _converted(path, output, arguments)
     except KeyboardInterrupt:
         rest = "what was there stays" if output.exists() else "nothing was written"
         print(f"clearcall: {printable(output)}: interrupted; {rest}", file=sys.stderr)
@@ -227,10 +227,6 @@ def _has_av() -> bool:
         )
         return False
     return True
-
-
-def _interrupt(*_: object) -> NoReturn:
-    raise KeyboardInterrupt
 
 
 def _in_words(summary: Summary) -> str:

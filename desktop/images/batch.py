@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import signal
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from contextlib import contextmanager
 from itertools import islice
-from typing import Any, NoReturn
 
 from desktop.images.conversion import Done
 from desktop.images.errors import Interrupted, reason_of
 from desktop.images.finding import Missed
 from desktop.images.places import Place
 
-__all__ = ["interruptible", "run_batch"]
+__all__ = ["run_batch"]
 
 
 def run_batch(
@@ -64,30 +61,3 @@ def _outcome(future: Future[Done], place: Place) -> Done | Missed:
         return future.result()
     except Exception as exc:  # one picture must not cost the others, whatever it is
         return Missed(place.name, reason_of(exc))
-
-
-@contextmanager
-def interruptible() -> Iterator[None]:
-    """SIGTERM is as Ctrl-C within, and a second one of either does not disturb the first's end."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    kinds = [
-        kind
-        for kind in (signal.SIGINT, signal.SIGTERM)
-        if signal.getsignal(kind) is not signal.SIG_IGN  # as nohup and background jobs have it
-    ]
-    before = {kind: signal.getsignal(kind) for kind in kinds}
-
-    def interrupt(*_: Any) -> NoReturn:
-        for kind in kinds:
-            signal.signal(kind, signal.SIG_IGN)
-        raise KeyboardInterrupt
-
-    for kind in kinds:
-        signal.signal(kind, interrupt)
-    try:
-        yield
-    finally:
-        for kind, handler in before.items():
-            signal.signal(kind, handler)

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +18,11 @@ Run = Callable[..., dict[str, Any]]
 
 
 @pytest.fixture
-def fake(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeSharpener]:
+def fake(monkeypatch: pytest.MonkeyPatch) -> FakeSharpener:
     """What the command loads instead of a student."""
     sharpener = FakeSharpener(lanes=2)
     monkeypatch.setattr("desktop.commands.video.load_model", lambda _: sharpener)
-    before = signal.getsignal(signal.SIGTERM)
-    yield sharpener
-    signal.signal(signal.SIGTERM, before)
+    return sharpener
 
 
 @pytest.fixture

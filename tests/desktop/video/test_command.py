@@ -580,13 +580,21 @@ def test_a_progress_bar_is_only_for_terminals(run: Run, plain_clip: Path, tmp_pa
     assert run(plain_clip, tmp_path / "out.mp4", "--preview", "0.1s")["said"] == ""
 
 
-def _with_sigint() -> None:
-    """What a terminal gives its programs; a shell's background jobs ignore it."""
+def _as_in_a_terminal() -> None:
+    """What a terminal gives its programs; a shell's background jobs and nohup ignore some."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
-def test_ctrl_c_leaves_nothing_behind(tmp_path: Path) -> None:
-    """A real SIGINT to the real command, in the middle of the work."""
+@pytest.mark.parametrize(
+    ("number", "is_repeated"),
+    [(signal.SIGINT, False), (signal.SIGHUP, False), (signal.SIGTERM, True)],
+    ids=["Ctrl-C", "a closed terminal", "terminated again and again"],
+)
+def test_an_interruption_leaves_nothing_behind(
+    tmp_path: Path, number: signal.Signals, is_repeated: bool
+) -> None:
+    """Real signals to the real command, in the middle of the work."""
     clip = write_clip(tmp_path / "clip.mp4", frames=120, size_px=(360, 640))
     output = tmp_path / "out.mp4"
     command = [sys.executable, "-m", "desktop", "video", str(clip), "-o", str(output)]
@@ -596,7 +604,7 @@ def test_ctrl_c_leaves_nothing_behind(tmp_path: Path) -> None:
         stderr=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
-        preexec_fn=_with_sigint,  # noqa: PLW1509 - no thread of ours holds a lock it needs
+        preexec_fn=_as_in_a_terminal,  # noqa: PLW1509 - no thread of ours holds a lock it needs
     )
     try:
         until_s = time.monotonic() + 60
@@ -604,7 +612,10 @@ def test_ctrl_c_leaves_nothing_behind(tmp_path: Path) -> None:
             assert process.poll() is None, process.communicate()
             assert time.monotonic() < until_s
             time.sleep(0.02)
-        os.kill(process.pid, signal.SIGINT)
+        process.send_signal(number)
+        while is_repeated and process.poll() is None and time.monotonic() < until_s:
+            time.sleep(0.01)
+            process.send_signal(number)
         out, said = process.communicate(timeout=60)
     finally:
         process.kill()
