@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from av import VideoFrame
+from av.video.format import VideoFormat
 
 from desktop.names import printable
 from desktop.video.encoders import Encoder, choose_encoder
@@ -31,6 +32,15 @@ if TYPE_CHECKING:
 __all__ = ["Stages", "Summary", "VideoOptions", "convert", "prepare_stages"]
 
 _TRANSPARENT = "its transparency is left out"
+# (height, width) of the colour of four by four pixels.
+_CHROMA = {
+    (4, 4): "4:4:4",
+    (4, 2): "4:2:2",
+    (4, 1): "4:1:1",
+    (2, 4): "4:4:0",
+    (2, 2): "4:2:0",
+    (1, 1): "4:1:0",
+}
 _PQ, _HLG = 16, 18  # transfer functions, ITU-T H.273, table 3
 _MOST_MISSING_S = 0.5  # durations in headers may be off by a few frames
 
@@ -337,6 +347,13 @@ def _at_first(
         warnings.append(
             f"{encoder.name} takes {kept} bits: the {depth} bits of the video are rounded"
         )
+    if not (pixels.is_rgb or pixels.has_palette) and len(pixels.components) >= 3:
+        before, after = _chroma_of(pixels), _chroma_of(VideoFormat(encoder.pixels))
+        if after[0] < before[0] or after[1] < before[1]:
+            warnings.append(
+                f"{encoder.name} takes {_CHROMA[after]}: the colours of the video, "
+                f"{_CHROMA[before]}, become coarser"
+            )
     if (fitter.height, fitter.width) != worked_px:
         height, width = worked_px
         warnings.append(
@@ -344,6 +361,11 @@ def _at_first(
             f"repeated to {fitter.width}x{fitter.height}"
         )
     return warnings
+
+
+def _chroma_of(pixels: VideoFormat) -> tuple[int, int]:
+    """(height, width) of the colour of four by four pixels."""
+    return pixels.chroma_height(4), pixels.chroma_width(4)
 
 
 def _afterwards(source: Source, stages: Stages, sink: Sink, options: VideoOptions) -> list[str]:
