@@ -20,7 +20,7 @@ from desktop.video.frames import FrameFitter
 from desktop.video.fusing import Fusing
 from desktop.video.pipeline import Decoding, Encoding, Sharpening, Tally, run_stages
 from desktop.video.progress import progress_bar
-from desktop.video.sink import Sink, in_words, open_sink, says_alpha
+from desktop.video.sink import Sink, open_sink, says_alpha
 from desktop.video.source import MAX_PIXELS, Item, Source, Span, open_source
 from service.model.cpus import available_cpus
 from service.model.live import LiveSharpener
@@ -378,11 +378,8 @@ def _afterwards(source: Source, stages: Stages, sink: Sink, options: VideoOption
         warnings.append(f"{source.skipped} damaged frames were left out; the sound is in time")
     if source.lost_sounds:
         warnings.append(f"packets of sound with a damaged time, left out: {source.lost_sounds}")
-    if sink.damaged:
-        packets = ", ".join(
-            f"{count} of {in_words(stream)}" for stream, count in sink.damaged.items()
-        )
-        warnings.append(f"damaged packets were left out: {packets}")
+    if damaged := sink.damaged_in_words():
+        warnings.append(f"damaged packets were left out: {', '.join(damaged)}")
     if source.interlaced and not (sink.is_interlaced or options.deinterlaces):
         warnings.append(
             f"{source.interlaced} frames are interlaced and the new ones are not, so that players "

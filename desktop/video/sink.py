@@ -6,9 +6,7 @@ nothing is there, or what was there before.
 
 from __future__ import annotations
 
-import math
 import os
-from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from fractions import Fraction
@@ -17,7 +15,7 @@ from typing import Any, cast
 
 import av
 import numpy as np
-from av import FFmpegError, InvalidDataError, Packet, VideoFrame
+from av import FFmpegError, Packet, VideoFrame
 from av.codec.context import Flags
 from av.codec.hwaccel import HWAccel
 from av.container import OutputContainer
@@ -25,6 +23,7 @@ from av.stream import Stream
 from av.video.stream import VideoStream
 
 from desktop.video.colour import matrix_at
+from desktop.video.copying import CopiedStream, in_words
 from desktop.video.covers import cover_of, is_cover
 from desktop.video.encoders import Encoder
 from desktop.video.errors import VideoError
@@ -34,7 +33,7 @@ from desktop.video.source import Source
 from service.model.atomic import temporary_beside
 from service.model.scheduling import kept_scheduling
 
-__all__ = ["Sink", "in_words", "open_sink", "says_alpha"]
+__all__ = ["Sink", "open_sink", "says_alpha"]
 
 _FULL_RANGE = 2
 # What muxers write anew, or what would be said of the old stream.
@@ -46,8 +45,6 @@ _KEEPS_ROTATION = {"mp4", "mov", "matroska", "webm", "ipod", "3gp", "3g2"}
 # Encoders that count time in no finer units than this, or in frames only.
 _COARSE = {"mpeg4": 65_535, "mpeg2video": 0, "mpeg1video": 0}
 _MOST_REORDERED_S = 600  # between decoding and showing a frame; encoders look seconds ahead
-_MOST_REFUSED = 100  # packets of a stream of which none was taken: it cannot be damage
-_LETS_TIMES_BE_EQUAL = 0x20000  # AVFMT_TS_NONSTRICT, a format's flag
 _MOST_APART_S = 0.1  # sound that is so much off is noticed
 _FRAME_TIMED_FORMATS = {"avi"}
 _KEEPS_FIELDS = {"libx264", "mpeg2video"}
@@ -96,7 +93,6 @@ class Sink:
     Attributes:
         path: where the file will be.
         left_out: what the container cannot hold, in words.
-        damaged: how many packets of each copied stream were left out because they are damaged.
         warnings: what could not be kept, as sentences.
         is_interlaced: whether frames are encoded as two fields, once it is begun.
     """
@@ -118,14 +114,11 @@ class Sink:
         self._container = container
         self._source = source
         self._drops_unsupported = drops_unsupported
-        self.damaged: Counter[Stream] = Counter()
-        self._refused: dict[Stream, InvalidDataError] = {}  # streams without a packet so far
-        self._begun: set[Stream] = set()
-        self._outputs: dict[int, Stream] = {}
+        self._copied: dict[int, CopiedStream] = {}
         self._covers: set[int] = set()  # streams that are written once, at the beginning
         self._cover_packets: list[Packet[Any]] = []
         self._picture_begins_s = Fraction(0)
-        self._last_dts: dict[int, int] = {}
+        self._last_pts: int | None = None
         self._durations: dict[int, int] = {}
         self._video: VideoStream | None = None
 
@@ -173,7 +166,8 @@ class Sink:
                 f"{kinds}; name the output .mkv",
             ) from exc
         for packet in self._cover_packets:
-            self._mux(packet)
+            with self._writing():
+                container.mux_one(packet)
 
     def copy(self, packet: Packet[Any]) -> None:
         """Writes a packet of another stream; one that is damaged is left out and counted.
@@ -181,27 +175,10 @@ class Sink:
         Raises:
             VideoError: the disk is full, or the container refuses it, or all of its stream.
         """
-        output = self._outputs.get(packet.stream_index)
-        if output is None:
-            return
-        if output not in self._begun and self._lacks_header(packet):
-            self.damaged[output] += 1
-            return
-        self._keep_order(packet, output)
-        packet.stream = output
-        try:
-            self._mux(packet)
-        except InvalidDataError as exc:
-            self.damaged[output] += 1
-            if output not in self._begun:
-                self._refused[output] = exc
-                if self.damaged[output] >= _MOST_REFUSED:
-                    raise self._refusal(exc) from exc
-        else:
-            if output not in self._begun:
-                self._begun.add(output)
-                self._tell_if_apart(packet, output)
-            self._refused.pop(output, None)
+        copied = self._copied.get(packet.stream_index)
+        if copied is not None:
+            with self._writing():
+                copied.write(packet)
 
     def encode(self, frame: VideoFrame | None) -> None:
         """Encodes and writes the next frame; None: all that the encoder still holds.
@@ -231,10 +208,8 @@ class Sink:
             if packet.pts is not None:
                 packet.duration = self._durations.pop(packet.pts, packet.duration or 0)
                 _mend_order(packet, packet.pts)
-            try:
-                self._mux(packet)
-            except InvalidDataError as exc:
-                raise self._refusal(exc) from exc
+            with self._writing():
+                self._container.mux_one(packet)
 
     def finish(self) -> None:
         """Completes the file and puts it into its place.
@@ -242,8 +217,11 @@ class Sink:
         Raises:
             VideoError: the disk is full, or all packets of a stream were refused.
         """
-        for exc in self._refused.values():
-            raise self._refusal(exc) from exc
+        for copied in self._copied.values():
+            if copied.refusal is not None:
+                with self._writing():
+                    raise copied.refusal
+        self._tell_what_is_apart()
         try:
             self._container.close()
             with self._temporary.open("rb+") as file:
@@ -262,7 +240,15 @@ class Sink:
         return [
             in_words(stream)
             for stream in self._source.copied
-            if stream.index in self._outputs or stream.index in self._covers
+            if stream.index in self._copied or stream.index in self._covers
+        ]
+
+    def damaged_in_words(self) -> list[str]:
+        """How many packets were left out because they are damaged, such as `3 of audio aac`."""
+        return [
+            f"{copied.damaged} of {in_words(copied.output)}"
+            for copied in self._copied.values()
+            if copied.damaged
         ]
 
     def _add_video(
@@ -375,7 +361,9 @@ class Sink:
             self.left_out.append(what)
             return
         self._describe(copied, stream)
-        self._outputs[stream.index] = copied
+        # Whether AAC comes with headers; elsewhere they are in the file once.
+        has_adts = stream.name == "aac" and self._source.container.format.name == "mpegts"
+        self._copied[stream.index] = CopiedStream(self._container, copied, has_adts=has_adts)
 
     def _add_cover(self, stream: Stream) -> None:
         """A cover picture, where the container has a place for one; none needs to be asked for."""
@@ -415,84 +403,41 @@ class Sink:
 
     def _in_order(self, pts: int) -> int:
         """Later than the frame before: coarser time bases may make two of them equal."""
-        last = self._last_dts.get(-1)
-        pts = pts if last is None else max(pts, last + 1)
-        self._last_dts[-1] = pts
+        pts = pts if self._last_pts is None else max(pts, self._last_pts + 1)
+        self._last_pts = pts
         return pts
 
-    def _keep_order(self, packet: Packet[Any], output: Stream) -> None:
-        """Muxers refuse packets that go back in time, which some files have, and most of them two
-        at one time, too."""
-        if packet.dts is None and packet.stream.type == "video":
-            return  # Matroska does not tell it of the first ones before B-frames; FFmpeg finds it
-        if packet.dts is None:
-            packet.dts = packet.pts
-        if packet.dts is None:
-            return
-        assert output.time_base is not None, "the file is begun"
-        tick = output.time_base / packet.time_base
-        now = _nearest(packet.dts / tick)
-        last = self._last_dts.get(packet.stream_index)
-        if last is not None and now < (least := last + self._needs_steps(packet.stream)):
-            now, packet.dts = least, math.ceil(least * tick)
-            packet.pts = packet.dts if packet.pts is None else max(packet.pts, packet.dts)
-        self._last_dts[packet.stream_index] = now
-
-    def _needs_steps(self, stream: Stream) -> bool:
-        """Whether the container refuses two packets of this stream at one time."""
-        is_strict = not self._container.format.flags & _LETS_TIMES_BE_EQUAL
-        return is_strict and stream.type in ("audio", "video")
-
-    def _lacks_header(self, packet: Packet[Any]) -> bool:
-        """Whether a packet of AAC from a broadcast does not begin as each one there does. Muxers
-        see by the first packet whether there are headers to take off, and would leave all in."""
-        if self._source.container.format.name != "mpegts" or packet.stream.name != "aac":
-            return False
-        head = bytes(packet)[:2]
-        return len(head) < 2 or head[0] != 0xFF or head[1] & 0xF0 != 0xF0
-
-    def _tell_if_apart(self, first: Packet[Any], output: Stream) -> None:
+    def _tell_what_is_apart(self) -> None:
         """Warns of sound that begins at another time than the picture where that cannot be said."""
-        if self._container.format.name not in _FRAME_TIMED_FORMATS or output.type != "audio":
+        if self._container.format.name not in _FRAME_TIMED_FORMATS:
             return
-        assert first.dts is not None, "it was written"
-        late_s = float(first.dts * first.time_base - self._picture_begins_s)
-        if abs(late_s) > _MOST_APART_S:
-            self.warnings.append(
-                f"{self._container.format.name} cannot say that {in_words(output)} begins "
-                f"{abs(late_s):.1f} s {'after' if late_s > 0 else 'before'} the picture: it will "
-                "be out of time; name the output .mp4 or .mkv"
-            )
+        for copied in self._copied.values():
+            if copied.output.type != "audio" or copied.begins_s is None:
+                continue
+            late_s = float(copied.begins_s - self._picture_begins_s)
+            if abs(late_s) > _MOST_APART_S:
+                self.warnings.append(
+                    f"{self._container.format.name} cannot say that {in_words(copied.output)} "
+                    f"begins {abs(late_s):.1f} s {'after' if late_s > 0 else 'before'} the picture:"
+                    " it will be out of time; name the output .mp4 or .mkv"
+                )
 
-    def _mux(self, packet: Packet[Any]) -> None:
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
         try:
-            self._container.mux_one(packet)
+            yield
         except OSError as exc:
             raise VideoError(self.path, f"cannot be written: {exc.strerror}") from exc
-        except InvalidDataError:
-            raise
         except (FFmpegError, ValueError) as exc:
-            raise self._refusal(exc) from exc
-
-    def _refusal(self, exc: FFmpegError | ValueError) -> VideoError:
-        reason = getattr(exc, "strerror", None) or str(exc)
-        return VideoError(self.path, f"{self._container.format.name} refuses a packet ({reason})")
-
-
-def in_words(stream: Stream) -> str:
-    """Such as `audio aac` or `cover picture png`."""
-    kind = "cover picture" if is_cover(stream) else stream.type
-    return f"{kind} {stream.name or ''}".strip()
+            reason = getattr(exc, "strerror", None) or str(exc)
+            raise VideoError(
+                self.path, f"{self._container.format.name} refuses a packet ({reason})"
+            ) from exc
 
 
 def says_alpha(metadata: Mapping[str, str]) -> bool:
     """Whether a stream of a Matroska file is said to be transparent."""
     return any(key.lower() == _ALPHA_MODE and value == "1" for key, value in metadata.items())
-
-
-def _nearest(ticks: Fraction) -> int:
-    """Rounded as FFmpeg does it: halves away from 0."""
-    return math.floor(ticks + Fraction(1, 2)) if ticks >= 0 else math.ceil(ticks - Fraction(1, 2))
 
 
 def _mend_order(packet: Packet[Any], pts: int) -> None:

@@ -60,7 +60,7 @@ def test_colours_that_become_coarser_are_told(
 
 
 def test_every_layout_of_colours_has_a_name() -> None:
-    for name in av.video.format.names:
+    for name in av.video.format.names:  # type: ignore[attr-defined]
         pixels = av.VideoFormat(name)
         if not pixels.is_rgb and len(pixels.components) >= 3:
             assert _chroma_of(pixels) in _CHROMA

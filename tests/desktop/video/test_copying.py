@@ -1,4 +1,4 @@
-"""desktop.video.sink: what is copied beside the picture."""
+"""desktop.video.copying and sink: what is copied beside the picture."""
 
 from __future__ import annotations
 
