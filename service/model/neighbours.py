@@ -30,6 +30,8 @@ PLANES = 2 + 3 * len(NEIGHBOURS)  # that the network sees
 LARGEST_DIFFERENCE = 64.0  # levels of 255; more is another thing
 _OTHER_COLOUR = (8.0, 16.0)  # levels: from the first on less is taken, from the second on nothing
 _COLOUR_WINDOW = (5, 5)  # px
+_OTHER_LUMA = (4.0, 8.0)  # levels, as above
+_LUMA_WINDOW = (15, 15)  # px: over so many a codec keeps the mean, and text is as bright as text
 
 ImageArray = npt.NDArray[np.uint8]
 FloatArray = npt.NDArray[np.float32]
@@ -94,7 +96,8 @@ def beside_neighbours(
     Returns:
         The network's planes (2 + 3 K, H, W) fp32, and the differences of the moved
         neighbours and the sharpened frame, (K, H, W, 3) fp32 in levels, cut to
-        `LARGEST_DIFFERENCE`, and less where the colour is another one.
+        `LARGEST_DIFFERENCE`, and less where another thing is seen: another colour, or brighter or
+        darker all around, as after a cut.
     """
     height, width = frame.seen.shape
     planes = np.empty((2 + 3 * len(neighbours), height, width), np.float32)
@@ -118,6 +121,8 @@ def beside_neighbours(
         np.subtract(came_luma, seen, out=came)
         np.clip(difference, -LARGEST_DIFFERENCE, LARGEST_DIFFERENCE, out=differences[number])
         _leave_other_colours(differences[number], difference, fused)
+        away = np.maximum(*(np.abs(cv2.blur(one, _LUMA_WINDOW)) for one in (came, fused)))
+        _leave_less(differences[number], away, _OTHER_LUMA)
     return planes, differences
 
 
@@ -131,7 +136,12 @@ def _leave_other_colours(limited: FloatArray, difference: FloatArray, gray: Floa
     """
     red, _, blue = cv2.split(difference)
     away = np.maximum(*(np.abs(cv2.blur(one - gray, _COLOUR_WINDOW)) for one in (red, blue)))
-    lowest, highest = _OTHER_COLOUR
+    _leave_less(limited, away, _OTHER_COLOUR)
+
+
+def _leave_less(limited: FloatArray, away: FloatArray, limits: tuple[float, float]) -> None:
+    """Less from the first limit on, nothing from the second on, of (H, W, 3) by (H, W)."""
+    lowest, highest = limits
     if away.max() > lowest:
         share = np.clip((highest - away) / (highest - lowest), 0, 1)
         limited *= share[:, :, None]

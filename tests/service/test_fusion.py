@@ -81,6 +81,15 @@ def test_across_a_cut_nothing_is_taken(fusion: Fusion) -> None:
     assert image_psnr_db(first, frame) > 45
 
 
+@pytest.mark.parametrize("grays", [(240, 48, 192, 128, 80), (80, 86, 92, 99, 94)])
+def test_flat_slides_keep_their_brightness(fusion: Fusion, grays: tuple[int, ...]) -> None:
+    frames = [np.full((180, 320, 3), gray, np.uint8) for gray in grays for _ in range(8)]
+    for number, frame in enumerate(frames):
+        frame[20 + number : 60 + number, 30:90] = 255 - frame[0, 0]
+    for one, frame in zip(fused_clip(fusion, frames), frames, strict=True):
+        assert abs(float(one.mean()) - float(frame.mean())) < 0.5
+
+
 def test_frames_that_are_not_there_are_passed_over(fusion: Fusion) -> None:
     shot = Shot(CLEAN, CLEAN)
     fused = list(fusion.fuse_backwards([shot, None, None, shot]))

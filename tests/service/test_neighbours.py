@@ -51,9 +51,17 @@ def test_what_a_neighbour_gathered_is_told_apart_from_what_it_was() -> None:
     np.testing.assert_allclose(planes[5], 90, rtol=1e-5)  # fused, from the sharpened frame
     np.testing.assert_allclose(planes[6], 80, rtol=1e-5)  # fused, from its own sharpened frame
     np.testing.assert_allclose(planes[7], 5, rtol=1e-5)  # as they came
-    np.testing.assert_array_equal(differences[1], LARGEST_DIFFERENCE)
+    np.testing.assert_array_equal(differences[1], 0)  # brighter all around: another thing
     assert not planes[2:5].any()
     assert not planes[8:].any()
+
+
+def test_differences_are_cut() -> None:
+    frame = flat(100, sharpened=100, fused=100)
+    neighbour = replace(frame, levels=frame.levels.copy())
+    neighbour.levels[20, 30] = 200
+    _, (difference, *_) = beside_neighbours(frame, [neighbour, None, None])
+    np.testing.assert_allclose(difference[20, 30], LARGEST_DIFFERENCE, atol=0.1)
 
 
 @pytest.mark.parametrize(("blue", "share"), [(108, 1), (116, 0.228), (160, 0)])
@@ -66,6 +74,23 @@ def test_where_the_colour_is_another_one_less_is_taken(blue: int, share: float) 
     _, (difference, *_) = beside_neighbours(frame, [neighbour, None, None])
     expected = share * min(blue - 100, LARGEST_DIFFERENCE)
     np.testing.assert_allclose(difference[:, :, 2], expected, atol=0.3)
+
+
+@pytest.mark.parametrize(("brighter", "share"), [(3, 1), (6, 0.5), (8, 0), (60, 0)])
+def test_where_all_around_is_brighter_less_is_taken(brighter: int, share: float) -> None:
+    frame = flat(100, sharpened=100, fused=100)
+    level = 100 + brighter
+    neighbour = flat(level, sharpened=level, fused=level)
+    _, (difference, *_) = beside_neighbours(frame, [neighbour, None, None])
+    np.testing.assert_allclose(difference, share * brighter, atol=1e-3)
+
+
+def test_what_was_gathered_over_many_steps_is_left_when_it_is_too_bright() -> None:
+    frame = flat(100, sharpened=100, fused=100)
+    _, (difference, *_) = beside_neighbours(
+        frame, [flat(102, sharpened=102, fused=112), None, None]
+    )
+    np.testing.assert_array_equal(difference, 0)
 
 
 def test_a_picture_of_it_is_rounded_and_has_as_much_as_is_asked_for() -> None:
