@@ -26,12 +26,14 @@ if TYPE_CHECKING:  # loading torch takes seconds, and a Sharpener is only called
 __all__ = ["DESCRIBE_EVERY", "LiveFrame", "LiveSharpener"]
 
 DESCRIBE_EVERY = 8  # frames
+_DESCRIBE_SOON = 2  # frames, after a description that was another one: a lens may be moving
 _FRESH_SHARE = 0.25  # of a new description in the smoothed one
 
 # Root mean squares of the difference of two descriptions. Frames of one scene are 0.1 to 0.25
-# apart, which moves a correction by 0.1 levels; a blur of 1 px is 1.0 away from none.
+# apart, which moves a correction by about a level; a blur of 1 px is 1.0 away from none, and a lens
+# that finds its focus in two seconds goes 0.25 to 0.6 from one description to the next.
 _DRIFT = 0.25  # by which the smoothed description leaves the one in use before it takes its place
-_JUMP = 0.6  # by which a new description is another one, and is not smoothed
+_JUMP = 0.3  # by which a new description is another one, and is not smoothed
 
 _SAMPLES_ACROSS = 32  # the shorter side of a picture
 _OTHER_LEVELS = 30  # by which a sample is another one
@@ -158,21 +160,24 @@ class _Descriptions:
         self.in_use: Description | None = None
         self.is_new = False
         self._smoothed: Any = None
-        self._frames = 0
+        self._due_in = 0  # frames
 
     def next(self, sharpener: Sharpener, seen: ImageArray, lane: int | None) -> Description:
         """What the next frame goes by; asks for it where it is time to."""
-        is_due = self._frames % DESCRIBE_EVERY == 0
-        self._frames += 1
         self.is_new = False
-        if is_due:
+        if self._due_in == 0:
             fresh = sharpener.describe(seen, lane=lane)
-            if self.in_use is None or _distance(fresh, self._smoothed) > _JUMP:
+            self._due_in = DESCRIBE_EVERY
+            if self.in_use is None:
                 self._smoothed = fresh
+            elif _distance(fresh, self._smoothed) > _JUMP:
+                self._smoothed = fresh
+                self._due_in = _DESCRIBE_SOON
             else:
                 self._smoothed = self._smoothed + _FRESH_SHARE * (fresh - self._smoothed)
             if self.in_use is None or _distance(self._smoothed, self.in_use) > _DRIFT:
                 self.in_use, self.is_new = self._smoothed, True
+        self._due_in -= 1
         assert self.in_use is not None, "the first frame is described"
         return self.in_use
 

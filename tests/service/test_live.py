@@ -15,6 +15,7 @@ from service.model.live import DESCRIBE_EVERY, LiveFrame, LiveSharpener
 from service.model.sharpener import Description, Sharpener
 from tests.service.doubles import FakeSharpener
 from tests.service.pictures import sample
+from trainer.quality import image_psnr_db
 
 SIZE = (240, 320)
 
@@ -88,7 +89,7 @@ def test_a_stream_is_described_every_few_frames_in_the_lane_of_the_frame(
 def test_small_differences_of_descriptions_are_smoothed_away() -> None:
     fake, live = Described(), LiveSharpener()
     for number in range(20 * DESCRIBE_EVERY):
-        fake.next_description = 0.2 * (-1) ** (number // DESCRIBE_EVERY)
+        fake.next_description = 0.12 * (-1) ** (number // DESCRIBE_EVERY)
         step(live, fake, photograph(), reuses_still=False)
         assert fake.last == fake.descriptions_seen[0][0, 0]  # type: ignore[index]
 
@@ -108,6 +109,20 @@ def test_a_description_of_another_kind_is_taken_as_it_is() -> None:
     for _ in range(DESCRIBE_EVERY):
         step(live, fake, photograph(), reuses_still=False)
     assert fake.last == 2.0
+
+
+def test_a_lens_that_finds_its_focus_makes_no_frame_worse(nano: Sharpener) -> None:
+    live, sharp = LiveSharpener(), photograph("colosseum")
+    losses = []
+    for number in range(61):
+        deviation = 2 * (1 - number / 60)
+        blurred = cv2.GaussianBlur(sharp, (0, 0), deviation) if deviation > 0.15 else sharp
+        frame = np.asarray(blurred, np.uint8)
+        before, after = (
+            image_psnr_db(image, sharp) for image in (frame, step(live, nano, frame).image)
+        )
+        losses.append(before - after)
+    assert max(losses) < 0.05
 
 
 def test_after_a_cut_the_stream_is_described_at_once() -> None:
