@@ -288,6 +288,8 @@ def encode_image(picture: Picture, image_format: ImageFormat, *, quality: int) -
         written = write_deep(picture.deep, image_format, is_gray=picture.is_gray, **options)
         return _finished_tiff(written, picture) if image_format == "tiff" else written
     image = Image.fromarray(picture.image)
+    if picture.is_gray:
+        image = image.convert("L").convert("RGB")  # what a student adds may have a tint
     if profile is not None and not is_profile_kept:
         is_of_gray = _profile_space(profile) == b"GRAY"
         image = _managed_rgb(image.convert("L") if is_of_gray else image, profile) or image

@@ -102,9 +102,12 @@ def write_deep(deep: DeepSamples, image_format: str, *, is_gray: bool, **options
 
     Gray with alpha becomes RGB with alpha, which every reader knows.
     """
-    if is_gray and deep.alpha is None:
+    if is_gray:
         gray: Any = cv2.cvtColor(deep.image, cv2.COLOR_RGB2GRAY)
-        return _saved(Image.fromarray(gray), image_format, options)
+        if deep.alpha is None:
+            return _saved(Image.fromarray(gray), image_format, options)
+        same: Any = cv2.cvtColor(gray, cv2.COLOR_GRAY2RGB)
+        deep = DeepSamples(same, deep.alpha)
     if image_format == "png":
         return _png(deep, options)
     if deep.alpha is None:

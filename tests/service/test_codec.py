@@ -7,6 +7,7 @@ import io
 import struct
 import time
 import zlib
+from dataclasses import replace
 from typing import Any
 
 import cv2
@@ -208,6 +209,15 @@ def test_gray_with_alpha_becomes_rgb_with_alpha() -> None:
     assert picture.image[0, 0].tolist() == [90, 90, 90]
     assert picture.alpha is not None
     assert picture.alpha[0, 0] == 60
+
+
+@pytest.mark.parametrize("image_format", ["png", "webp", "jpeg", "bmp", "tiff"])
+def test_gray_stays_gray_whatever_tint_it_was_given(image_format: ImageFormat) -> None:
+    gray = decode(as_file(Image.new("L", (40, 30), 90), "png"))
+    tinted = replace(gray, image=gray.image + np.array([0, 6, 12], np.uint8))
+    written = Image.open(io.BytesIO(encode_image(tinted, image_format, quality=100)))
+    colours = np.asarray(written.convert("RGB"), int)
+    assert np.ptp(colours, axis=2).max() <= 1
 
 
 @pytest.mark.parametrize("image_format", ["png", "tiff"])
