@@ -3,6 +3,7 @@
 - The description. What degrades a stream's pictures (a camera, a lens, an encoder) changes slowly:
   it is asked for every few frames and smoothed, and taken anew after a cut.
 - The last corrections, for the regions that stand still: see `still`.
+- The bars around its pictures, which are left out: see `bars`.
 
 The network may work on the picture scaled down; its correction is added to the full picture.
 """
@@ -11,13 +12,14 @@ from __future__ import annotations
 
 import threading
 import weakref
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
+from service.model.bars import Bars, bars_around
 from service.model.still import StillMemory
 
 if TYPE_CHECKING:  # loading torch takes seconds, and a Sharpener is only called here
@@ -68,6 +70,7 @@ class LiveSharpener:
         self._samples: npt.NDArray[np.uint8] | None = None
         self._descriptions = _Descriptions()
         self._memory: StillMemory | None = None
+        self._bars = _BarsSeen()
 
     def sharpen(
         self,
@@ -96,6 +99,24 @@ class LiveSharpener:
             raise ValueError(f"scale must be above 0 and at most 1, not {scale}")
         if strength == 0 or not _is_image(image):
             return LiveFrame(sharpener.sharpen(image, strength=strength, lane=lane), 0.0)
+        with self._lock:
+            bars = self._bars.next(image)
+        picture = image if bars is None else bars.without(image)
+        done = self._sharpened(
+            sharpener, picture, strength, scale=scale, reuses_still=reuses_still, lane=lane
+        )
+        return done if bars is None else replace(done, image=bars.around(image, done.image))
+
+    def _sharpened(
+        self,
+        sharpener: Sharpener,
+        image: ImageArray,
+        strength: float,
+        *,
+        scale: float,
+        reuses_still: bool,
+        lane: int | None,
+    ) -> LiveFrame:
         seen = np.ascontiguousarray(image if scale == 1 else _scaled_down(image, scale))
         with self._lock:
             self._begin(sharpener, seen, strength=strength, scale=scale)
@@ -180,6 +201,26 @@ class _Descriptions:
         self._due_in -= 1
         assert self.in_use is not None, "the first frame is described"
         return self.in_use
+
+
+class _BarsSeen:
+    """The bars around a stream's pictures, looked for now and then; not thread-safe."""
+
+    def __init__(self) -> None:
+        self._bars: Bars | None = None
+        self._shape: tuple[int, ...] = ()
+        self._due_in = 0  # frames
+
+    def next(self, image: ImageArray) -> Bars | None:
+        """Those of the next frame."""
+        if self._due_in == 0 or image.shape != self._shape:
+            found = bars_around(image)
+            before = self._bars if image.shape == self._shape else None
+            if not (before and found and before.is_near(found)):
+                self._bars = found
+            self._shape, self._due_in = image.shape, DESCRIBE_EVERY
+        self._due_in -= 1
+        return self._bars
 
 
 def _distance(one: Description, other: Description) -> float:

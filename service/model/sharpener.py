@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from service.model.backends import Backend, Precision, create_backend
+from service.model.bars import bars_around
 from service.model.checkpoint import Checkpoint, load_checkpoint
 from service.model.estimator import sample_image
 
@@ -196,6 +197,8 @@ class Sharpener:
         """Sharpens one image piece by piece, for an owner who has other work in between.
 
         Yields before each piece, is sent the lane for it, and returns the sharpened image at last.
+        Of a picture with bars around it, what is between them is sharpened, unless it goes by the
+        description of another one.
         A picture that is no more than a tile and its surroundings is one piece.
 
         Args:
@@ -213,7 +216,24 @@ class Sharpener:
         if strength == 0 or _is_dot(image):
             return image.copy()
         if description is None:
+            bars = bars_around(image)
+            if bars is not None:
+                within = bars.without(image)
+                description = self.describe(within, lane=lane)
+                parts = self._parts(within, strength, description, tile_px, lane)
+                return bars.around(image, (yield from parts))
             description = self.describe(image, lane=lane)
+        return (yield from self._parts(image, strength, description, tile_px, lane))
+
+    def _parts(
+        self,
+        image: ImageArray,
+        strength: float,
+        description: Description,
+        tile_px: int | None,
+        lane: int | None,
+    ) -> Generator[None, int | None, ImageArray]:
+        """The rest of `pieces`: the first part takes this lane, the others are sent theirs."""
         height, width = image.shape[:2]
         whole_px = _WHOLE_PX if tile_px is None else (tile_px + 2 * self.context_px) ** 2
         if height * width <= whole_px:
