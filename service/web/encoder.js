@@ -53,6 +53,27 @@ export function newCanvas() {
 }
 
 /**
+ * In Firefox a worker gets the context of a page's canvas the first time only.
+ * @type {WeakMap<Canvas, OffscreenCanvasRenderingContext2D>}
+ */
+const contexts = new WeakMap();
+
+/**
+ * A canvas's context, asked for once.
+ * @param {Canvas} canvas
+ * @param {CanvasRenderingContext2DSettings} [settings] of the first time
+ * @returns {OffscreenCanvasRenderingContext2D}
+ */
+export function contextOf(canvas, settings) {
+  let context = contexts.get(canvas);
+  if (!context) {
+    context = /** @type {OffscreenCanvasRenderingContext2D} */ (canvas.getContext("2d", settings));
+    contexts.set(canvas, context);
+  }
+  return context;
+}
+
+/**
  * @param {Canvas} canvas
  * @param {string} type
  * @param {number} [quality] 0 to 1
@@ -104,9 +125,7 @@ function draw(canvas, size, source) {
   if (canvas.width !== size.width) canvas.width = size.width;
   if (canvas.height !== size.height) canvas.height = size.height;
   // willReadFrequently keeps the canvas in memory: it is read back for every frame.
-  const context = /** @type {OffscreenCanvasRenderingContext2D} */ (
-    canvas.getContext("2d", { alpha: false, willReadFrequently: true })
-  );
+  const context = contextOf(canvas, { alpha: false, willReadFrequently: true });
   context.imageSmoothingQuality = "medium";
   context.drawImage(source, 0, 0, size.width, size.height);
 }

@@ -1,6 +1,6 @@
 /**
- * Where the pipeline runs: in a worker that draws into canvases handed over to it, or, where the
- * browser has no such workers, in the page itself. Both take and give the same messages.
+ * Where the pipeline runs: in a worker that takes a camera's frames and draws into canvases handed
+ * over to it, or, where the browser cannot do that, in the page. Both take and give the same messages.
  */
 
 import { Pipeline } from "./pipeline.js";
@@ -18,9 +18,14 @@ const WORKER_URL = new URL("./pipeline-worker.js", import.meta.url);
  * @property {() => void} end
  */
 
-/** @returns {boolean} whether this browser can draw in a worker */
+/**
+ * Whether a worker can do it all. Where the page has to hand it every frame, as in Firefox, little
+ * is gained, and recording a canvas that a worker draws into stops Firefox for ten seconds.
+ * @returns {boolean}
+ */
 function canUseWorker() {
   return (
+    "MediaStreamTrackProcessor" in window &&
     "Worker" in window &&
     "OffscreenCanvas" in window &&
     "convertToBlob" in OffscreenCanvas.prototype &&

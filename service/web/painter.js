@@ -3,27 +3,11 @@
  * spot of both. For workers and for the page.
  */
 
-import { sizeOf } from "./encoder.js";
+import { contextOf, sizeOf } from "./encoder.js";
 
 /** @typedef {import("./encoder.js").Canvas} Canvas */
 /** @typedef {import("./encoder.js").Size} Size */
 /** @typedef {{input: Canvas | null, output: Canvas | null, lens: Canvas | null}} Surfaces */
-
-/**
- * Asked for once: in Firefox a worker gets the context of a page's canvas the first time only.
- * @type {WeakMap<Canvas, OffscreenCanvasRenderingContext2D>}
- */
-const contexts = new WeakMap();
-
-/** @param {Canvas} canvas */
-function contextOf(canvas) {
-  let context = contexts.get(canvas);
-  if (!context) {
-    context = /** @type {OffscreenCanvasRenderingContext2D} */ (canvas.getContext("2d"));
-    contexts.set(canvas, context);
-  }
-  return context;
-}
 
 export class Painter {
   /** Where the magnifier looks, as shares of the picture. @type {{x: number, y: number} | null} */

@@ -1,7 +1,7 @@
 /**
  * Frames of a source through the server onto the canvases: encoding, the stream, decoding, drawing.
  * Everything that takes time is here, and nothing that needs the DOM, so that it can run in a
- * worker (pipeline-worker.js) or, where a browser has no such workers, in the page (host.js).
+ * worker (pipeline-worker.js) or, where a browser cannot do that, in the page (host.js).
  *
  * The newest frame wins: one waits, and it is sent when the stream has room. Frames either come by
  * themselves (`track`), or one by one, each after the pipeline asked for it (`wanted`).
