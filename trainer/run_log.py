@@ -6,7 +6,10 @@ Only the first process of several writes.
 from __future__ import annotations
 
 import json
+import logging
+import os
 import time
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -18,6 +21,8 @@ from torch import Tensor
 from trainer.processes import Processes
 
 __all__ = ["Meter", "RunLog"]
+
+_log = logging.getLogger(__name__)
 
 
 class Meter:
@@ -56,6 +61,8 @@ class Meter:
 class RunLog:
     """`log.jsonl`, a TensorBoard folder where wanted, and the bar.
 
+    What cannot be written is lost and the run goes on; the first time it is warned of.
+
     Args:
         folder: the run's folder.
         is_writing: False in all processes but the first: then nothing is written or shown.
@@ -67,9 +74,9 @@ class RunLog:
     ) -> None:
         self._path = folder / "log.jsonl"
         self._is_writing = is_writing
-        self._board: Any = (
-            _board(folder / "tensorboard") if is_writing and has_tensorboard else None
-        )
+        self._has_warned = False
+        self._board_folder = folder / "tensorboard"
+        self._board: Any = _board(self._board_folder) if is_writing and has_tensorboard else None
         self._bar = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
@@ -91,8 +98,7 @@ class RunLog:
         trace: TracebackType | None,
     ) -> None:
         self._bar.stop()
-        if self._board is not None:
-            self._board.close()
+        self._on_board(lambda board: board.close())
 
     def advance(self, step: int) -> None:
         """Moves the bar."""
@@ -113,18 +119,51 @@ class RunLog:
 
     def pictures(self, step: int, grid: Tensor) -> None:
         """Shows a grid of pictures, (3, H, W) in [0, 1], in TensorBoard."""
-        if self._board is not None:
-            self._board.add_image("crops", grid, step)
+        self._on_board(lambda board: board.add_image("crops", grid, step))
 
     def _write(self, line: dict[str, Any], *, prefix: str) -> None:
         if not self._is_writing:
             return
-        with self._path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(line) + "\n")
-        if self._board is not None:
-            for name, value in line.items():
-                if isinstance(value, float):
-                    self._board.add_scalar(f"{prefix}/{name}", value, line["step"])
+        try:
+            _append(self._path, json.dumps(line))
+        except OSError as exc:
+            if not self._has_warned:
+                self._has_warned = True
+                _warn(self._path, exc)
+        self._on_board(lambda board: _add_scalars(board, prefix, line))
+
+    def _on_board(self, act: Callable[[Any], None]) -> None:
+        """TensorBoard's writer does not recover from a failure, and is not asked again."""
+        if self._board is None:
+            return
+        try:
+            act(self._board)
+        except OSError as exc:
+            self._board = None
+            _warn(self._board_folder, exc)
+
+
+def _add_scalars(board: Any, prefix: str, line: dict[str, Any]) -> None:
+    for name, value in line.items():
+        if isinstance(value, float):
+            board.add_scalar(f"{prefix}/{name}", value, line["step"])
+
+
+def _warn(path: Path, exc: OSError) -> None:
+    _log.warning(
+        "%s cannot be written (%s): what it lacks is lost, the run goes on.",
+        path,
+        exc.strerror or exc,
+    )
+
+
+def _append(path: Path, line: str) -> None:
+    """A line of its own, also where the one before was cut off by a full disk or an end."""
+    with path.open("ab+") as file:
+        if file.seek(0, os.SEEK_END):
+            file.seek(-1, os.SEEK_END)
+            line = line if file.read(1) == b"\n" else f"\n{line}"
+        file.write(f"{line}\n".encode())
 
 
 def _board(folder: Path) -> Any:
