@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import math
 import os
 import platform
 from collections.abc import Callable, Iterator, Sequence
@@ -233,6 +234,8 @@ def _require_sane(
         ("batch", batch, 1),
         *(("a side in px", side, 1) for size in sizes for side in size),
     ):
+        if not math.isfinite(value):
+            raise ValueError(f"{name} must be a finite number, not {value}")
         if value < lowest:
             raise ValueError(f"{name} must be at least {lowest}, not {value:g}")
 

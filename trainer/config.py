@@ -7,6 +7,7 @@ command line are made from them.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -117,6 +118,9 @@ class TrainingConfig:
                     f"{setting.name} must be {', '.join(choices[:-1])} or {choices[-1]}, "
                     f"not {value!r}"
                 )
+        for name, weight in self.loss_weights.items():
+            if not math.isfinite(weight):
+                raise ValueError(f"{name} must be a finite number, not {weight}")
         if self.batch % self.accumulate:
             raise ValueError(f"batch ({self.batch}) must be a multiple of accumulate")
         if self.crop_set % self.batch:
@@ -264,8 +268,11 @@ class RunOptions:
             ("log_every", 1),
             ("cache_gb", 0),
         ):
-            if getattr(self, name) < low:
-                raise ValueError(f"{name} must be {low} or more, not {getattr(self, name)}")
+            value = getattr(self, name)
+            if not math.isfinite(value):
+                raise ValueError(f"{name} must be a finite number, not {value}")
+            if value < low:
+                raise ValueError(f"{name} must be {low} or more, not {value}")
 
 
 def setting_help(name: str, kind: type[TrainingConfig] = DistillConfig) -> str:

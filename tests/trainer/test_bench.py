@@ -208,6 +208,7 @@ def test_the_last_line_of_the_output_is_the_report_as_json(
         ({"precisions": ["int8"]}, "precision must be one of fp32, bf16, fp16, not 'int8'"),
         ({"runtimes": ["tensorrt"]}, "runtime must be one of torch, openvino, onnxruntime"),
         ({"batch": 0}, "batch must be at least 1, not 0"),
+        ({"seconds": float("nan")}, "seconds must be a finite number, not nan"),
         ({"threads": -1}, "threads must be at least 0, not -1"),
         ({"sizes": ((0, 5),)}, "a side in px must be at least 1, not 0"),
     ],

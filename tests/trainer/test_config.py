@@ -17,6 +17,9 @@ from trainer.config import DistillConfig, RunOptions, TeacherConfig, setting_hel
         ({"rate": 2.0}, "rate must be 0 to 1, not 2"),
         ({"ema": 1.0}, "ema must be 0 to 0"),
         ({"clean_share": -0.1}, "clean_share must be 0 to 1"),
+        ({"psnr": float("inf")}, "psnr must be a finite number, not inf"),
+        ({"rate": float("nan")}, "rate must be 0 to 1, not nan"),
+        ({"clip": float("nan")}, "clip must be 1e-06 to inf, not nan"),
         ({"precision": "int8"}, "precision must be auto, fp32, bf16 or fp16"),
         ({"metric": "mse"}, "metric must be psnr or ssim"),
         ({"psnr": 0.0, "ssim": 0.0}, "at least one loss term"),
@@ -41,6 +44,13 @@ def test_a_value_that_cannot_be_used_is_refused_with_what_is_allowed(
 def test_options_have_ranges_too(change: dict[str, float]) -> None:
     with pytest.raises(ValueError, match="or more, not"):
         RunOptions(data=Path("a"), out=Path("b"), **change)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", ["max_minutes", "cache_gb"])
+@pytest.mark.parametrize("value", ["nan", "inf"])
+def test_an_option_that_is_no_finite_number_is_refused(name: str, value: str) -> None:
+    with pytest.raises(ValueError, match=f"{name} must be a finite number, not {value}"):
+        RunOptions(data=Path("a"), out=Path("b"), **{name: float(value)})  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("kind", [DistillConfig, TeacherConfig])
