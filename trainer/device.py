@@ -7,7 +7,7 @@ import functools
 import torch
 from torch.nn import functional as F
 
-from service.model.backends import PRECISIONS
+from service.model.backends import PRECISIONS, usable_device
 from service.model.timing import is_faster
 
 __all__ = ["choose_device", "choose_precision", "runs_bf16"]
@@ -19,12 +19,15 @@ _PROBE_LAYERS = 4
 
 
 def choose_device(name: str, *, local_rank: int = 0) -> torch.device:
-    """The device of that name; "auto" takes CUDA (one GPU a process), then MPS, then the CPU."""
-    if name not in ("auto", "cuda"):
-        return torch.device(name)
-    if torch.cuda.is_available() or name == "cuda":
+    """The device of that name; "auto" takes CUDA (one GPU a process), then MPS, then the CPU.
+
+    Raises:
+        BackendUnavailable: there is no such device here.
+    """
+    device = torch.device(usable_device(name))
+    if device.type == "cuda" and name in ("auto", "cuda"):
         return torch.device("cuda", local_rank)
-    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    return device
 
 
 def choose_precision(name: str, device: torch.device) -> torch.dtype:

@@ -50,6 +50,7 @@ __all__ = [
     "picture_graph",
     "read_graph",
     "traced_model",
+    "usable_device",
 ]
 
 _TRACED_POSITIONS = 32
@@ -523,7 +524,7 @@ def create_backend(
     Raises:
         BackendUnavailable: it is not on this machine, or what was asked does not go together.
     """
-    chosen = _choose_device(device)
+    chosen = usable_device(device)
     threads = limited_threads(threads)
     if backend not in ("auto", "torch", "openvino"):
         raise BackendUnavailable(f"backend is {backend!r}; it must be auto, torch or openvino.")
@@ -555,7 +556,12 @@ def create_backend(
     return TorchBackend(network, device=chosen, threads=threads, precision=precision)
 
 
-def _choose_device(device: str) -> str:
+def usable_device(device: str) -> str:
+    """The device of that name, cpu, mps or cuda:N; "auto" takes CUDA, then MPS, then the CPU.
+
+    Raises:
+        BackendUnavailable: there is no such device here.
+    """
     has_cuda, has_mps = torch.cuda.is_available(), torch.backends.mps.is_available()
     if device == "auto":
         return "cuda:0" if has_cuda else "mps" if has_mps else "cpu"

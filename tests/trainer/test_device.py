@@ -7,8 +7,9 @@ from collections.abc import Iterator
 import pytest
 import torch
 
+from service.errors import BackendUnavailable
 from trainer import device
-from trainer.device import choose_precision
+from trainer.device import choose_device, choose_precision
 
 CPU = torch.device("cpu")
 _CHECKS = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
@@ -24,6 +25,16 @@ def _measured_anew() -> Iterator[None]:
     device._bf16_is_faster.cache_clear()
     yield
     device._bf16_is_faster.cache_clear()
+
+
+@pytest.mark.parametrize("name", ["gpu", "cuda:99", "xpu"])
+def test_a_device_that_is_not_there_is_refused(name: str) -> None:
+    with pytest.raises(BackendUnavailable):
+        choose_device(name)
+
+
+def test_a_cpu_is_always_there() -> None:
+    assert choose_device("cpu") == CPU
 
 
 def test_a_cpu_without_bf16_trains_in_fp32_and_is_not_measured(
