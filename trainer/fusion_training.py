@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
@@ -31,7 +32,13 @@ from service.model.sharpener import Sharpener, find_checkpoint
 from service.model.student import use_channels_last
 from trainer.deadline import deadline_s
 from trainer.device import choose_device, choose_precision
-from trainer.fusion_samples import LUMA_STEPS, make_sample, read_sample, write_sample
+from trainer.fusion_samples import (
+    CROPS_PER_SAMPLE,
+    LUMA_STEPS,
+    make_sample,
+    read_sample,
+    write_sample,
+)
 from trainer.fusion_unroll import Clips, fused_clips
 from trainer.pictures import find_pictures
 from trainer.quality import HARM_DB, psnr_db
@@ -51,6 +58,7 @@ _HELD_OUT_EVERY = 15  # samples
 _SAMPLE_FACTS = "facts.json"
 _CUT_SHARE = 0.03  # of the frames
 _WARMUP_STEPS = 100
+_PRECISIONS = ("auto", "fp32", "bf16")
 _EVALUATE_EVERY = 250  # steps; the state is saved then, too
 
 _log = logging.getLogger(__name__)
@@ -59,6 +67,9 @@ _log = logging.getLogger(__name__)
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FusionSettings:
     """What a run is given.
+
+    Raises:
+        ValueError: a number is out of its range.
 
     Attributes:
         data: folder of sharp pictures.
@@ -90,6 +101,27 @@ class FusionSettings:
     threads: int = 0
     device: str = "auto"
     precision: str = "auto"
+
+    def __post_init__(self) -> None:
+        if self.samples < _HELD_OUT_EVERY:
+            raise ValueError(f"too few samples: at least {_HELD_OUT_EVERY} are needed")
+        for name, low in (
+            ("steps", 1),
+            ("batch", 1),
+            ("rate", 0),
+            ("harm", 0),
+            ("flicker", 0),
+            ("seed", 0),
+            ("max_minutes", 0),
+            ("threads", 0),
+        ):
+            value = getattr(self, name)
+            if not (math.isfinite(value) and value >= low):
+                raise ValueError(f"{name} must be a finite number, {low} or more, not {value}")
+        if self.precision not in _PRECISIONS:
+            raise ValueError(
+                f"precision must be one of {', '.join(_PRECISIONS)}, not {self.precision!r}"
+            )
 
     def of_the_weights(self) -> dict[str, int | float | str]:
         """Those that determine the weights, by name."""
@@ -153,17 +185,26 @@ def train_fusion(
         DivergedError: the loss became NaN or infinite; the last saved state is kept.
         OSError: `out` cannot be written.
     """
-    if settings.samples < _HELD_OUT_EVERY:
-        raise ValueError(f"too few samples: at least {_HELD_OUT_EVERY} are needed")
     end_s = deadline_s(settings.max_minutes, time.monotonic())
     if settings.threads:
         torch.set_num_threads(settings.threads)
-    paths = _made_samples(settings, end_s, progress)
-    held_out = _joined(paths[_HELD_OUT_EVERY // 2 :: _HELD_OUT_EVERY])
+    folder = settings.out / "samples"
+    paths = [folder / f"{settings.seed}-{number:05d}.npz" for number in range(settings.samples)]
+    is_made = all(path.is_file() for path in paths)
+    if not is_made or (folder / _SAMPLE_FACTS).is_file():  # else they are somebody's own
+        _claim_samples(folder, _sample_facts(settings, find_pictures(settings.data)))
+    held_out_paths = paths[_HELD_OUT_EVERY // 2 :: _HELD_OUT_EVERY]
+    if not is_made:
+        _require_batch(settings, CROPS_PER_SAMPLE * (len(paths) - len(held_out_paths)))
+    run = _Run(settings)  # before samples are made, which takes long: it may refuse the settings
+    if not is_made:
+        _make_samples(settings, paths, end_s, progress)
+    held_out = _joined(held_out_paths)
     del paths[_HELD_OUT_EVERY // 2 :: _HELD_OUT_EVERY]
-    run = _Run(settings, _joined(paths))
+    crops = _joined(paths)
+    _require_batch(settings, len(crops))
     while run.step < settings.steps and time.monotonic() < end_s:
-        run.train_step()
+        run.train_step(crops)
         if run.step % _EVALUATE_EVERY == 0 and run.step < settings.steps:
             on_gains(run.step, run.gains(held_out))
             run.save()
@@ -198,18 +239,22 @@ def flicker_rise_db(fused: Tensor, missing: Tensor) -> Tensor:
     return 10 * torch.log10(after / before)
 
 
-def _made_samples(
-    settings: FusionSettings, end_s: float, progress: Callable[[int, int], None]
-) -> list[Path]:
-    folder = settings.out / "samples"
-    paths = [folder / f"{settings.seed}-{number:05d}.npz" for number in range(settings.samples)]
-    is_done = all(path.is_file() for path in paths)
-    if is_done and not (folder / _SAMPLE_FACTS).is_file():
-        return paths  # somebody's own
+def _require_batch(settings: FusionSettings, crops: int) -> None:
+    if settings.batch > crops:
+        raise ValueError(
+            f"batch must be at most {crops}, the crops of these samples, not {settings.batch}. "
+            "Lower it, or raise samples."
+        )
+
+
+def _make_samples(
+    settings: FusionSettings,
+    paths: Sequence[Path],
+    end_s: float,
+    progress: Callable[[int, int], None],
+) -> None:
+    """Writes those that are missing."""
     pictures = find_pictures(settings.data)
-    _claim_samples(folder, _sample_facts(settings, pictures))
-    if is_done:
-        return paths
     fonts = find_fonts(settings.fonts) if settings.fonts else []
     sharpeners = [Sharpener.load(named, threads=settings.threads) for named in settings.students]
     for number, path in enumerate(paths):
@@ -225,7 +270,6 @@ def _made_samples(
             )
             write_sample(sample, path)
     progress(len(paths), len(paths))
-    return paths
 
 
 def _sample_facts(settings: FusionSettings, pictures: Sequence[Path]) -> dict[str, str]:
@@ -283,8 +327,8 @@ def _joined(paths: Sequence[Path]) -> _Crops:
 class _Run:
     """Network, averaged weights, optimiser and step."""
 
-    def __init__(self, settings: FusionSettings, crops: _Crops) -> None:
-        self._settings, self._crops = settings, crops
+    def __init__(self, settings: FusionSettings) -> None:
+        self._settings = settings
         self._told = settings.of_the_weights()
         self._device = choose_device(settings.device)
         self._precision = choose_precision(settings.precision, self._device)
@@ -307,11 +351,11 @@ class _Run:
         if self._path.is_file():
             self._resume()
 
-    def train_step(self) -> None:
+    def train_step(self, crops: _Crops) -> None:
         """One step; the crops depend on the seed and the step alone."""
         rng = np.random.default_rng((self._settings.seed, self.step))
-        drawn = rng.choice(len(self._crops), self._settings.batch, replace=False)
-        clips, missing = _turned(*self._on_device(self._crops, np.sort(drawn)), rng)
+        drawn = rng.choice(len(crops), self._settings.batch, replace=False)
+        clips, missing = _turned(*self._on_device(crops, np.sort(drawn)), rng)
         cuts = torch.from_numpy(rng.random(clips.seen.shape[:2]) < _CUT_SHARE).to(self._device)
         settings = self._settings
         for group in self._optimiser.param_groups:

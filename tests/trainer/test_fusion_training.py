@@ -6,11 +6,13 @@ import math
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
+from service.errors import ClearcallError
 from service.model.fusion_file import bundled_fusion, load_fusion
 from service.model.neighbours import NEIGHBOURS
 from tests.service.pictures import sample
@@ -132,6 +134,40 @@ def test_a_loss_that_is_not_finite_ends_the_run(settings: FusionSettings) -> Non
 def test_too_few_samples_are_refused(settings: FusionSettings) -> None:
     with pytest.raises(ValueError, match="at least 15"):
         train_fusion(replace(settings, samples=5))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"max_minutes": math.nan}, "max_minutes must be a finite number, 0 or more, not nan"),
+        ({"rate": math.inf}, "rate must be a finite number, 0 or more, not inf"),
+        ({"steps": 0}, "steps must be a finite number, 1 or more, not 0"),
+        ({"threads": -1}, "threads must be a finite number, 0 or more, not -1"),
+    ],
+)
+def test_a_number_that_cannot_be_used_is_refused(
+    change: dict[str, Any], message: str, tmp_path: Path
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        FusionSettings(data=tmp_path, out=tmp_path, **change)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"batch": 71}, "batch must be at most 70"),
+        ({"device": "cuda:99"}, "No CUDA GPU 99"),
+        ({"precision": "int8"}, "precision must be one of auto, fp32, bf16"),
+    ],
+)
+def test_what_cannot_be_trained_is_refused_before_samples_are_made(
+    change: dict[str, Any], message: str, tmp_path: Path
+) -> None:
+    write_picture(tmp_path / "hall.png", sample("museum")[:200, :200])
+    asked: dict[str, Any] = {"samples": 15, "students": ("nano",), **change}
+    with pytest.raises((ValueError, ClearcallError), match=message):
+        train_fusion(FusionSettings(data=tmp_path, out=tmp_path / "run", **asked))
+    assert not list((tmp_path / "run").rglob("*.npz"))
 
 
 def test_the_command_makes_samples_and_a_file_that_is_served(

@@ -12,7 +12,9 @@ from rich.console import Console
 from rich.progress import Progress
 
 from service.model.fusion_file import FusionFacts, FusionScore, save_fusion
+from trainer.commands.argument_types import thread_count
 from trainer.commands.help_text import HelpFormatter
+from trainer.commands.places import require_file_place
 from trainer.export import training_commit
 from trainer.fusion_training import FusionGain, FusionSettings, train_fusion
 
@@ -67,7 +69,7 @@ def add_fusing_commands(commands: Commands[argparse.ArgumentParser]) -> None:
         help="folder of fonts for the text on screens; without it, Pillow's own",
     )
     command.add_argument("--max-minutes", type=float, default=0.0, help="0 = no limit")
-    command.add_argument("--threads", type=int, default=0, help="CPU threads; 0 = all")
+    command.add_argument("--threads", type=thread_count, default=0, help="CPU threads; 0 = all")
     command.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps")
     command.add_argument("--precision", default="auto", help="auto, fp32, bf16")
 
@@ -77,6 +79,8 @@ def _fusion(arguments: argparse.Namespace, console: Console) -> int:
         **{field.name: getattr(arguments, field.name) for field in fields(FusionSettings)}
         | {"students": tuple(arguments.students)}
     )
+    path = settings.out / _FILE_NAME
+    require_file_place("--out", path)
     last: Sequence[FusionGain] = ()
 
     def tell(step: int, gains: Sequence[FusionGain]) -> None:
@@ -113,7 +117,6 @@ def _fusion(arguments: argparse.Namespace, console: Console) -> int:
         },
         created=datetime.now(UTC).date().isoformat(),
     )
-    path = settings.out / _FILE_NAME
     save_fusion(path, network, facts)
     print(path)
     return 0
