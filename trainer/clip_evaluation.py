@@ -33,6 +33,7 @@ from trainer.videos import find_videos, video_size
 
 __all__ = [
     "FLICKER_NOTE",
+    "LEAST_FRAMES",
     "LOOK_AHEAD",
     "BdRate",
     "Clip",
@@ -40,6 +41,7 @@ __all__ = [
     "bd_rates",
     "evaluate_clips",
     "frames_made_worse",
+    "has_clip",
     "ladders",
     "load_clips",
     "note_of",
@@ -55,6 +57,7 @@ _LOOK_AHEAD_NOTE = (
     f"clips: the student's frames fused with {MOST_LOOK_AHEAD} or more after them and one before, "
     "as for files"
 )
+LEAST_FRAMES = 2  # of a clip, for its flicker
 _USUAL_FPS = 30
 _FPS_RANGE = (1, 60)
 
@@ -79,7 +82,7 @@ class Clip:
             raise ValueError(
                 f"a clip is (T, H, W, 3) uint8 RGB, not {self.frames.shape} {self.frames.dtype}"
             )
-        if len(self.frames) < 2:
+        if len(self.frames) < LEAST_FRAMES:
             raise ValueError(f"{self.name} has {len(self.frames)} frames; flicker needs two.")
 
 
@@ -136,16 +139,35 @@ def load_clips(place: Path, *, max_frames: int = 60) -> list[Clip]:
         FileNotFoundError: there is no video that can be used.
     """
     clips = []
-    for path in [place] if place.is_file() else find_videos(place):
+    for path in _videos(place):
         try:
-            frames = _scaled_frames(path, max_frames)
-            name = path.name if place.is_file() else path.relative_to(place).as_posix()
-            clips.append(Clip(name, frames, _frame_rate(path)))
+            clips.append(_clip(path, place, max_frames))
         except (OSError, ValueError) as exc:
             _log.warning("skipped %s: %s", path, exc)
     if not clips:
         raise FileNotFoundError(f"{place} holds no video that can be read. Pass one, or a folder.")
     return clips
+
+
+def has_clip(place: Path) -> bool:
+    """Whether `load_clips` will find a clip; a few frames are decoded for that, no more."""
+    for path in _videos(place):
+        try:
+            _clip(path, place, LEAST_FRAMES)
+        except (OSError, ValueError):
+            continue
+        return True
+    return False
+
+
+def _videos(place: Path) -> list[Path]:
+    return [place] if place.is_file() else find_videos(place)
+
+
+def _clip(path: Path, place: Path, max_frames: int) -> Clip:
+    frames = _scaled_frames(path, max_frames)
+    name = path.name if place.is_file() else path.relative_to(place).as_posix()
+    return Clip(name, frames, _frame_rate(path))
 
 
 def _scaled_frames(path: Path, max_frames: int) -> ImageArray:

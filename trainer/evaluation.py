@@ -31,6 +31,7 @@ __all__ = [
     "CROP_PX",
     "SEED",
     "UNTOUCHED",
+    "Distance",
     "Quality",
     "Region",
     "best_strength",

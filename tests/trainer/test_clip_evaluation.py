@@ -19,6 +19,7 @@ from trainer.clip_evaluation import (
     Clip,
     bd_rates,
     evaluate_clips,
+    has_clip,
     ladders,
     load_clips,
     temporal_error,
@@ -179,6 +180,15 @@ def test_videos_are_read_at_the_ladders_size_and_bad_files_are_named(
     ]
     assert "broken.mp4" in caplog.text
     assert [clip.name for clip in load_clips(tmp_path / "small.mp4")] == ["small.mp4"]
+
+
+def test_a_clip_is_found_without_decoding_all_of_them(tmp_path: Path) -> None:
+    (tmp_path / "broken.mp4").write_bytes(b"no video")
+    write_video(tmp_path / "still.mp4", (96, 128), count=1)
+    assert not has_clip(tmp_path)
+    assert not has_clip(tmp_path / "broken.mp4")
+    write_video(tmp_path / "talk.mp4", (96, 128))
+    assert has_clip(tmp_path)
 
 
 def test_a_folder_without_videos_says_so(tmp_path: Path) -> None:

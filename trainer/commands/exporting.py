@@ -9,8 +9,9 @@ from rich.console import Console
 
 from trainer.averaging import average_checkpoints
 from trainer.commands.help_text import HelpFormatter
+from trainer.commands.places import require_file_place, require_folder_place
 from trainer.export import export_checkpoint
-from trainer.onnx_export import export_onnx
+from trainer.onnx_export import OPSETS, export_onnx
 
 __all__ = ["add_export_commands"]
 
@@ -35,7 +36,7 @@ def _add_export(commands: Commands[argparse.ArgumentParser]) -> None:
         "--out", type=Path, required=True, help="file to write, or a folder: named by its id there"
     )
     command.add_argument("--onnx", action="store_true", help="ONNX, uint8 pictures of any size")
-    command.add_argument("--opset", type=int, default=18, help="of ONNX, 18 to 23")
+    command.add_argument("--opset", type=int, help="of ONNX, 18 to 23 (default: 18)")
     command.add_argument(
         "--strength",
         type=float,
@@ -60,6 +61,7 @@ def _add_average(commands: Commands[argparse.ArgumentParser]) -> None:
 
 
 def _average(arguments: argparse.Namespace, console: Console) -> int:
+    require_file_place("--out", arguments.out)
     made = average_checkpoints(arguments.checkpoints, arguments.out, shares=arguments.shares)
     sources = made.facts.training_config["averaged"]
     console.print(f"{made.model_id} of {sources}", markup=False)
@@ -68,11 +70,21 @@ def _average(arguments: argparse.Namespace, console: Console) -> int:
 
 
 def _export(arguments: argparse.Namespace, console: Console) -> int:
+    if not arguments.onnx and (arguments.strength is not None or arguments.opset is not None):
+        raise ValueError(
+            "--strength and --opset are of ONNX files: pass --onnx, or leave them out. A "
+            "checkpoint's own strength is set by clearcall-train evaluate --find-strength."
+        )
+    suffix = ".onnx" if arguments.onnx else ".safetensors"
+    if arguments.out.suffix == suffix and not arguments.out.is_dir():
+        require_file_place("--out", arguments.out)
+    else:
+        require_folder_place("--out", arguments.out)
     if arguments.onnx:
         exported = export_onnx(
             arguments.checkpoint,
             arguments.out,
-            opset=arguments.opset,
+            opset=OPSETS[0] if arguments.opset is None else arguments.opset,
             strength=arguments.strength,
         )
     else:

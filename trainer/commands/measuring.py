@@ -18,18 +18,25 @@ from service.model.atomic import write_bytes
 from service.model.fusion import Fusion
 from service.model.fusion_file import bundled_fusion
 from service.model.sharpener import (
-    BUNDLED_SIZES,
-    STRENGTH_RANGE,
     Sharpener,
-    bundled_checkpoint,
     find_checkpoint,
 )
 from trainer.bench import STUDENTS, bench, print_report
 from trainer.cases import choose_cases, render_cases
 from trainer.clip_evaluation import ClipQuality, evaluate_clips, load_clips
+from trainer.commands.argument_types import thread_count
+from trainer.commands.evaluation_checks import (
+    early_fusion,
+    regions_of,
+    require_fitting,
+    require_own_strength,
+    require_readable,
+    require_writable,
+)
 from trainer.commands.help_text import HelpFormatter
+from trainer.commands.places import require_file_place, require_folder_place
 from trainer.degradation import PROTOCOLS
-from trainer.evaluation import Quality, Region, best_strength, evaluate
+from trainer.evaluation import Distance, Quality, best_strength, evaluate
 from trainer.export import rewrite_facts
 from trainer.methods import Method, standard_methods
 from trainer.mos import opinion_json, opinion_table, summarise_ratings
@@ -145,7 +152,7 @@ def _add_evaluate(commands: Commands[argparse.ArgumentParser]) -> None:
     command.add_argument("--log", type=Path, help="a run's log.jsonl, for the report's curves")
     command.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps")
     command.add_argument("--backend", default="auto", help="auto, torch or openvino")
-    command.add_argument("--threads", type=int, default=0, help="CPU threads; 0 = all")
+    command.add_argument("--threads", type=thread_count, default=0, help="CPU threads; 0 = all")
     command.add_argument(
         "--find-strength",
         action="store_true",
@@ -160,30 +167,20 @@ def _add_evaluate(commands: Commands[argparse.ArgumentParser]) -> None:
 
 
 def _evaluate(arguments: argparse.Namespace, console: Console) -> int:
-    _require_strength(arguments.strength)
-    if arguments.clips is None and (arguments.recordings or arguments.look_ahead):
-        raise ValueError("--recordings and --look-ahead are of videos: pass --clips")
-    if arguments.write_scores and "crop" not in _regions(arguments):
-        raise ValueError("--write-scores writes the crops' scores: measure --region crop or both")
-    if arguments.write_scores and arguments.wide:
-        raise ValueError("--write-scores writes the usual protocols' scores: leave out --wide")
-    if arguments.limit < 0:
-        raise ValueError(f"--limit must be 0 (all) or more, not {arguments.limit}")
+    require_fitting(arguments)
     sharpener = _load(arguments)
-    if arguments.write_scores and _strength(arguments, sharpener) != sharpener.default_strength:
-        raise ValueError(
-            "--write-scores writes the scores of the strength that is served: leave out --strength"
-        )
-    if arguments.find_strength and arguments.strength is not None:
-        raise ValueError("--find-strength measures strengths: leave out --strength")
-    if arguments.find_strength or arguments.write_scores:
-        _require_own(arguments.checkpoint)
+    require_own_strength(arguments, sharpener)
+    require_writable(arguments)
+    require_readable(arguments)
+    extra = _teacher_methods(arguments)
+    fusion = early_fusion(arguments, sharpener)
+    weights = arguments.lpips_weights
+    lpips = PerceptualMetric.load(weights).distance if weights else None
     if arguments.find_strength:
         sharpener = _with_best_strength(arguments, sharpener, console)
-    extra = _teacher_methods(arguments)
     results = _Results(
-        _measured(arguments, sharpener, extra, console),
-        _measured_clips(arguments, sharpener, extra, console),
+        _measured(arguments, sharpener, extra, lpips, console),
+        _measured_clips(arguments, sharpener, extra, fusion, console),
         _measured_still(arguments, sharpener, extra, console),
     )
     if arguments.write_scores:
@@ -196,14 +193,6 @@ def _evaluate(arguments: argparse.Namespace, console: Console) -> int:
     _print(arguments, sharpener, results)
     _write(arguments, sharpener, extra, results)
     return 0
-
-
-def _require_own(checkpoint: Path) -> None:
-    if checkpoint.resolve() in [bundled_checkpoint(size).resolve() for size in BUNDLED_SIZES]:
-        raise ValueError(
-            "--find-strength and --write-scores write into the checkpoint, and this one came with "
-            "Clearcall: pass --checkpoint with a file of yours, such as a copy of it"
-        )
 
 
 def _with_best_strength(
@@ -235,10 +224,6 @@ def _teacher_methods(arguments: argparse.Namespace) -> dict[str, Method]:
     return {"teacher": method}
 
 
-def _regions(arguments: argparse.Namespace) -> tuple[Region, ...]:
-    return ("crop", "whole") if arguments.region == "both" else (arguments.region,)
-
-
 @contextmanager
 def _progress(console: Console, title: str) -> Iterator[Callable[[int, int], None]]:
     """A bar that is told how many are done, and of how many."""
@@ -251,15 +236,14 @@ def _measured(
     arguments: argparse.Namespace,
     sharpener: Sharpener,
     extra: dict[str, Method],
+    lpips: Distance | None,
     console: Console,
 ) -> list[Quality]:
-    weights = arguments.lpips_weights
-    lpips = PerceptualMetric.load(weights).distance if weights else None
     with _progress(console, "evaluate") as advance:
         return evaluate(
             sharpener,
             arguments.data,
-            regions=_regions(arguments),
+            regions=regions_of(arguments),
             protocols=tuple(WIDE_PROTOCOLS if arguments.wide else PROTOCOLS),
             strength=arguments.strength,
             limit=arguments.limit,
@@ -273,16 +257,12 @@ def _measured_clips(
     arguments: argparse.Namespace,
     sharpener: Sharpener,
     extra: dict[str, Method],
+    fusion: Fusion | None,
     console: Console,
 ) -> list[ClipQuality]:
     if arguments.clips is None:
         return []
     clips = load_clips(arguments.clips, max_frames=arguments.clip_frames)
-    fusion = None
-    if arguments.look_ahead:
-        fusion = Fusion.load(
-            arguments.look_ahead, device=sharpener.device, threads=arguments.threads
-        )
     with _progress(console, "clips") as advance:
         return evaluate_clips(
             sharpener,
@@ -316,7 +296,7 @@ def _measured_still(
 
 def _print(arguments: argparse.Namespace, sharpener: Sharpener, results: _Results) -> None:
     output = Console(width=max(150, Console().width))
-    for region in _regions(arguments):
+    for region in regions_of(arguments):
         output.print(report_table(results.pictures, region))
         output.print(worst_table(results.pictures, region))
     if results.clips:
@@ -385,12 +365,6 @@ def _load(arguments: argparse.Namespace) -> Sharpener:
     )
 
 
-def _require_strength(strength: float | None) -> None:
-    low, high = STRENGTH_RANGE
-    if strength is not None and not low <= strength <= high:
-        raise ValueError(f"--strength must be {low:g} to {high:g}, not {strength:g}")
-
-
 def _add_bench(commands: Commands[argparse.ArgumentParser]) -> None:
     command = commands.add_parser(
         "bench",
@@ -416,7 +390,9 @@ def _add_bench(commands: Commands[argparse.ArgumentParser]) -> None:
         "--backends", nargs="+", default=[], help="torch, openvino, onnxruntime; none = all"
     )
     command.add_argument("--seconds", type=float, default=2.0, help="for each figure")
-    command.add_argument("--threads", type=int, default=0, help="CPU threads; 0 = torch's choice")
+    command.add_argument(
+        "--threads", type=thread_count, default=0, help="CPU threads; 0 = torch's choice"
+    )
     command.add_argument("--batch", type=int, default=1, help="pictures in a call")
 
 
@@ -479,6 +455,7 @@ def _add_mos(commands: Commands[argparse.ArgumentParser]) -> None:
 
 
 def _mos_page(arguments: argparse.Namespace, console: Console) -> int:
+    require_folder_place("--out", arguments.out)
     page = write_rating_page(
         arguments.folder,
         arguments.out,
@@ -495,6 +472,8 @@ def _mos_page(arguments: argparse.Namespace, console: Console) -> int:
 
 
 def _mos_table(arguments: argparse.Namespace, _: Console) -> int:
+    if arguments.json:
+        require_file_place("--json", arguments.json)
     summary = summarise_ratings(arguments.ratings, arguments.key, is_rejecting=arguments.reject)
     Console(width=max(120, Console().width)).print(opinion_table(summary))
     if arguments.json:

@@ -11,6 +11,7 @@ from rich.progress import Progress
 
 from trainer.call_frames import write_call_frames
 from trainer.commands.help_text import HelpFormatter
+from trainer.commands.places import require_file_place, require_folder_place
 from trainer.data import find_pictures
 from trainer.degradation import degrade_at_random
 from trainer.mixture import Mixture
@@ -42,6 +43,7 @@ def _add_preview(commands: Commands[argparse.ArgumentParser]) -> None:
 
 
 def _preview(arguments: argparse.Namespace, _: Console) -> int:
+    require_file_place("--out", arguments.out)
     print(write_preview(find_pictures(arguments.data), arguments.out, seed=arguments.seed))
     return 0
 
@@ -59,7 +61,7 @@ def _add_pack(commands: Commands[argparse.ArgumentParser]) -> None:
     command.add_argument("--crops-per-picture", type=int, default=4, help="at most")
     command.add_argument("--seed", type=int, default=0, help="of crops and degradations")
     command.add_argument("--encoding", choices=("jpeg", "png", "webp"), default="jpeg")
-    command.add_argument("--quality", type=int, default=95, help="of JPEG and WebP, 1 to 100")
+    command.add_argument("--quality", type=int, default=95, help="of JPEG, 1 to 100")
     command.add_argument("--max-mib", type=float, default=0, help="stop at this size; 0 = none")
     command.add_argument(
         "--degrade",
@@ -71,6 +73,7 @@ def _add_pack(commands: Commands[argparse.ArgumentParser]) -> None:
 
 
 def _pack(arguments: argparse.Namespace, console: Console) -> int:
+    require_file_place("--out", arguments.out)
     if not 0 <= arguments.clean_share <= 1:
         raise ValueError(f"--clean-share must be 0 to 1, not {arguments.clean_share:g}")
     mixture = Mixture.parse(arguments.degrade) if arguments.degrade else None
@@ -113,6 +116,13 @@ def _add_calls(commands: Commands[argparse.ArgumentParser]) -> None:
 
 
 def _calls(arguments: argparse.Namespace, console: Console) -> int:
+    if arguments.clips_per_picture < 1:
+        raise ValueError(
+            f"--clips-per-picture must be 1 or more, not {arguments.clips_per_picture}"
+        )
+    if arguments.seed < 0:
+        raise ValueError(f"--seed must be 0 or more, not {arguments.seed}")
+    require_folder_place("--out", arguments.out)
     with Progress(console=console, transient=True) as bar:
         task = bar.add_task("calls", total=None)
         summary = write_call_frames(

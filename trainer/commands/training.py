@@ -13,8 +13,10 @@ from typing import TypeVar
 
 from rich.console import Console
 
+from service.model.atomic import write_bytes
 from trainer.ablation import ablate, ablation_table
 from trainer.commands.help_text import default_note
+from trainer.commands.places import require_file_place, require_folder_place
 from trainer.config import DistillConfig, RunOptions, TeacherConfig, TrainingConfig, setting_help
 from trainer.distillation import distill
 from trainer.settings_file import as_toml, read_settings
@@ -106,6 +108,7 @@ def _begin(
         console.print(as_toml(config, options), markup=False, highlight=False)
     else:
         logging.getLogger("trainer").setLevel(logging.WARNING)
+    require_folder_place("--out", options.out)
     source = open_source(
         options.data, smallest_px=config.crop, cache_bytes=int(options.cache_gb * 1e9)
     )
@@ -138,6 +141,8 @@ def _teacher(arguments: argparse.Namespace, console: Console) -> int:
 
 def _ablate(arguments: argparse.Namespace, console: Console) -> int:
     config, options, source = _begin(DistillConfig, arguments, console)
+    table = options.out / "ablation.json"
+    require_file_place("--out", table)
     rows = ablate(
         source,
         config,
@@ -145,7 +150,5 @@ def _ablate(arguments: argparse.Namespace, console: Console) -> int:
         on_variant=lambda name, at, count: console.print(f"{at + 1} of {count}: {name}"),
     )
     Console(width=max(160, Console().width)).print(ablation_table(rows))
-    (options.out / "ablation.json").write_text(
-        json.dumps([asdict(row) for row in rows], indent=1) + "\n"
-    )
+    write_bytes(table, (json.dumps([asdict(row) for row in rows], indent=1) + "\n").encode())
     return 0
