@@ -416,18 +416,26 @@ class _Run:
         return network.eval().requires_grad_(requires_grad=False)
 
     def save(self) -> None:
-        """Writes all that is needed to go on."""
-        with replacing(self._path) as temporary:
-            torch.save(
-                {
-                    "settings": self._told,
-                    "step": self.step,
-                    "network": self._network.state_dict(),
-                    "averaged": self._averaged,
-                    "optimiser": self._optimiser.state_dict(),
-                },
-                temporary,
-            )
+        """Writes all that is needed to go on.
+
+        Raises:
+            OSError: the disk is full or the folder cannot be written; the old state is kept.
+        """
+        state = {
+            "settings": self._told,
+            "step": self.step,
+            "network": self._network.state_dict(),
+            "averaged": self._averaged,
+            "optimiser": self._optimiser.state_dict(),
+        }
+        try:
+            with replacing(self._path) as temporary:
+                torch.save(state, temporary)
+        except (OSError, RuntimeError) as exc:  # torch raises the latter when a disk is full
+            raise OSError(
+                f"{self._path} cannot be written: {exc}. Make room and run again; the state "
+                "before is kept."
+            ) from exc
 
     def _resume(self) -> None:
         try:

@@ -121,6 +121,22 @@ def test_a_damaged_state_is_told_and_left(settings: FusionSettings) -> None:
     assert state.read_bytes() == b"nothing"
 
 
+def test_a_state_that_cannot_be_written_is_told_and_the_one_before_is_kept(
+    settings: FusionSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    short = replace(settings, max_minutes=1e-9)
+    train_fusion(short)
+    before = (settings.out / "state.pt").read_bytes()
+
+    def full(*_: object) -> None:
+        raise RuntimeError("unexpected pos 64 vs 0")
+
+    monkeypatch.setattr(torch, "save", full)
+    with pytest.raises(OSError, match=r"state\.pt cannot be written.*Make room and run again"):
+        train_fusion(short)
+    assert (settings.out / "state.pt").read_bytes() == before
+
+
 def test_a_loss_that_is_not_finite_ends_the_run(settings: FusionSettings) -> None:
     for number in range(16):
         path = settings.out / "samples" / f"0-{number:05d}.npz"
