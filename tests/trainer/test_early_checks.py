@@ -102,6 +102,10 @@ def test_evaluate_says_at_once_that_no_picture_is_large_enough_for_a_crop(
             "--clips-per-picture must be 1 or more, not 0",
         ),
         ("calls --data {samples} --out {empty} --seed -1", "--seed must be 0 or more, not -1"),
+        (
+            "calls --data {folder} --out {folder}/calls",
+            "--out {folder}/calls is in {folder}, where its frames would be taken for sharp",
+        ),
         ("average a.safetensors b.safetensors --out {folder}", "--out {folder} is a folder"),
         ("export --checkpoint a.safetensors --out {file}", "--out {file} is a file"),
         ("export --checkpoint a.safetensors --out {file}/x.onnx --onnx", "is a file and no folder"),

@@ -123,6 +123,11 @@ def _calls(arguments: argparse.Namespace, console: Console) -> int:
     if arguments.seed < 0:
         raise ValueError(f"--seed must be 0 or more, not {arguments.seed}")
     require_folder_place("--out", arguments.out)
+    if arguments.out.resolve().is_relative_to(arguments.data.resolve()):
+        raise ValueError(
+            f"--out {arguments.out} is in {arguments.data}, where its frames would be taken for "
+            "sharp pictures. Name a folder beside it."
+        )
     with Progress(console=console, transient=True) as bar:
         task = bar.add_task("calls", total=None)
         summary = write_call_frames(
