@@ -358,7 +358,8 @@ class Engine:
         cost_px = max(1, round(_pixels(image) * scale**2))
         stream.frame_px = cost_px
         self._load.note(stream, _pixels(image))
-        key = sharpener.batch_key(image) if scale == 1 and strength > 0 else None
+        is_fit = scale == 1 and strength > 0 and not stream.live.has_bars
+        key = sharpener.batch_key(image) if is_fit else None
         work = Work(
             cost_px=cost_px,
             stream=stream.queue,

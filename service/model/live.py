@@ -140,14 +140,20 @@ class LiveSharpener:
             sharpened = _add_scaled_up(image, seen, sharpened)
         return LiveFrame(sharpened, still_share)
 
+    @property
+    def has_bars(self) -> bool:
+        """Whether the last frame had bars around it: such frames do better alone."""
+        return self._bars.seen is not None
+
     def describe(
         self, sharpener: Sharpener, image: ImageArray, *, strength: float, lane: int | None = None
     ) -> Description:
         """What the stream's next frame goes by, for whoever sharpens it with other streams' frames.
 
-        See `sharpen`: the network works on the picture itself, and reuses nothing.
+        See `sharpen`: the network works on the picture itself, bars and all, and reuses nothing.
         """
         with self._lock:
+            self._bars.next(image)
             self._begin(sharpener, image, strength=strength, scale=1.0)
             self._memory = None
             return self._descriptions.next(sharpener, image, lane)
@@ -204,10 +210,14 @@ class _Descriptions:
 
 
 class _BarsSeen:
-    """The bars around a stream's pictures, looked for now and then; not thread-safe."""
+    """The bars around a stream's pictures, looked for now and then; not thread-safe.
+
+    Attributes:
+        seen: those of the last frame.
+    """
 
     def __init__(self) -> None:
-        self._bars: Bars | None = None
+        self.seen: Bars | None = None
         self._shape: tuple[int, ...] = ()
         self._due_in = 0  # frames
 
@@ -215,12 +225,12 @@ class _BarsSeen:
         """Those of the next frame."""
         if self._due_in == 0 or image.shape != self._shape:
             found = bars_around(image)
-            before = self._bars if image.shape == self._shape else None
+            before = self.seen if image.shape == self._shape else None
             if not (before and found and before.is_near(found)):
-                self._bars = found
+                self.seen = found
             self._shape, self._due_in = image.shape, DESCRIBE_EVERY
         self._due_in -= 1
-        return self._bars
+        return self.seen
 
 
 def _distance(one: Description, other: Description) -> float:

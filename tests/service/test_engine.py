@@ -396,6 +396,19 @@ async def test_frames_of_equal_size_go_through_together_where_that_is_faster() -
         np.testing.assert_array_equal(answer.image, alone.sharpen(image, strength=0.5))
 
 
+async def test_frames_with_bars_go_alone_once_the_bars_are_known() -> None:
+    sharpener = FakeSharpener()
+    sharpener.max_batch = 4
+    barred = np.pad(landscape() // 2 + np.uint8(100), ((16, 16), (0, 0), (0, 0)))
+    async with running(sharpener, batch_wait_ms=60_000) as engine:
+        streams = [engine.open_stream() for _ in range(2)]
+        batches = []
+        for _ in range(2):
+            calls = [asyncio.create_task(stream.sharpen(barred, 0.5)) for stream in streams]
+            batches.append([answer.batch for answer in await asyncio.gather(*calls)])
+    assert batches == [[2, 2], [1, 1]]
+
+
 async def test_a_frame_waits_for_company_as_long_as_is_set_and_no_longer() -> None:
     sharpener = FakeSharpener()
     sharpener.max_batch = 4
