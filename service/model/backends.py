@@ -27,7 +27,7 @@ from torch.nn import functional as F
 
 from service.errors import BackendUnavailable
 from service.model.cpus import limited_threads
-from service.model.estimator import DESCRIPTION_LENGTH, SQUARE_PX, luma_of
+from service.model.estimator import DESCRIPTION_LENGTH, SQUARE_PX, luma_of, luma_squares
 from service.model.openvino_cpu import (
     cpu_precision,
     openvino_abilities,
@@ -42,6 +42,7 @@ __all__ = [
     "Backend",
     "DescriptionGraph",
     "ImageGraph",
+    "LumaDescriptionGraph",
     "LumaGraph",
     "OpenVinoBackend",
     "Precision",
@@ -153,6 +154,19 @@ class DescriptionGraph(nn.Module):
         description: Tensor = self.estimator.describe_squares(
             images.permute(0, 3, 1, 2).float() / 255
         )
+        return description
+
+
+class LumaDescriptionGraph(nn.Module):
+    """From the luma of an image's sampled squares to its description."""
+
+    def __init__(self, network: StudentNetEnhanced) -> None:
+        super().__init__()
+        self.estimator = network.estimator
+
+    def forward(self, squares: Tensor) -> Tensor:
+        """(B, 1, 66, 66) fp32, see `estimator.luma_squares` -> (1, D) fp32."""
+        description: Tensor = self.estimator.describe_luma(squares)
         return description
 
 
@@ -293,9 +307,9 @@ class OpenVinoBackend:
         if threads:
             self._options["INFERENCE_NUM_THREADS"] = threads
         description = read_graph(
-            DescriptionGraph(network),
-            [torch.zeros(1, SQUARE_PX, SQUARE_PX, 3, dtype=torch.uint8)],
-            [[1, -1, -1, 3]],
+            LumaDescriptionGraph(network),
+            [torch.zeros(2, 1, SQUARE_PX + 2, SQUARE_PX + 2)],
+            [[-1, 1, SQUARE_PX + 2, SQUARE_PX + 2]],
             kind=("description", network.config),
         )
         self._whole_description = request_for(description, options=self._options)
@@ -326,8 +340,7 @@ class OpenVinoBackend:
 
     def describe(self, images: ImageBatch, *, lane: int | None = None) -> FloatArray:
         request = self._at(lane, self._whole_description, self._shared_description)
-        each = [_infer(request, images[n : n + 1])[0] for n in range(len(images))]
-        return np.concatenate(each)
+        return np.concatenate([_infer(request, luma_squares(image))[0] for image in images])
 
     def run(
         self,
@@ -496,7 +509,9 @@ def _run_luma(
     return sharpened
 
 
-def _infer(request: Any, images: ImageBatch, *more: Any, is_shared: bool = False) -> list[Any]:
+def _infer(
+    request: Any, images: ImageBatch | FloatArray, *more: Any, is_shared: bool = False
+) -> list[Any]:
     """The outputs: arrays of their own, or the request's, which its next call overwrites."""
     inputs = dict(enumerate((np.ascontiguousarray(images), *more)))
     return list(request.infer(inputs, share_inputs=True, share_outputs=is_shared).values())

@@ -11,6 +11,7 @@ the picture, and a part of it can be described as the whole is.
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -24,6 +25,7 @@ __all__ = [
     "SQUARE_PX",
     "DegradationEstimator",
     "luma_of",
+    "luma_squares",
     "sample_image",
     "sampled_places",
 ]
@@ -37,6 +39,7 @@ _FILTERS = 32
 DESCRIPTION_LENGTH = 2 * _FILTERS
 _SMALLEST_MAGNITUDE = 1e-4
 _LUMA_WEIGHTS = (0.299, 0.587, 0.114)  # ITU-R BT.601, as in JPEG
+_LUMA_ROW = np.array([_LUMA_WEIGHTS], np.float32)
 
 
 def luma_of(pixels: Tensor) -> Tensor:
@@ -76,6 +79,21 @@ def sample_image(image: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
             square = image[top : top + SQUARE_PX, left : left + SQUARE_PX]
             squares[down, :, across] = square
     return squares.reshape(len(rows) * SQUARE_PX, len(columns) * SQUARE_PX, 3)
+
+
+def luma_squares(sampled: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+    """The squares that `sample_image` took, for `describe_luma`: (B, 1, 66, 66) in levels of 255.
+
+    With this inside of its graph, OpenVINO takes half as long again for a description.
+    """
+    luma = cv2.transform(sampled.astype(np.float32), _LUMA_ROW)
+    down, across = (length // SQUARE_PX for length in luma.shape)
+    squares = np.empty((down, across, SQUARE_PX + 2, SQUARE_PX + 2), np.float32)
+    inner = luma.reshape(down, SQUARE_PX, across, SQUARE_PX)
+    squares[:, :, 1:-1, 1:-1] = inner.transpose(0, 2, 1, 3)
+    squares[:, :, 0], squares[:, :, -1] = squares[:, :, 1], squares[:, :, -2]
+    squares[..., 0], squares[..., -1] = squares[..., 1], squares[..., -2]
+    return squares.reshape(-1, 1, SQUARE_PX + 2, SQUARE_PX + 2)
 
 
 class DegradationEstimator(nn.Module):
@@ -121,9 +139,17 @@ class DegradationEstimator(nn.Module):
         """Squares (B, 3, 64, 64) -> (B, DESCRIPTION_LENGTH), how much passes each filter."""
         with torch.autocast(squares.device.type, enabled=False):
             luma = F.pad(luma_of(squares.float()), (1, 1, 1, 1), mode="replicate")
-            fine = self.fine(F.conv2d(luma, self.laplacians, stride=_UNSHUFFLE))
-            coarse = self.coarse(F.leaky_relu(fine, 0.1))
-            return torch.cat([layer.abs().mean(dim=(2, 3)) for layer in (fine, coarse)], dim=1)
+            return self._magnitudes_of(luma, self.laplacians)
+
+    def describe_luma(self, squares: Tensor) -> Tensor:
+        """As `describe_squares`, of one picture's `luma_squares`."""
+        magnitudes = self._magnitudes_of(squares, self.laplacians / 255)
+        return self.description_of(magnitudes.mean(0, keepdim=True))
+
+    def _magnitudes_of(self, luma: Tensor, laplacians: Tensor) -> Tensor:
+        fine = self.fine(F.conv2d(luma, laplacians, stride=_UNSHUFFLE))
+        coarse = self.coarse(F.leaky_relu(fine, 0.1))
+        return torch.cat([layer.abs().mean(dim=(2, 3)) for layer in (fine, coarse)], dim=1)
 
     def description_of(self, magnitudes: Tensor) -> Tensor:
         """The mean magnitudes (N, DESCRIPTION_LENGTH) of pictures' squares -> descriptions."""

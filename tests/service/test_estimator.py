@@ -14,6 +14,7 @@ from service.model.estimator import (
     SQUARE_PX,
     DegradationEstimator,
     luma_of,
+    luma_squares,
     sample_image,
     sampled_places,
 )
@@ -154,3 +155,13 @@ def test_luma_by_hand() -> None:
 def _cut(height: int, width: int) -> ImageArray:
     image: ImageArray = np.tile(sample("colosseum"), (2, 2, 1))[:height, :width]
     return image.copy()
+
+
+@pytest.mark.parametrize("size_px", [(20, 30), (64, 64), (200, 330), (481, 700)])
+def test_the_luma_of_the_squares_describes_a_picture_as_their_pixels_do(
+    estimator: DegradationEstimator, size_px: tuple[int, int]
+) -> None:
+    sampled = sample_image(sample("museum")[: size_px[0], : size_px[1]])
+    pixels = torch.from_numpy(sampled).permute(2, 0, 1)[None].float() / 255
+    by_luma = estimator.describe_luma(torch.from_numpy(luma_squares(sampled)))
+    torch.testing.assert_close(by_luma, estimator.describe_squares(pixels), rtol=1e-4, atol=1e-4)
