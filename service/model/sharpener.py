@@ -38,7 +38,6 @@ BUNDLED_SIZES = ("nano", "small", "base")
 DEFAULT_SIZE = "small"
 _WHOLE_PX = 2560 * 1600  # larger pictures go through in tiles
 _TILE_PX = 1536
-_DOT_PX = 16
 # The sides of pictures that are tried before the first real one, (height, width).
 _WARM_UP_SIZES = ((256, 256), (360, 640))
 # Frame sizes that are measured before the first real one, (height, width).
@@ -49,11 +48,6 @@ _NO_VIDEO_MS = 500  # larger frames than those that take so long are not worth t
 ImageArray = npt.NDArray[np.uint8]
 Description = npt.NDArray[np.float32]
 _Span: TypeAlias = tuple[slice, slice]
-
-
-def _is_dot(image: ImageArray) -> bool:
-    """Whether it is small and of one colour: a student has seen too little of it to leave it so."""
-    return max(image.shape[:2]) < _DOT_PX and bool((image == image[0, 0]).all())
 
 
 def bundled_checkpoint(size: str = DEFAULT_SIZE) -> Path:
@@ -213,7 +207,7 @@ class Sharpener:
             raise ValueError(f"an image is (H, W, 3) uint8 RGB, not {image.shape} {image.dtype}")
         strength = self._checked(strength)
         lane = yield
-        if strength == 0 or _is_dot(image):
+        if strength == 0:
             return image.copy()
         if description is None:
             bars = bars_around(image)
