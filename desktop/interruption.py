@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import math
 import signal
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, NoReturn
+from typing import Any
 
 __all__ = ["interruptible", "termination_signals"]
+
+_DEAF_S = 10.0
 
 
 def termination_signals() -> list[signal.Signals]:
@@ -20,28 +24,29 @@ def termination_signals() -> list[signal.Signals]:
 
 
 @contextmanager
-def interruptible() -> Iterator[None]:
-    """All `termination_signals` are as Ctrl-C within. After the first one all are ignored, so that
-    no second one disturbs its end, and stay so, since the process is to end then.
+def interruptible(clock: Callable[[], float] = time.monotonic) -> Iterator[None]:
+    """All `termination_signals` are as Ctrl-C within. After the first one no other is heard for ten
+    seconds, so that none disturbs its end, nor after it, since the process is to end then.
 
     In another thread than the main one nothing is changed.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    kinds = termination_signals()
-    before = {kind: signal.getsignal(kind) for kind in kinds}
+    before = {kind: signal.getsignal(kind) for kind in termination_signals()}
+    deaf_until_s = -math.inf
 
-    def interrupt(*_: Any) -> NoReturn:
-        for kind in kinds:
-            signal.signal(kind, signal.SIG_IGN)
-        before.clear()
-        raise KeyboardInterrupt
+    def interrupt(*_: Any) -> None:
+        nonlocal deaf_until_s
+        if clock() >= deaf_until_s:
+            deaf_until_s = clock() + _DEAF_S
+            raise KeyboardInterrupt
 
-    for kind in kinds:
+    for kind in before:
         signal.signal(kind, interrupt)
     try:
         yield
     finally:
-        for kind, handler in before.items():
-            signal.signal(kind, handler)
+        if deaf_until_s == -math.inf:
+            for kind, handler in before.items():
+                signal.signal(kind, handler)

@@ -83,8 +83,12 @@ class CopiedStream:
         now = _nearest(packet.dts / tick)
         least = now if self._last_dts is None else self._last_dts + self._least_step
         if now < least:
-            now, packet.dts = least, math.ceil(least * tick)
-            packet.pts = packet.dts if packet.pts is None else max(packet.pts, packet.dts)
+            # In the output's ticks: those of the input may be too coarse for one after another.
+            pts, duration = packet.pts, packet.duration or 0
+            packet.time_base, packet.dts = self.output.time_base, least
+            packet.pts = least if pts is None else max(_nearest(pts / tick), least)
+            packet.duration = _nearest(duration / tick)
+            now = least
         self._last_dts = now
 
 

@@ -288,7 +288,9 @@ class Sink:
         if encoder.quantiser is not None:
             context.flags |= Flags.qscale
             context.global_quality = encoder.quantiser * 118  # FF_QP2LAMBDA
-        self.is_interlaced = fitted.interlaced_frame and encoder.name in _KEEPS_FIELDS
+        is_scaled = abs(size_px[0] - first.height) > 1  # which mixes fields; one row is padding
+        has_fields = fitted.interlaced_frame and not is_scaled
+        self.is_interlaced = has_fields and encoder.name in _KEEPS_FIELDS
         if self.is_interlaced:
             context.flags |= Flags.interlaced_dct | Flags.interlaced_me
         if self._container.format.name == "avi":

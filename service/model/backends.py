@@ -16,6 +16,7 @@ import importlib.util
 import threading
 import warnings
 from collections.abc import Hashable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Literal, Protocol
 
 import cv2
@@ -468,12 +469,9 @@ def traced_model(module: nn.Module, example: list[Tensor], shapes: list[list[int
         )
         decoder = TorchScriptPythonDecoder(traced)
     frontend = FrontEndManager().load_by_framework("pytorch")
-    try:
-        model = frontend.convert(frontend.load(decoder))
-    except RuntimeError as exc:  # it calls back into Python, and wraps what is raised there
-        if "KeyboardInterrupt" in str(exc):
-            raise KeyboardInterrupt from exc
-        raise
+    # It calls back into Python, where an interrupt of the main thread would be lost or misnamed.
+    with ThreadPoolExecutor(1) as aside:
+        model = aside.submit(lambda: frontend.convert(frontend.load(decoder))).result()
     assert len(model.inputs) == len(example), "all inputs are used"
     model.reshape(dict(zip(model.inputs, map(PartialShape, shapes), strict=True)))
     return model

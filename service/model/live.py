@@ -37,6 +37,8 @@ _FRESH_SHARE = 0.25  # of a new description in the smoothed one
 _DRIFT = 0.25  # by which the smoothed description leaves the one in use before it takes its place
 _JUMP = 0.3  # by which a new description is another one, and is not smoothed
 
+_EVEN_LEVELS = 8  # by which the pixels of a side of one colour differ
+
 _SAMPLES_ACROSS = 32  # the shorter side of a picture
 _OTHER_LEVELS = 30  # by which a sample is another one
 _CUT_SHARE = 0.4  # of the samples are others: at least 0.55 after cuts, at most 0.26 of a talker
@@ -210,7 +212,10 @@ class _Descriptions:
 
 
 class _BarsSeen:
-    """The bars around a stream's pictures, looked for now and then; not thread-safe.
+    """The bars around a stream's pictures; not thread-safe.
+
+    They are looked for now and then, after a cut, and where a side of the picture has one colour
+    that had more, or the other way round.
 
     Attributes:
         seen: those of the last frame.
@@ -218,19 +223,31 @@ class _BarsSeen:
 
     def __init__(self) -> None:
         self.seen: Bars | None = None
-        self._shape: tuple[int, ...] = ()
+        self._samples: npt.NDArray[np.uint8] | None = None
+        self._even_sides: list[bool] = []
         self._due_in = 0  # frames
 
     def next(self, image: ImageArray) -> Bars | None:
         """Those of the next frame."""
-        if self._due_in == 0 or image.shape != self._shape:
+        samples, even_sides = _samples_of(image), _even_sides_of(image)
+        is_other = (
+            self._samples is None
+            or self._samples.shape != samples.shape
+            or _is_cut(self._samples, samples)
+        )
+        if self._due_in == 0 or is_other or even_sides != self._even_sides:
             found = bars_around(image)
-            before = self.seen if image.shape == self._shape else None
-            if not (before and found and before.is_near(found)):
+            if is_other or not (self.seen and found and self.seen.still_fit(found)):
                 self.seen = found
-            self._shape, self._due_in = image.shape, DESCRIBE_EVERY
+            self._due_in = DESCRIBE_EVERY
+        self._samples, self._even_sides = samples, even_sides
         self._due_in -= 1
         return self.seen
+
+
+def _even_sides_of(image: ImageArray) -> list[bool]:
+    sides = (image[0], image[-1], image[:, 0], image[:, -1])
+    return [bool((np.ptp(side, axis=0) <= _EVEN_LEVELS).all()) for side in sides]
 
 
 def _distance(one: Description, other: Description) -> float:

@@ -215,7 +215,10 @@ class Sharpener:
                 within = bars.without(image)
                 description = self.describe(within, lane=lane)
                 parts = self._parts(within, strength, description, tile_px, lane)
-                return bars.around(image, (yield from parts))
+                del within
+                sharpened = yield from parts
+                del parts  # which holds what is within
+                return bars.around(image, sharpened)
             description = self.describe(image, lane=lane)
         return (yield from self._parts(image, strength, description, tile_px, lane))
 

@@ -30,6 +30,16 @@ def test_the_first_signal_interrupts_and_later_ones_are_ignored(number: signal.S
         signal.raise_signal(each)
 
 
+def test_where_the_first_signal_was_lost_one_after_ten_seconds_is_heard() -> None:
+    times_s = iter([0.0, 0.0, 9.9, 10.1, 10.1])
+    with interruptible(lambda: next(times_s)):
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGTERM)
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+
+
 def test_what_was_ignored_stays_so_and_without_a_signal_all_is_as_before() -> None:
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     assert termination_signals() == [signal.SIGINT, signal.SIGTERM]

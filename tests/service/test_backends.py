@@ -412,9 +412,10 @@ def test_students_of_one_kind_are_traced_once_and_each_has_its_own_weights(
 
 def test_ctrl_c_while_openvino_reads_a_graph_is_ctrl_c() -> None:
     script = (
-        "import sys; from unittest.mock import Mock; from desktop.cli import main;"
+        "import os, signal, sys; from unittest.mock import Mock; from desktop.cli import main;"
         "from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder as Decoder;"
-        "Decoder.get_op_type = Mock(side_effect=KeyboardInterrupt);"
+        "signal.signal(signal.SIGINT, signal.default_int_handler);"
+        "Decoder.get_op_type = Mock(side_effect=lambda *_: os.kill(os.getpid(), signal.SIGINT));"
         "sys.exit(main(['doctor']))"
     )
     done = subprocess.run([sys.executable, "-c", script], check=False, capture_output=True)
