@@ -51,7 +51,7 @@ def openvino_abilities() -> tuple[str, ...]:
 def cpu_precision(asked: str) -> str:
     """What OpenVINO is to calculate in here: `auto` is bf16 where that is faster.
 
-    That is measured, once for the process and in a fifth of a second, on CPUs that multiply in
+    That is measured, once for the process and in some tenths of a second, on CPUs that multiply in
     bf16: with matrix tiles (AMX) it takes half of the time of fp32, without them, in AVX-512, three
     quarters on some CPUs and half as long again on others.
     """
