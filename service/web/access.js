@@ -52,6 +52,7 @@ export function setUpKeyForm(form, { onLocked, onKey }) {
     }
     window.sessionStorage.setItem(STORED, key);
     input.value = "";
+    document.getElementById("main")?.focus(); // its button must not vanish under the keyboard
     form.hidden = true;
     onKey();
   });

@@ -171,6 +171,7 @@ const live = new Live(/** @type {HTMLVideoElement} */ (byId("video")), stage, {
       { about: "frame" },
     );
   },
+  onRefused: (problem) => notice.show(problem),
   onEnded: (problem) => {
     saving.stop();
     show("welcome");

@@ -3,6 +3,7 @@
  * are in this page, so that it needs no signalling server.
  */
 
+import { storedKey } from "./access.js";
 import { ClearcallMedia } from "./clearcall-media.js";
 import { byId } from "./elements.js";
 import { streamUrl } from "./live.js";
@@ -59,7 +60,12 @@ async function call() {
     return;
   }
   const media = /** @type {MediaStream} */ (camera.media);
-  const clear = new ClearcallMedia(media, { url: streamUrl(), box: BOX, settings: strength() });
+  const clear = new ClearcallMedia(media, {
+    url: streamUrl(),
+    box: BOX,
+    settings: strength(),
+    apiKey: storedKey(),
+  });
   page.sharpen.onchange = () => clear.set(strength());
   clear.addEventListener("state", (/** @type {any} */ { detail }) => {
     page.status.textContent =

@@ -24,6 +24,7 @@ import { SourceError, openCamera, openScreen, openVideo } from "./sources.js";
  * @property {(cause: import("./clearcall-client.js").Cause, detail: string, retryAtMs: number) => void} onBroken
  *   the stream broke and is going to be opened again
  * @property {(message: string) => void} onFrameError
+ * @property {(problem: import("./problems.js").Problem) => void} onRefused a screen was not given: what was there stays
  * @property {(problem: import("./problems.js").Problem | null) => void} onEnded it cannot go on; null
  *   where somebody ended it on purpose elsewhere
  */
@@ -112,20 +113,22 @@ export class Live {
     } catch (error) {
       if (!(error instanceof SourceError)) throw error;
       if (asked !== this.#asked) return false;
-      this.#refuse(error);
+      this.#refuse(error, kind === "screen");
       return false;
     }
   }
 
-  /** @param {SourceError} error */
-  #refuse({ fault }) {
-    if (fault === "screenDenied") {
-      // Somebody thought better of it: what was there stays.
+  /** @param {SourceError} error @param {boolean} isScreen */
+  #refuse({ fault }, isScreen) {
+    const problem = SOURCE_PROBLEMS[fault]();
+    if (isScreen) {
+      // Nothing was let go for it: what was there stays.
       this.#setStatus(this.isRunning ? this.#before : "idle");
+      if (fault !== "screenDenied") this.listener.onRefused(problem); // somebody thought better of it
       return;
     }
     this.stop();
-    this.listener.onEnded(SOURCE_PROBLEMS[fault]());
+    this.listener.onEnded(problem);
   }
 
   /**

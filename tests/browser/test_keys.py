@@ -41,6 +41,7 @@ def test_the_page_asks_for_the_key_once_and_streams_with_it(browser: Browser, lo
         _enter(page, KEY)
         expect(page.locator("#server")).to_have_attribute("data-state", "ready")
         expect(page.locator("#key-form")).to_be_hidden()
+        expect(page.locator("#main")).to_be_focused()
 
         page.locator("#start").press("Enter")
         expect(page.locator("#output-facts")).to_contain_text(re.compile(r"640\D+360"))
@@ -52,6 +53,10 @@ def test_the_page_asks_for_the_key_once_and_streams_with_it(browser: Browser, lo
         page.reload()
         expect(page.locator("#server")).to_have_attribute("data-state", "ready")
         assert page.evaluate("Object.keys(localStorage).includes('clearcall-key')") is False
+
+        page.goto(f"{locked.url}/static/example-call.html")
+        page.locator("#call").press("Enter")
+        expect(page.locator("#status")).to_have_text("The call runs.")
     assert not [address for address in addresses if KEY in address]
     assert not [address for address in addresses if "not-the-key" in address]
 

@@ -24,6 +24,9 @@ from tests.service.live import Live, serve
 _REFUSED_SCREEN = """navigator.mediaDevices.getDisplayMedia = async () => {
     throw new DOMException("Permission denied", "NotAllowedError");
 };"""
+_BROKEN_SCREEN = """navigator.mediaDevices.getDisplayMedia = async () => {
+    throw new DOMException("Could not start", "NotReadableError");
+};"""
 _UNDECIDED_SCREEN = """
     window.pickers = [];
     navigator.mediaDevices.getDisplayMedia = () => new Promise((_, refuse) => {
@@ -112,6 +115,23 @@ def test_screen_that_is_not_shared_leaves_a_picture_open(
         expect(page.locator("#pill")).to_have_text("Sharpened")
         expect(page.locator("#studio-title")).to_have_text("desk.jpg")
         expect(page.locator("#save")).to_have_attribute("href", re.compile("^blob:"))
+
+
+def test_screen_that_fails_is_told_and_leaves_the_camera_or_picture(
+    browser: Browser, url: str, picture_file: bytes
+) -> None:
+    with open_page(browser, before=_BROKEN_SCREEN) as page:
+        start_camera(page, url)
+        page.locator(".sources [data-start=screen]").press("Enter")
+        expect(page.locator("#notice")).to_be_visible()
+        expect(page.locator("#pill")).to_have_text("Live")
+        expect(page.locator("#studio-title")).to_have_text("Camera")
+        choose_file(page, url, "desk.jpg", picture_file)
+        expect(page.locator("#pill")).to_have_text("Sharpened")
+        page.locator(".sources [data-start=screen]").press("Enter")
+        expect(page.locator("#notice")).to_be_visible()
+        expect(page.locator("#pill")).to_have_text("Sharpened")
+        expect(page.locator("#studio-title")).to_have_text("desk.jpg")
 
 
 def test_screen_that_rests_follows_settings_and_is_there_after_a_hidden_time(
