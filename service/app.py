@@ -50,6 +50,11 @@ if TYPE_CHECKING:
 
 __all__ = ["create_app", "drain", "load_served", "load_sharpener", "version"]
 
+_DOCS_PLACE = '<div id="swagger-ui">'
+_DOCS_AWAY = (  # until it is there, or where it cannot be reached
+    "Loading Swagger UI from cdn.jsdelivr.net. The description itself is at "
+    '<a href="/openapi.json">/openapi.json</a>.'
+)
 _LOGGER = logging.getLogger(__name__)
 _FEWEST_CODEC_THREADS = 2  # a frame is decoded while another one is encoded
 _IMAGE_CODEC_THREADS = 2  # one per decoded image, see engine
@@ -207,12 +212,13 @@ def load_sharpener(settings: Settings, named: str | Path | None = None) -> Sharp
 
 
 def _add_docs(app: FastAPI) -> None:
-    page = get_swagger_ui_html(openapi_url="/openapi.json", title=app.title)
-    headers = {"Content-Security-Policy": docs_policy(bytes(page.body).decode())}
+    page = bytes(get_swagger_ui_html(openapi_url="/openapi.json", title=app.title).body).decode()
+    html = page.replace(_DOCS_PLACE, _DOCS_PLACE + _DOCS_AWAY)
+    headers = {"Content-Security-Policy": docs_policy(html)}
 
     @app.get("/docs", include_in_schema=False)
     async def docs() -> Response:
-        return Response(page.body, headers=headers, media_type="text/html")
+        return Response(html, headers=headers, media_type="text/html")
 
 
 def _codec_threads(settings: Settings) -> int:
