@@ -47,6 +47,6 @@ def interruptible(clock: Callable[[], float] = time.monotonic) -> Iterator[None]
     try:
         yield
     finally:
-        if deaf_until_s == -math.inf:
-            for kind, handler in before.items():
-                signal.signal(kind, handler)
+        is_over = deaf_until_s > -math.inf
+        for kind, handler in before.items():
+            signal.signal(kind, signal.SIG_IGN if is_over else handler)
