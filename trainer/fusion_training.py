@@ -23,7 +23,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from service.model.atomic import replacing, write_bytes
+from service.model.atomic import write_bytes
 from service.model.checkpoint import load_checkpoint
 from service.model.fusion_file import load_fusion
 from service.model.fusion_network import FusionNetwork
@@ -48,6 +48,7 @@ from trainer.run import (
     StateMismatchError,
     scheduled_rate,
 )
+from trainer.run_state import save_state
 from trainer.screen_page import find_fonts
 
 __all__ = ["FusionGain", "FusionSettings", "flicker_rise_db", "gained_db", "train_fusion"]
@@ -428,14 +429,7 @@ class _Run:
             "averaged": self._averaged,
             "optimiser": self._optimiser.state_dict(),
         }
-        try:
-            with replacing(self._path) as temporary:
-                torch.save(state, temporary)
-        except (OSError, RuntimeError) as exc:  # torch raises the latter when a disk is full
-            raise OSError(
-                f"{self._path} cannot be written: {exc}. Make room and run again; the state "
-                "before is kept."
-            ) from exc
+        save_state(self._path, state)
 
     def _resume(self) -> None:
         try:

@@ -18,7 +18,6 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from service.model.atomic import replacing
 from service.model.student import NORM_MOMENTUM, StudentNetEnhanced, use_channels_last
 from trainer.config import RunOptions, TrainingConfig
 from trainer.data import CropDataset, crop_batches
@@ -29,6 +28,7 @@ from trainer.objective import Objective
 from trainer.processes import ALONE, Processes
 from trainer.quality import psnr_db
 from trainer.run_log import RunLog
+from trainer.run_state import save_state
 from trainer.sources import Source, open_source
 from trainer.validation import Gains, ValidationSet
 
@@ -379,14 +379,7 @@ class Run:
             "best_metric": self.best_metric,
             "validations_without_gain": self.validations_without_gain,
         }
-        try:
-            with replacing(self._state_path) as temporary:
-                torch.save(state, temporary)
-        except (OSError, RuntimeError) as exc:  # torch raises the latter when a disk is full
-            raise OSError(
-                f"{self._state_path} cannot be written: {exc}. Make room and run again; "
-                "the state before is kept."
-            ) from exc
+        save_state(self._state_path, state)
         self.processes.wait()
 
     def _resume(self) -> None:

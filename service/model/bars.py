@@ -12,7 +12,7 @@ from dataclasses import astuple, dataclass
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Bars", "bars_around"]
+__all__ = ["Bars", "bars_around", "sides_of_one_colour"]
 
 ImageArray = npt.NDArray[np.uint8]
 
@@ -72,6 +72,12 @@ def bars_around(image: ImageArray) -> Bars | None:
     columns = image[top : len(image) - bottom].transpose(1, 0, 2)
     bars = Bars(top, bottom, _depth(columns), _depth(columns[::-1]))
     return bars if bars != Bars() else None
+
+
+def sides_of_one_colour(image: ImageArray) -> list[bool]:
+    """Whether the first and last row and the first and last column may be of a bar."""
+    sides = (image[0], image[-1], image[:, 0], image[:, -1])
+    return [bool((np.ptp(side, axis=0) <= 2 * _EVEN_LEVELS).all()) for side in sides]
 
 
 def _depth(rows: ImageArray) -> int:

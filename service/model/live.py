@@ -19,7 +19,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from service.model.bars import Bars, bars_around
+from service.model.bars import Bars, bars_around, sides_of_one_colour
 from service.model.still import StillMemory
 
 if TYPE_CHECKING:  # loading torch takes seconds, and a Sharpener is only called here
@@ -36,8 +36,6 @@ _FRESH_SHARE = 0.25  # of a new description in the smoothed one
 # that finds its focus in two seconds goes 0.25 to 0.6 from one description to the next.
 _DRIFT = 0.25  # by which the smoothed description leaves the one in use before it takes its place
 _JUMP = 0.3  # by which a new description is another one, and is not smoothed
-
-_EVEN_LEVELS = 8  # by which the pixels of a side of one colour differ
 
 _SAMPLES_ACROSS = 32  # the shorter side of a picture
 _OTHER_LEVELS = 30  # by which a sample is another one
@@ -229,7 +227,7 @@ class _BarsSeen:
 
     def next(self, image: ImageArray) -> Bars | None:
         """Those of the next frame."""
-        samples, even_sides = _samples_of(image), _even_sides_of(image)
+        samples, even_sides = _samples_of(image), sides_of_one_colour(image)
         is_other = (
             self._samples is None
             or self._samples.shape != samples.shape
@@ -243,11 +241,6 @@ class _BarsSeen:
         self._samples, self._even_sides = samples, even_sides
         self._due_in -= 1
         return self.seen
-
-
-def _even_sides_of(image: ImageArray) -> list[bool]:
-    sides = (image[0], image[-1], image[:, 0], image[:, -1])
-    return [bool((np.ptp(side, axis=0) <= _EVEN_LEVELS).all()) for side in sides]
 
 
 def _distance(one: Description, other: Description) -> float:
