@@ -107,7 +107,7 @@ export function watchFrames(video, onFrame) {
   let shownAt = -1;
   const next = () => {
     handle = requestAnimationFrame(next);
-    if (video.currentTime === shownAt) return;
+    if (video.readyState < video.HAVE_CURRENT_DATA || video.currentTime === shownAt) return;
     shownAt = video.currentTime;
     onFrame(sharedNowMs());
   };

@@ -88,7 +88,7 @@ def open_page(
     try:
         yield page
         unexpected = [text for text in said if may_log is None or may_log not in text]
-        assert unexpected == []
+        assert not unexpected, f"the console has {unexpected}"
     finally:
         context.close()
 

@@ -52,6 +52,25 @@ _NO_WORKER = _NO_TRACKS + (
     "delete HTMLCanvasElement.prototype.transferControlToOffscreen; delete window.OffscreenCanvas;"
 )
 
+_FRAMES_BEFORE_AND_AFTER_A_PICTURE = """async () => {
+    const { watchFrames } = await import("/static/feeder.js");
+    const video = document.createElement("video");
+    const seen = [];
+    const stop = watchFrames(video, () => seen.push(video.videoWidth));
+    for (let i = 0; i < 10; i++) await new Promise(requestAnimationFrame);
+    const before = seen.length;
+    const canvas = Object.assign(document.createElement("canvas"), { width: 64, height: 36 });
+    const context = canvas.getContext("2d");
+    video.srcObject = canvas.captureStream();
+    void video.play();
+    for (let i = 0; seen.length === before; i++) {
+        context.fillRect(i % 64, 0, 1, 36);
+        await new Promise(requestAnimationFrame);
+    }
+    stop();
+    return [before, seen[0]];
+}"""
+
 _ONE_CONTEXT = """() => {
     const first = OffscreenCanvas.prototype.getContext;
     const asked = new WeakSet();
@@ -117,6 +136,13 @@ def test_output_follows_the_camera_until_it_is_stopped_whatever_the_browser_has(
         page.locator("#stop").press("Enter")
         expect(page.locator("#start")).to_be_focused()
         assert page.evaluate("document.querySelector('#video').srcObject") is None
+
+
+@pytest.mark.parametrize("before", ["", _NO_FRAMES], ids=["frames", "video"])
+def test_a_video_without_a_picture_has_no_frame(browser: Browser, url: str, before: str) -> None:
+    with open_page(browser, before=before) as page:
+        page.goto(url)
+        assert page.evaluate(_FRAMES_BEFORE_AND_AFTER_A_PICTURE) == [0, 64]
 
 
 def test_a_worker_asks_each_canvas_once_for_its_context(browser: Browser, url: str) -> None:
