@@ -66,6 +66,9 @@ class TrainingConfig:
         0,
         1,
     )
+    overlay_share: float = _number(
+        0.0, "share of the crops with text, or another picture, drawn on them", 0, 1
+    )
     pair_share: float = _number(0.0, "share of the crops that are taken from --pairs", 0, 1)
     degrade_on: str = _word("loader", "who degrades the crops", _PLACES)
     rate: float = _number(2e-3, "largest learning rate", 0, 1)

@@ -25,6 +25,7 @@ from trainer.mixture import (
     sample_chain,
     softening_chain,
 )
+from trainer.overlays import overlay_pair
 from trainer.picture_set import PictureSet
 from trainer.pictures import ImageArray, find_pictures, read_picture
 from trainer.sources import Source, open_source
@@ -53,7 +54,8 @@ def is_flat(crop: ImageArray) -> bool:
 class CropDataset(Dataset[tuple[Tensor, Tensor]]):
     """Crop `number` of the sequence: (degraded, clean), each (3, crop_px, crop_px) uint8 RGB.
 
-    The two of a pair are cropped, flipped and turned together and otherwise left as they are.
+    The two of a pair are cropped, flipped and turned together and otherwise left as they are, but
+    for what is drawn on both.
     """
 
     def __init__(
@@ -68,6 +70,7 @@ class CropDataset(Dataset[tuple[Tensor, Tensor]]):
         pairs: Source | None = None,
         pair_share: float = 0.0,
         soft_share: float = 0.0,
+        overlay_share: float = 0.0,
     ) -> None:
         """Makes crops of a source.
 
@@ -81,14 +84,17 @@ class CropDataset(Dataset[tuple[Tensor, Tensor]]):
                 `mixture.is_from_pairs`.
             soft_share: of those crops whose chain allows it, made soft before they are degraded,
                 see `mixture.softening_chain`.
+            overlay_share: of all crops, with something drawn on them, see `overlays.overlay_pair`.
 
         Raises:
-            ValueError: a share of pairs without any, or of pairs that are none.
+            ValueError: a share of pairs without any, or of pairs that are none; a share of pairs or
+                of overlays where the loader does not degrade.
         """
         if pair_share > 0 and (pairs is None or not pairs.is_paired):
             raise ValueError("pair_share needs blurred/sharp pairs: pass them as pairs")
-        if pair_share > 0 and degrade_on_device:
-            raise ValueError("pair_share needs the loader to degrade (degrade_on = loader)")
+        for name, share in (("pair_share", pair_share), ("overlay_share", overlay_share)):
+            if share > 0 and degrade_on_device:
+                raise ValueError(f"{name} needs the loader to degrade (degrade_on = loader)")
         self.source = source
         self.crop_px = crop_px
         self.seed = seed
@@ -98,6 +104,7 @@ class CropDataset(Dataset[tuple[Tensor, Tensor]]):
         self.pairs = pairs
         self.pair_share = pair_share
         self.soft_share = soft_share
+        self.overlay_share = overlay_share
 
     @property
     def needs_degradation(self) -> bool:
@@ -113,6 +120,10 @@ class CropDataset(Dataset[tuple[Tensor, Tensor]]):
         if degraded is None:
             clean = self._soften(clean, number)
             degraded = clean if self.degrade_on_device else self._degrade(clean, number)
+        # The third word keeps this sequence apart from the crop's and its degradation's.
+        drawing = np.random.default_rng((self.seed, number, 4))
+        if drawing.random() < self.overlay_share:
+            degraded, clean = overlay_pair(degraded, clean, drawing, mixture=self.mixture)
         return _planes(degraded), _planes(clean)
 
     def _soften(self, clean: ImageArray, number: int) -> ImageArray:

@@ -187,6 +187,7 @@ def _lessons(
         "clean_share": config.clean_share,
         "mixture": config.mixture,
         "soft_share": config.soft_share,
+        "overlay_share": config.overlay_share,
         "pair_share": config.pair_share,
         "pairs": pairs.manifest_hash if pairs is not None else "",
         "degrade_on": config.degrade_on,

@@ -3,7 +3,8 @@
 After Net2Net (Chen et al. 2016, arXiv 1511.05641), in its simplest form: what is new has no effect
 until it is trained. New blocks are scaled by zero, and new channels are read by weights of zero.
 New experts are copies; where there were several, copies that differ a little, so that training
-parts them.
+parts them. Weights of a picture's squares start as the estimator makes them: what was trained
+without them goes by other descriptions at first.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from trainer.routing import EXPERT_KINDS, has_experts_of_kinds
 
 __all__ = ["can_grow", "grown", "resized_experts", "restart_expert"]
 
-_GROWING = ("channels", "blocks", "experts", "normalisation")
+_GROWING = ("channels", "blocks", "experts", "normalisation", "pooling")
 # New channels are a little more than nothing, so that the weights that read them have a gradient.
 _NEW_CHANNEL_SCALE = 0.1
 # How much copies of an expert differ, in standard deviations of the weights that are copied.
@@ -30,8 +31,8 @@ def can_grow(source: StudentConfig, target: StudentConfig) -> bool:
     """Whether `grown` can start the one from the other.
 
     The target has at least as many channels and blocks. The source has as many experts or one, or
-    both have several for each of `EXPERT_KINDS`, the one a multiple of the other. All else is the
-    same.
+    both have several for each of `EXPERT_KINDS`, the one a multiple of the other. The squares of
+    pictures are pooled alike, or by the target with weights. All else is the same.
     """
     return (
         all(
@@ -41,6 +42,7 @@ def can_grow(source: StudentConfig, target: StudentConfig) -> bool:
         )
         and source.channels <= target.channels
         and source.blocks <= target.blocks
+        and target.pooling in (source.pooling, "weighted")
         and _can_resize_experts(source.experts, target.experts)
     )
 
@@ -58,7 +60,8 @@ def grown(source: StudentNetEnhanced, target: StudentConfig) -> StudentNetEnhanc
 
     Its normalisation is the source's. Where channels are added, the spatial attention takes the
     largest of more of them, and the result is only nearly the same; so it is where each kind gets
-    more experts. Where it gets fewer, each is the mean of several, which is a start and no more.
+    more experts, or squares get weights. Where it gets fewer, each is the mean of several, which
+    is a start and no more.
 
     Raises:
         ValueError: the shapes do not fit, see `can_grow`.

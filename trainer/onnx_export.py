@@ -82,8 +82,7 @@ class _EverySize(nn.Module):
         squares = squares.reshape(SQUARES_ACROSS, SQUARE_PX, SQUARES_ACROSS, SQUARE_PX, 3)
         pixels = squares.permute(0, 2, 4, 1, 3).flatten(0, 1).float() / 255
         weights = (row_weights[:, None] * column_weights[None, :]).reshape(-1, 1)
-        pooled = (self.estimator.magnitudes(pixels) * weights).sum(dim=0, keepdim=True)
-        return self.estimator.description_of(pooled)
+        return self.estimator.description_of(self.estimator.magnitudes(pixels)[None], weights)
 
 
 def _places(length: int) -> tuple[Tensor, Tensor]:

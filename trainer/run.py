@@ -135,6 +135,7 @@ class Run:
             pairs=self._pairs,
             pair_share=config.pair_share,
             soft_share=config.soft_share,
+            overlay_share=config.overlay_share,
         )
         self.network = task.objective.network
         task.objective.to(device)

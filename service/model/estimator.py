@@ -6,10 +6,15 @@ answer the logarithm of the mean magnitude that passes each: a ratio of two magn
 not depend on how much there is to see in a picture, is a difference of two numbers.
 
 It looks at a sample of the picture, at most 36 squares of 64 px: what it costs does not grow with
-the picture, and a part of it can be described as the whole is.
+the picture, and a part of it can be described as the whole is. How the squares are pooled decides
+what speaks for the picture. A mean of magnitudes is that of the sharpest squares: one line of
+captions on a blurred picture, and all of it counts as sharp. A mean of logarithms, weighted by what
+can be told from a square, is that of most of them.
 """
 
 from __future__ import annotations
+
+from typing import Literal
 
 import cv2
 import numpy as np
@@ -24,6 +29,7 @@ __all__ = [
     "SQUARES_ACROSS",
     "SQUARE_PX",
     "DegradationEstimator",
+    "Pooling",
     "luma_of",
     "luma_squares",
     "sample_image",
@@ -40,6 +46,11 @@ DESCRIPTION_LENGTH = 2 * _FILTERS
 _SMALLEST_MAGNITUDE = 1e-4
 _LUMA_WEIGHTS = (0.299, 0.587, 0.114)  # ITU-R BT.601, as in JPEG
 _LUMA_ROW = np.array([_LUMA_WEIGHTS], np.float32)
+# The first weights of squares: of a mean logarithm of -3 a half, of flat ones next to none.
+_RELEVANCE_SLOPE = 2.0
+_HALF_RELEVANT = -3.0
+
+Pooling = Literal["mean", "weighted"]
 
 
 def luma_of(pixels: Tensor) -> Tensor:
@@ -104,16 +115,24 @@ class DegradationEstimator(nn.Module):
     14 and 30 px. The logarithms are normalised over all filters, which takes most of the contrast
     out. Always in fp32: in half precision the picture's own rounding would drown what there is to
     hear.
+
+    Args:
+        pooling: of a picture's squares: `mean` takes the logarithms of their mean magnitudes;
+            `weighted` the mean of their logarithms, each weighted by a learned function of its own.
     """
 
     laplacians: Tensor
 
-    def __init__(self) -> None:
+    def __init__(self, *, pooling: Pooling = "mean") -> None:
         super().__init__()
         self.register_buffer("laplacians", _laplacians(), persistent=False)
         self.fine = nn.Conv2d(_UNSHUFFLE**2, _FILTERS, 3, stride=2)
         self.coarse = nn.Conv2d(_FILTERS, _FILTERS, 3, stride=2)
         self.norm = nn.LayerNorm(DESCRIPTION_LENGTH)
+        self.relevance = nn.Linear(DESCRIPTION_LENGTH, 1) if pooling == "weighted" else None
+        if self.relevance is not None:
+            nn.init.constant_(self.relevance.weight, _RELEVANCE_SLOPE / DESCRIPTION_LENGTH)
+            nn.init.constant_(self.relevance.bias, -_RELEVANCE_SLOPE * _HALF_RELEVANT)
 
     def forward(self, pixels: Tensor) -> Tensor:
         """Describes pictures, or the squares that `sample_image` took from them."""
@@ -133,7 +152,7 @@ class DegradationEstimator(nn.Module):
     def describe_squares(self, pixels: Tensor) -> Tensor:
         """As `forward`, of (N, 3, 64 m, 64 n) where the squares of 64 px lie side by side."""
         magnitudes = self.magnitudes(_apart(pixels))
-        return self.description_of(magnitudes.reshape(len(pixels), -1, DESCRIPTION_LENGTH).mean(1))
+        return self.description_of(magnitudes.reshape(len(pixels), -1, DESCRIPTION_LENGTH))
 
     def magnitudes(self, squares: Tensor) -> Tensor:
         """Squares (B, 3, 64, 64) -> (B, DESCRIPTION_LENGTH), how much passes each filter."""
@@ -144,17 +163,29 @@ class DegradationEstimator(nn.Module):
     def describe_luma(self, squares: Tensor) -> Tensor:
         """As `describe_squares`, of one picture's `luma_squares`."""
         magnitudes = self._magnitudes_of(squares, self.laplacians / 255)
-        return self.description_of(magnitudes.mean(0, keepdim=True))
+        return self.description_of(magnitudes[None])
 
     def _magnitudes_of(self, luma: Tensor, laplacians: Tensor) -> Tensor:
         fine = self.fine(F.conv2d(luma, laplacians, stride=_UNSHUFFLE))
         coarse = self.coarse(F.leaky_relu(fine, 0.1))
         return torch.cat([layer.abs().mean(dim=(2, 3)) for layer in (fine, coarse)], dim=1)
 
-    def description_of(self, magnitudes: Tensor) -> Tensor:
-        """The mean magnitudes (N, DESCRIPTION_LENGTH) of pictures' squares -> descriptions."""
+    def description_of(self, magnitudes: Tensor, counts: Tensor | None = None) -> Tensor:
+        """The magnitudes of pictures' squares (N, B, DESCRIPTION_LENGTH) -> descriptions.
+
+        Args:
+            counts: (B, 1), how much each square counts, 1 in all; None = all alike.
+        """
         with torch.autocast(magnitudes.device.type, enabled=False):
-            description: Tensor = self.norm(torch.log(magnitudes + _SMALLEST_MAGNITUDE))
+            if self.relevance is None:
+                mean = magnitudes.mean(1) if counts is None else (magnitudes * counts).sum(1)
+                logarithms = torch.log(mean + _SMALLEST_MAGNITUDE)
+            else:
+                each = torch.log(magnitudes + _SMALLEST_MAGNITUDE)
+                relevance = F.logsigmoid(self.relevance(each))
+                weights = relevance if counts is None else relevance + torch.log(counts)
+                logarithms = (F.softmax(weights, dim=1) * each).sum(1)
+            description: Tensor = self.norm(logarithms)
             return description
 
 

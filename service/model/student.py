@@ -27,7 +27,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from service.model.estimator import DESCRIPTION_LENGTH, DegradationEstimator, luma_of
+from service.model.estimator import DESCRIPTION_LENGTH, DegradationEstimator, Pooling, luma_of
 
 __all__ = [
     "ARCHITECTURE",
@@ -69,6 +69,7 @@ class StudentConfig:
         negative_slope: of every LeakyReLU, 0 to 1.
         normalisation: `instance` normalises by each picture's own statistics; `frozen` by the
             running ones, which fold into the convolutions.
+        pooling: how the estimator makes one description of a picture's squares.
     """
 
     channels: int
@@ -80,6 +81,7 @@ class StudentConfig:
     reduction: int = 4
     negative_slope: float = 0.1
     normalisation: Normalisation = "instance"
+    pooling: Pooling = "mean"
 
     def __post_init__(self) -> None:
         ranges = {
@@ -98,6 +100,7 @@ class StudentConfig:
             ("normalisation", ("instance", "frozen")),
             ("colour", ("rgb", "luma")),
             ("attention", ("channel", "channel+spatial")),
+            ("pooling", ("mean", "weighted")),
         ):
             value = getattr(self, name)
             if value not in choices:
@@ -132,10 +135,16 @@ class StudentConfig:
 
 SIZES: dict[str, StudentConfig] = {
     "nano": StudentConfig(
-        channels=16, unshuffle=4, blocks=3, experts=10, colour="luma", attention="channel"
+        channels=16,
+        unshuffle=4,
+        blocks=3,
+        experts=10,
+        colour="luma",
+        attention="channel",
+        pooling="weighted",
     ),
-    "small": StudentConfig(channels=16, unshuffle=2, experts=30),
-    "base": StudentConfig(channels=32, unshuffle=2, experts=10),
+    "small": StudentConfig(channels=16, unshuffle=2, experts=30, pooling="weighted"),
+    "base": StudentConfig(channels=32, unshuffle=2, experts=10, pooling="weighted"),
     # The published network's shape (no unshuffling, no experts), kept as the yardstick for speed.
     "reference": StudentConfig(channels=32, unshuffle=1),
 }
@@ -333,7 +342,7 @@ class StudentNetEnhanced(nn.Module):
         super().__init__()
         self.config = config
         planes = config.planes * config.unshuffle**2
-        self.estimator = DegradationEstimator()
+        self.estimator = DegradationEstimator(pooling=config.pooling)
         self.router = Router(config.experts, negative_slope=config.negative_slope)
         self.head = nn.Conv2d(planes, config.channels, 3, padding=1)
         self.blocks = nn.ModuleList(_ResidualBlock(config) for _ in range(config.blocks))
