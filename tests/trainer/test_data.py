@@ -118,6 +118,27 @@ def test_pairs_are_not_softened(pairs: PictureSet) -> None:
     assert all(map(torch.equal, plain, soft))
 
 
+def test_a_share_of_the_crops_is_drawn_on_and_the_others_stay_as_they_are(
+    pictures: PictureSet, pairs: PictureSet
+) -> None:
+    for source in (pictures, pairs):
+        plain, some, all_of_them = (
+            CropDataset(source, crop_px=48, seed=0, overlay_share=share) for share in (0, 0.5, 1)
+        )
+        is_drawn = []
+        for number in range(16):
+            same = all(map(torch.equal, plain[number], some[number]))
+            alike = all(map(torch.equal, some[number], all_of_them[number]))
+            assert same or alike
+            is_drawn.append(not same)
+        assert 2 < sum(is_drawn) < 14
+
+
+def test_what_is_drawn_needs_the_loader_to_degrade(pictures: PictureSet) -> None:
+    with pytest.raises(ValueError, match="overlay_share needs the loader to degrade"):
+        CropDataset(pictures, crop_px=48, seed=0, overlay_share=0.2, degrade_on_device=True)
+
+
 def test_another_mixture_takes_the_place_of_the_usual_one(pictures: PictureSet) -> None:
     mixture = Mixture({"noise": 1.0})
     dataset = CropDataset(pictures, crop_px=64, seed=0, clean_share=0.0, mixture=mixture)

@@ -487,4 +487,6 @@ def test_an_unknown_size_names_the_known_ones(pictures: PictureSet, tmp_path: Pa
 
 
 def test_the_default_size_is_small_with_thirty_experts_at_half_resolution() -> None:
-    assert SIZES[DistillConfig().size] == StudentConfig(channels=16, unshuffle=2, experts=30)
+    assert SIZES[DistillConfig().size] == StudentConfig(
+        channels=16, unshuffle=2, experts=30, pooling="weighted"
+    )

@@ -14,7 +14,7 @@ from service.model.student import SIZES, StudentConfig, StudentNetEnhanced, buil
 from tests.service.pictures import sample
 from trainer.growth import can_grow, grown, resized_experts, restart_expert
 
-SMALL = StudentConfig(channels=16, unshuffle=2, blocks=3)
+SMALL = StudentConfig(channels=16, unshuffle=2, blocks=3, pooling="weighted")
 NANO = StudentConfig(channels=8, unshuffle=4, blocks=2, colour="luma", attention="channel")
 # Of the correction's largest value. Rounding; and the spatial attention's largest of more channels.
 ROUNDING = 1e-5
@@ -153,8 +153,9 @@ def test_after_two_steps_every_new_weight_has_a_gradient() -> None:
         replace(SMALL, colour="luma"),
         replace(SMALL, attention="channel"),
         replace(SMALL, reduction=2),
+        replace(SMALL, pooling="mean"),
     ],
-    ids=["narrower", "shallower", "unshuffle", "colour", "attention", "reduction"],
+    ids=["narrower", "shallower", "unshuffle", "colour", "attention", "reduction", "pooling"],
 )
 def test_what_cannot_be_grown_is_refused(target: StudentConfig) -> None:
     assert not can_grow(SMALL, target)
@@ -164,6 +165,14 @@ def test_what_cannot_be_grown_is_refused(target: StudentConfig) -> None:
 
 def test_the_small_size_grows_into_the_base_one() -> None:
     assert can_grow(SIZES["small"], SIZES["base"])
+
+
+def test_a_student_gets_weights_for_squares_and_keeps_all_that_it_had() -> None:
+    source = build_student(replace(SMALL, pooling="mean", experts=10))
+    network = grown(source, replace(SMALL, experts=10))
+    old, new = source.state_dict(), network.state_dict()
+    assert set(new) - set(old) == {"estimator.relevance.weight", "estimator.relevance.bias"}
+    assert all(torch.equal(new[name], old[name]) for name in old)
 
 
 def test_experts_are_neither_dropped_nor_split() -> None:

@@ -38,6 +38,9 @@ CONFIGS = {
         attention="channel",
         normalisation="frozen",
     ),
+    "weighted": StudentConfig(
+        channels=8, unshuffle=2, blocks=1, experts=3, normalisation="frozen", pooling="weighted"
+    ),
 }
 
 
