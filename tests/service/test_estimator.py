@@ -124,7 +124,7 @@ def squares_of_one_picture() -> torch.Tensor:
     """The magnitudes of 16 squares, (1, 16, D), of which half of the filters have little."""
     torch.manual_seed(1)
     magnitudes = torch.rand(1, 16, DESCRIPTION_LENGTH) + 0.2
-    magnitudes[..., ::2] /= 30
+    magnitudes[..., ::2] /= 10
     return magnitudes
 
 
@@ -132,9 +132,9 @@ def test_one_sharp_square_of_many_says_little_where_squares_are_weighted() -> No
     """By a mean of magnitudes it says nearly as much as if all were sharp."""
     blurred = squares_of_one_picture()
     sharp = blurred.clone()
-    sharp[..., ::2] *= 30
+    sharp[..., ::2] *= 10
     overlaid = blurred.clone()
-    overlaid[:, 5] = sharp[:, 5]
+    overlaid[:, 5] = 10 * sharp[:, 5]  # text: its contrast is high, too
 
     def share_of_the_way(pooling: Pooling) -> float:
         estimator = estimator_of(pooling)
@@ -143,7 +143,7 @@ def test_one_sharp_square_of_many_says_little_where_squares_are_weighted() -> No
         return float((some - one).norm() / (all_of_it - one).norm())
 
     assert share_of_the_way("weighted") < 0.15
-    assert share_of_the_way("mean") > 0.25
+    assert share_of_the_way("mean") > 0.5
 
 
 def test_flat_squares_say_next_to_nothing_where_squares_are_weighted() -> None:
