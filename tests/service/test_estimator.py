@@ -143,7 +143,7 @@ def test_one_sharp_square_of_many_says_little_where_squares_are_weighted() -> No
         return float((some - one).norm() / (all_of_it - one).norm())
 
     assert share_of_the_way("weighted") < 0.15
-    assert share_of_the_way("mean") > 0.5
+    assert share_of_the_way("mean") > 0.4
 
 
 def test_flat_squares_say_next_to_nothing_where_squares_are_weighted() -> None:
