@@ -23,7 +23,7 @@ export function feed(media, video, host) {
   if (media && host.isWorker && Processor) {
     const track = media.getVideoTracks()[0].clone(); // the page keeps its own to stop and to change
     const { readable } = new Processor({ track });
-    host.post({ type: "source", readable }, [readable]);
+    host.post({ type: "source", readable, mayRest: !isCamera(track) }, [readable]);
     return { want: () => {}, stop: () => track.stop() };
   }
   const feeder = new VideoFeed(video, host);
@@ -33,6 +33,14 @@ export function feed(media, video, host) {
     video.play().catch(() => {}); // only fails where another source was set meanwhile
   }
   return feeder;
+}
+
+/**
+ * Whether a track is a device's, which gives frames as long as it is on.
+ * @param {MediaStreamTrack} track
+ */
+function isCamera(track) {
+  return "groupId" in track.getSettings();
 }
 
 /** One frame of a video element each time one is wanted, as soon as a new one is there. */

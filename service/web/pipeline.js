@@ -19,6 +19,8 @@ const ASK_EVERY = 8;
 const EARLY_MS = 4;
 /** A source that has given nothing for so long rests: a shared screen on which nothing moves. */
 const RESTING_MS = 250;
+/** A frame that is kept longer is copied. */
+const KEPT_MS = 60;
 
 /** @typedef {VideoFrame | ImageBitmap | HTMLVideoElement} Picture */
 /** @typedef {{picture: Picture, capturedAtMs: number}} Captured */
@@ -46,8 +48,14 @@ export class Pipeline {
   #latest = null;
   /** @type {ReadableStreamDefaultReader<VideoFrame> | null} */
   #track = null;
-  /** The track's last frame: where nothing moves no other comes. @type {VideoFrame | null} */
+  /**
+   * The track's last frame, if it may rest: where nothing moves no other comes. A camera's is not
+   * kept, and that of others as a copy where no other comes soon: a browser that is short of time
+   * may give none before this one is closed.
+   * @type {VideoFrame | null}
+   */
   #last = null;
+  #mayRest = false;
   #lastAtMs = 0;
   /**
    * The pair that is shown, as it was sent and as it came.
@@ -58,6 +66,8 @@ export class Pipeline {
   #readTimer;
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   #againTimer;
+  /** @type {ReturnType<typeof setTimeout> | undefined} */
+  #copyTimer;
   #isPushed = false;
   #isWanted = false;
   #isEncoding = false;
@@ -100,7 +110,7 @@ export class Pipeline {
         this.#refresh();
         break;
       case "source":
-        this.#useSource(message.readable);
+        this.#useSource(message.readable, message.mayRest);
         break;
       case "frame":
         this.#isWanted = false;
@@ -176,13 +186,17 @@ export class Pipeline {
     this.#want();
   }
 
-  /** @param {ReadableStream<VideoFrame> | undefined} readable frames; without it they are asked for */
-  #useSource(readable) {
+  /**
+   * @param {ReadableStream<VideoFrame> | undefined} readable frames; without it they are asked for
+   * @param {boolean} [mayRest] whether none come while nothing moves
+   */
+  #useSource(readable, mayRest = false) {
     this.#forget();
     this.#keep(null);
     this.#pair = null; // the first picture of a new source is shown as it is
     void this.#track?.cancel().catch(() => {});
     this.#track = readable?.getReader() ?? null;
+    this.#mayRest = mayRest;
     this.#isPushed = !readable;
     this.#isWanted = false;
     if (this.#track) void this.#readTrack(this.#track);
@@ -197,7 +211,7 @@ export class Pipeline {
       if (track !== this.#track) value.close();
       else {
         this.#meters.countInput(performance.now(), 1);
-        this.#keep(value);
+        if (this.#mayRest) this.#keep(value);
         this.#offer(value, sharedNowMs());
       }
     }
@@ -237,9 +251,18 @@ export class Pipeline {
 
   /** @param {VideoFrame | null} frame */
   #keep(frame) {
+    clearTimeout(this.#copyTimer);
     this.#last?.close();
     this.#last = frame?.clone() ?? null;
     this.#lastAtMs = performance.now();
+    if (frame) this.#copyTimer = setTimeout(() => this.#keepCopy(), KEPT_MS);
+  }
+
+  #keepCopy() {
+    const frame = this.#last;
+    if (!frame) return;
+    this.#last = copyOf(frame);
+    frame.close();
   }
 
   /** The last frame once more, unless a newer one waits already. */
@@ -399,6 +422,20 @@ export class Pipeline {
     const [input, output] = await Promise.all([toPng(pair.input), toPng(pair.output)]);
     this.post({ type: "snapshot", detail: { input, output } });
   }
+}
+
+/**
+ * A frame in memory of its own.
+ * @param {VideoFrame} frame
+ * @returns {VideoFrame}
+ */
+function copyOf(frame) {
+  const canvas = new OffscreenCanvas(frame.displayWidth, frame.displayHeight);
+  const context = /** @type {OffscreenCanvasRenderingContext2D} */ (
+    canvas.getContext("2d", { alpha: false, willReadFrequently: true })
+  );
+  context.drawImage(frame, 0, 0, canvas.width, canvas.height);
+  return new VideoFrame(canvas, { timestamp: frame.timestamp ?? 0 });
 }
 
 /** @param {Blob} encoded */
