@@ -21,6 +21,7 @@ from service.model.sharpener import Sharpener
 from trainer.categories import picture_categories
 from trainer.degradation import PROTOCOLS
 from trainer.methods import ImageArray, Method, standard_methods
+from trainer.overlaid_protocols import OVERLAID_PROTOCOLS
 from trainer.pictures import ImageUnreadable, centre_crop, choose_pictures, load_picture
 from trainer.quality import HARM_DB
 from trainer.reference import Reference
@@ -51,7 +52,7 @@ CROP_PX = 256
 SEED = 20261123
 UNTOUCHED = "untouched"
 
-_EVERY_PROTOCOL = {**PROTOCOLS, **WIDE_PROTOCOLS}
+_DEGRADED_ALONE = {**PROTOCOLS, **WIDE_PROTOCOLS}
 
 _log = logging.getLogger(__name__)
 
@@ -99,7 +100,7 @@ def evaluate(
 
     Args:
         regions: 256x256 centre crops, degraded as pictures of their own, whole pictures, or both.
-        protocols: names from `degradation.PROTOCOLS` or `WIDE_PROTOCOLS`.
+        protocols: names from `degradation.PROTOCOLS`, `WIDE_PROTOCOLS` or `OVERLAID_PROTOCOLS`.
         strength: of the student's correction, 0 to 2; None = the checkpoint's default.
         limit: measure so many pictures, spread evenly over the folder; 0 = all.
         on_picture: called with the number of pictures done and in all.
@@ -166,9 +167,10 @@ def _measure(
     protocols: Sequence[str],
     lpips: Distance | None,
 ) -> Iterator[Quality]:
-    reference = Reference(clean)
+    plain = Reference(clean)
     for protocol in protocols:
-        degraded = _degraded(protocol, name, clean)
+        degraded, original = _degraded(protocol, name, clean)
+        reference = plain if original is clean else Reference(original)
         results, times_ms = {}, {}
         for method, run in methods.items():
             results[method], times_ms[method] = run_timed(run, degraded)
@@ -179,7 +181,7 @@ def _measure(
             protocol=protocol,
             psnr_db={method: reference.psnr_db(image) for method, image in results.items()},
             ssim={method: reference.ssim(image) for method, image in results.items()},
-            lpips={method: lpips(image, clean) for method, image in results.items()}
+            lpips={method: lpips(image, original) for method, image in results.items()}
             if lpips
             else {},
             time_ms=times_ms,
@@ -187,9 +189,13 @@ def _measure(
         )
 
 
-def _degraded(protocol: str, name: str, clean: ImageArray) -> ImageArray:
+def _degraded(protocol: str, name: str, clean: ImageArray) -> tuple[ImageArray, ImageArray]:
+    """A degraded picture and its original: `clean`, with what the protocol draws on both."""
     rng = np.random.default_rng((SEED, zlib.crc32(f"{protocol}\n{name}".encode())))
-    return _EVERY_PROTOCOL[protocol](clean, rng)
+    overlaid = OVERLAID_PROTOCOLS.get(protocol)
+    if overlaid is not None:
+        return overlaid(clean, rng)
+    return _DEGRADED_ALONE[protocol](clean, rng), clean
 
 
 def reproduce(
@@ -206,8 +212,8 @@ def reproduce(
         raise OSError(
             f"{quality.picture} changed or vanished since it was measured. Evaluate again."
         )
-    degraded = _degraded(quality.protocol, quality.picture, clean)
-    return {"clean": clean, **{name: run(degraded) for name, run in methods.items()}}
+    degraded, original = _degraded(quality.protocol, quality.picture, clean)
+    return {"clean": original, **{name: run(degraded) for name, run in methods.items()}}
 
 
 def change_db(quality: Quality, method: str) -> float:
@@ -245,7 +251,7 @@ def best_strength(
         for _, clean in cuts_of(path, ("crop",)):
             reference = Reference(clean)
             for protocol in PROTOCOLS.keys() - {UNTOUCHED}:
-                degraded = _degraded(protocol, name, clean)
+                degraded, _ = _degraded(protocol, name, clean)
                 description = sharpener.describe(degraded)
                 for strength, measured in values.items():
                     sharpened = sharpener.sharpen(

@@ -14,6 +14,7 @@ from service.model.checkpoint import load_checkpoint
 from service.model.sharpener import bundled_checkpoint
 from trainer.__main__ import main
 from trainer.degradation import PROTOCOLS
+from trainer.overlaid_protocols import OVERLAID_PROTOCOLS
 from trainer.still_scene import NOISES
 from trainer.teacher_file import load_teacher
 from trainer.wide_protocols import WIDE_PROTOCOLS
@@ -195,16 +196,18 @@ def test_evaluate_refuses_what_is_of_videos_alone(
     assert "pass --clips" in " ".join(capsys.readouterr().err.split())
 
 
+@pytest.mark.parametrize("flag", ["--wide", "--overlays"])
 def test_evaluate_measures_other_degradations_too(
-    checkpoint: Path, samples: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    flag: str, checkpoint: Path, samples: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    protocols = {"--wide": set(WIDE_PROTOCOLS), "--overlays": set(OVERLAID_PROTOCOLS)}[flag]
     report, grids = tmp_path / "report.json", tmp_path / "grids"
     arguments = ["--checkpoint", str(checkpoint), "--data", str(samples), "--region", "crop"]
-    options = ["--limit", "1", "--wide", "--json", str(report), "--grids", str(grids)]
+    options = ["--limit", "1", flag, "--json", str(report), "--grids", str(grids)]
     assert main(["evaluate", *arguments, *options]) == 0
-    assert f"of {len(WIDE_PROTOCOLS)} degraded made worse" in capsys.readouterr().out
-    assert json.loads(report.read_text())["means"]["crop"].keys() == WIDE_PROTOCOLS.keys()
-    assert len(list(grids.glob("*.png"))) == len(WIDE_PROTOCOLS)
+    assert f"of {len(protocols)} degraded made worse" in capsys.readouterr().out
+    assert json.loads(report.read_text())["means"]["crop"].keys() == protocols
+    assert len(list(grids.glob("*.png"))) == len(protocols)
 
 
 @pytest.mark.parametrize(
@@ -247,6 +250,7 @@ def test_evaluate_measures_other_degradations_too(
         (["evaluate", "--data", "x", "--checkpoint", "none"], "no such file"),
         (["evaluate", "--data", "x", "--write-scores", "--region=whole"], "--region crop or both"),
         (["evaluate", "--data", "x", "--write-scores", "--wide"], "leave out --wide"),
+        (["evaluate", "--data", "x", "--write-scores", "--overlays"], "leave out --overlays"),
         (["evaluate", "--data", "x", "--write-scores", "--strength=0"], "leave out --strength"),
         (
             ["evaluate", "--data", "x", "--find-strength", "--strength=1"],

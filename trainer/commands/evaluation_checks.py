@@ -58,8 +58,9 @@ def require_fitting(arguments: argparse.Namespace) -> None:
         raise ValueError("--teacher-window is of the teacher: pass --teacher")
     if arguments.write_scores and "crop" not in regions_of(arguments):
         raise ValueError("--write-scores writes the crops' scores: measure --region crop or both")
-    if arguments.write_scores and arguments.wide:
-        raise ValueError("--write-scores writes the usual protocols' scores: leave out --wide")
+    if arguments.write_scores and (arguments.wide or arguments.overlays):
+        other = "--wide" if arguments.wide else "--overlays"
+        raise ValueError(f"--write-scores writes the usual protocols' scores: leave out {other}")
     if arguments.find_strength and arguments.strength is not None:
         raise ValueError("--find-strength measures strengths: leave out --strength")
 

@@ -41,6 +41,7 @@ from trainer.export import rewrite_facts
 from trainer.methods import Method, standard_methods
 from trainer.mos import opinion_json, opinion_table, summarise_ratings
 from trainer.mos_page import write_rating_page
+from trainer.overlaid_protocols import OVERLAID_PROTOCOLS
 from trainer.perceptual_metric import PerceptualMetric
 from trainer.picture_grid import write_grids
 from trainer.report import (
@@ -101,11 +102,17 @@ def _add_evaluate(commands: Commands[argparse.ArgumentParser]) -> None:
     )
     command.add_argument("--data", type=Path, required=True, help="folder of sharp pictures")
     command.add_argument("--region", choices=("crop", "whole", "both"), default="both")
-    command.add_argument(
+    others = command.add_mutually_exclusive_group()
+    others.add_argument(
         "--wide",
         action="store_true",
         help=f"measure {len(WIDE_PROTOCOLS)} other degradations in place of the usual "
         f"{len(PROTOCOLS)}: more filters, factors, blurs and compressors",
+    )
+    others.add_argument(
+        "--overlays",
+        action="store_true",
+        help="measure degraded pictures with a name tag, captions or a sharp picture drawn on them",
     )
     command.add_argument(
         "--strength",
@@ -232,6 +239,12 @@ def _progress(console: Console, title: str) -> Iterator[Callable[[int, int], Non
         yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
+def _protocols_of(arguments: argparse.Namespace) -> tuple[str, ...]:
+    if arguments.wide:
+        return tuple(WIDE_PROTOCOLS)
+    return tuple(OVERLAID_PROTOCOLS if arguments.overlays else PROTOCOLS)
+
+
 def _measured(
     arguments: argparse.Namespace,
     sharpener: Sharpener,
@@ -244,7 +257,7 @@ def _measured(
             sharpener,
             arguments.data,
             regions=regions_of(arguments),
-            protocols=tuple(WIDE_PROTOCOLS if arguments.wide else PROTOCOLS),
+            protocols=_protocols_of(arguments),
             strength=arguments.strength,
             limit=arguments.limit,
             on_picture=advance,
