@@ -40,10 +40,12 @@ def average_checkpoints(
     checkpoints = [load_checkpoint(source) for source in sources]
     first = checkpoints[0]
     for source, checkpoint in zip(sources, checkpoints, strict=True):
-        if checkpoint.facts.config != first.facts.config:
+        config, expected = checkpoint.network.config.to_json(), first.network.config.to_json()
+        if config != expected:
+            others = ", ".join(name for name in expected if config[name] != expected[name])
             raise ValueError(
-                f"{source} is a student of another shape than {sources[0]}: only weights that "
-                "have a place in both can be averaged."
+                f"{source} is a student of another shape than {sources[0]} ({others}): only "
+                "weights that have a place in both can be averaged."
             )
     all_weights = [checkpoint.network.state_dict() for checkpoint in checkpoints]
     mean = {

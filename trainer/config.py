@@ -58,7 +58,7 @@ class TrainingConfig:
     accumulate: int = _number(1, "parts that a batch is computed in, to save memory", 1, 1024)
     crop: int = _number(256, "side of a crop, px", 32, 2048)
     crop_set: int = _number(0, "distinct crops, used again and again; 0 = endlessly new ones")
-    clean_share: float = _number(0.1, "share of crops left untouched", 0, 1)
+    clean_share: float = _number(0.1, "share of crops that are not degraded", 0, 1)
     mixture: str = _word("", "kind=share,... of the degraded crops; none = the default mixture")
     soft_share: float = _number(
         0.0,
@@ -129,6 +129,8 @@ class TrainingConfig:
         if self.crop_set % self.batch:
             raise ValueError(f"crop_set ({self.crop_set}) must be a multiple of batch")
         Mixture.parse(self.mixture)
+        if self.overlay_share and self.degrade_on == "device":
+            raise ValueError("overlay_share needs the loader to degrade (degrade_on = loader)")
         if self.harm_kinds and not (self.harm and self.routing):
             raise ValueError("harm_kinds needs harm and routing above 0")
         self.harm_factors()

@@ -145,7 +145,7 @@ def _first_student(size: str, init: Checkpoint | None) -> StudentNetEnhanced:
     if not can_grow(init.network.config, replace(SIZES[size], normalisation="instance")):
         raise ValueError(
             f"{init.model_id} cannot be made into a student of size {size}. Start from one of that "
-            "size, or of a smaller one that differs in channels, blocks and experts only."
+            "size, or of a smaller one that differs in channels, blocks, experts and pooling only."
         )
     return grown(init.network, SIZES[size])
 
@@ -187,12 +187,13 @@ def _lessons(
         "clean_share": config.clean_share,
         "mixture": config.mixture,
         "soft_share": config.soft_share,
-        "overlay_share": config.overlay_share,
         "pair_share": config.pair_share,
         "pairs": pairs.manifest_hash if pairs is not None else "",
         "degrade_on": config.degrade_on,
         "precision": str(precision),
     }
+    if config.overlay_share:
+        facts["overlay_share"] = config.overlay_share
     return CachedLessons(live, options.teacher_cache, crop_set=config.crop_set, facts=facts)
 
 

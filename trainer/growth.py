@@ -1,10 +1,10 @@
 """Starts a student from a smaller one, so that it begins by computing what that one does.
 
 After Net2Net (Chen et al. 2016, arXiv 1511.05641), in its simplest form: what is new has no effect
-until it is trained. New blocks are scaled by zero, and new channels are read by weights of zero.
-New experts are copies; where there were several, copies that differ a little, so that training
-parts them. Weights of a picture's squares start as the estimator makes them: what was trained
-without them goes by other descriptions at first.
+until it is trained, with one exception. New blocks are scaled by zero, and new channels are read by
+weights of zero. New experts are copies; where there were several, copies that differ a little, so
+that training parts them. The exception are weights for a picture's squares: they change its
+description, and what a student does by half a decibel.
 """
 
 from __future__ import annotations

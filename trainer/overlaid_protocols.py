@@ -99,7 +99,7 @@ _OVERLAYS: Mapping[str, Overlay] = {
     "half": _half,
 }
 
-# Fixed for good, as `PROTOCOLS` are.
+# Fixed for good, as `PROTOCOLS` are, but for the letters, which are those of the installed Pillow.
 OVERLAID_PROTOCOLS: Mapping[str, OverlaidProtocol] = {
     f"{degradation}, {overlay}": OverlaidProtocol(degrade, draw)
     for degradation, degrade in _DEGRADATIONS.items()

@@ -23,8 +23,9 @@ _TEXT_SHARE = 0.5  # of the overlays; the others are pictures
 _TEXT_PX = (9, 30)  # height of the letters
 _BOX_SHARE = 0.6  # of the texts; the others have an outline
 _BOX_OPACITY = (90, 255)
-_SIDE_SHARES = (0.25, 0.9)  # of a picture's sides, where it does not reach from edge to edge
-_HALF_SHARE = 0.4  # of the pictures reach from edge to edge
+_SIDE_SHARES = (0.25, 0.7)  # of a picture's sides, where it does not reach from edge to edge
+_STRIP_SHARE = 0.4  # of the pictures reach from edge to edge
+_STRIP_SHARES = (0.2, 0.5)  # of the other side
 _TILE_DEGRADED_SHARE = 0.5  # of the pictures are degraded, too
 _COMPRESSED_SHARE = 0.3  # of all are compressed at last, as a recording of the screen is
 _QUALITIES = (50, 97)  # of JPEG
@@ -111,13 +112,13 @@ def _blended(
 
 
 def _tile_box(rng: np.random.Generator, size_px: tuple[int, int]) -> _Box:
-    """From one edge to the opposite one and to a third, or anywhere within."""
-    rows, columns = (_span(rng, side) for side in size_px)
-    if rng.random() < _HALF_SHARE:
-        if rng.random() < 0.5:
-            return slice(None), _to_an_edge(rng, columns)
-        return _to_an_edge(rng, rows), slice(None)
-    return rows, columns
+    """Half of the picture at most: along one of its edges, or anywhere within."""
+    height, width = size_px
+    if rng.random() >= _STRIP_SHARE:
+        return _span(rng, height), _span(rng, width)
+    if rng.random() < 0.5:
+        return slice(None), _from_an_end(rng, width)
+    return _from_an_end(rng, height), slice(None)
 
 
 def _span(rng: np.random.Generator, side: int) -> slice:
@@ -126,8 +127,9 @@ def _span(rng: np.random.Generator, side: int) -> slice:
     return slice(start, start + length)
 
 
-def _to_an_edge(rng: np.random.Generator, span: slice) -> slice:
-    return slice(span.start, None) if rng.random() < 0.5 else slice(None, span.stop)
+def _from_an_end(rng: np.random.Generator, side: int) -> slice:
+    length = max(1, int(rng.uniform(*_STRIP_SHARES) * side))
+    return slice(length) if rng.random() < 0.5 else slice(side - length, None)
 
 
 def _with_tile(image: ImageArray, tile: ImageArray, box: _Box) -> ImageArray:

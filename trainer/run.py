@@ -10,7 +10,7 @@ import copy
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import MISSING, asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -392,6 +392,8 @@ class Run:
                 f"{self._state_path} is damaged and cannot be read. Put a copy back, or delete it "
                 "to start again; the exported checkpoint beside it is not touched until then."
             ) from exc
+        # What was no setting then was as it is by default now.
+        config = {**_defaults_of(type(self.config)), **config}
         if config != asdict(self.config):
             changed = [k for k, v in asdict(self.config).items() if config.get(k) != v]
             raise StateMismatchError(
@@ -404,7 +406,13 @@ class Run:
                 "Use the same folder to go on, or another --out."
             )
         self.step = state["step"]
-        self.task.objective.load_state_dict(state["objective"])
+        try:
+            self.task.objective.load_state_dict(state["objective"])
+        except RuntimeError as exc:
+            raise StateMismatchError(
+                f"{self._state_path} is of a network of another shape. Start from the checkpoint "
+                "beside it with init, and another --out."
+            ) from exc
         self.averaged = state["averaged"]
         self.optimiser.load_state_dict(state["optimiser"])
         self._scaler.load_state_dict(state["scaler"])
@@ -422,6 +430,10 @@ class Run:
         if self.processes.is_first:
             path = self.options.out / self.task.file_name
             self.task.export(path, self.averaged, self.step)
+
+
+def _defaults_of(settings: type[TrainingConfig]) -> dict[str, object]:
+    return {entry.name: entry.default for entry in fields(settings) if entry.default is not MISSING}
 
 
 def open_pairs(config: TrainingConfig, options: RunOptions) -> Source | None:

@@ -121,7 +121,7 @@ export class Encoder {
  * @param {Size} size
  * @param {CanvasImageSource} source
  */
-function draw(canvas, size, source) {
+export function draw(canvas, size, source) {
   if (canvas.width !== size.width) canvas.width = size.width;
   if (canvas.height !== size.height) canvas.height = size.height;
   // willReadFrequently keeps the canvas in memory: it is read back for every frame.

@@ -8,7 +8,7 @@
  */
 
 import { ClearcallClient } from "./clearcall-client.js";
-import { Encoder, fitInto, newCanvas, sizeOf, toBlob } from "./encoder.js";
+import { draw, Encoder, fitInto, newCanvas, sizeOf, toBlob } from "./encoder.js";
 import { StreamMeters } from "./meters.js";
 import { Painter } from "./painter.js";
 
@@ -20,7 +20,7 @@ const EARLY_MS = 4;
 /** A source that has given nothing for so long rests: a shared screen on which nothing moves. */
 const RESTING_MS = 250;
 /** A frame that is kept longer is copied. */
-const KEPT_MS = 60;
+const KEPT_MS = 100;
 
 /** @typedef {VideoFrame | ImageBitmap | HTMLVideoElement} Picture */
 /** @typedef {{picture: Picture, capturedAtMs: number}} Captured */
@@ -56,6 +56,7 @@ export class Pipeline {
    */
   #last = null;
   #mayRest = false;
+  #copies = newCanvas();
   #lastAtMs = 0;
   /**
    * The pair that is shown, as it was sent and as it came.
@@ -245,8 +246,14 @@ export class Pipeline {
     this.#latest = { picture, capturedAtMs };
     if (!this.#pair || !client.isLive) this.#preview(picture);
     void this.#pump();
-    if (this.#isPushed && !client.hasRoom) this.#forget(); // held, it would be old when it is sent
+    // Held, it would be old when it is sent, and a camera may give no other.
+    if (this.#mayNotWait(client)) this.#forget();
     this.#want();
+  }
+
+  /** @param {ClearcallClient} client */
+  #mayNotWait(client) {
+    return this.#isPushed ? !client.hasRoom : !this.#mayRest && !client.isLive;
   }
 
   /** @param {VideoFrame | null} frame */
@@ -261,8 +268,12 @@ export class Pipeline {
   #keepCopy() {
     const frame = this.#last;
     if (!frame) return;
-    this.#last = copyOf(frame);
-    frame.close();
+    this.#last = null;
+    try {
+      this.#last = copyOf(frame, this.#copies);
+    } finally {
+      frame.close();
+    }
   }
 
   /** The last frame once more, unless a newer one waits already. */
@@ -427,14 +438,11 @@ export class Pipeline {
 /**
  * A frame in memory of its own.
  * @param {VideoFrame} frame
+ * @param {import("./encoder.js").Canvas} canvas to draw it on
  * @returns {VideoFrame}
  */
-function copyOf(frame) {
-  const canvas = new OffscreenCanvas(frame.displayWidth, frame.displayHeight);
-  const context = /** @type {OffscreenCanvasRenderingContext2D} */ (
-    canvas.getContext("2d", { alpha: false, willReadFrequently: true })
-  );
-  context.drawImage(frame, 0, 0, canvas.width, canvas.height);
+function copyOf(frame, canvas) {
+  draw(canvas, sizeOf(frame), frame);
   return new VideoFrame(canvas, { timestamp: frame.timestamp ?? 0 });
 }
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 import itertools
 from pathlib import Path
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 import pytest
 import torch
+from PIL import Image, ImageDraw
 
 from service.errors import BackendUnavailable, CheckpointNotFound
 from service.model import sharpener as module
@@ -24,6 +26,7 @@ from service.model.sharpener import (
 )
 from service.model.student import Colour, StudentConfig, build_student
 from tests.service.pictures import sample
+from trainer.quality import image_psnr_db
 
 
 class Recorder:
@@ -364,3 +367,24 @@ def test_a_picture_of_one_colour_stays_it_within_two_levels(size: str) -> None:
     for colour in itertools.product((0, 20, 128, 235, 255), repeat=3):
         image = np.full((64, 64, 3), colour, np.uint8)
         np.testing.assert_allclose(sharpener.sharpen(image).astype(int), image, atol=2)
+
+
+@pytest.mark.parametrize("size", BUNDLED_SIZES)
+@pytest.mark.parametrize("text", ["Alex Example", "and then we will look at the figures"])
+def test_text_drawn_on_a_blurred_picture_leaves_most_of_the_gain(size: str, text: str) -> None:
+    sharpener = Sharpener.load(size, device="cpu", backend="torch")
+    sharp = np.ascontiguousarray(sample("museum")[:360, :480])
+    blurred = np.asarray(cv2.GaussianBlur(sharp, (0, 0), 1.5), np.uint8)
+
+    def gain_db(text: str) -> float:
+        """Above the line of text."""
+        captioned = Image.fromarray(blurred)
+        ImageDraw.Draw(captioned).text(
+            (60, 330), text, fill="white", stroke_fill="black", stroke_width=2, font_size=20
+        )
+        image = np.asarray(captioned)
+        result = sharpener.sharpen(image)[:310]
+        before, after = (image_psnr_db(part, sharp[:310]) for part in (image[:310], result))
+        return after - before
+
+    assert gain_db(text) > 0.6 * gain_db("") > 0.5

@@ -86,3 +86,8 @@ def test_harm_to_kinds_counts_by_their_factors() -> None:
     for harm, routing in ((0.0, 0.1), (0.1, 0.0)):
         with pytest.raises(ValueError, match="harm_kinds needs harm and routing above 0"):
             DistillConfig(harm_kinds="jpeg=2", harm=harm, routing=routing)
+
+
+def test_what_is_drawn_on_crops_needs_the_loader_to_degrade() -> None:
+    with pytest.raises(ValueError, match="overlay_share needs the loader to degrade"):
+        DistillConfig(overlay_share=0.2, degrade_on="device")

@@ -198,6 +198,30 @@ def test_other_settings_do_not_take_over_a_run(pictures: PictureSet, tmp_path: P
         distill(pictures, replace(CONFIG, rate=1e-4), options(tmp_path))
 
 
+def test_a_state_without_a_newer_setting_goes_on_as_by_its_default(
+    pictures: PictureSet, tmp_path: Path
+) -> None:
+    first = distill(pictures, CONFIG, options(tmp_path))
+    path = tmp_path / "state.pt"
+    state = torch.load(path, weights_only=True)
+    del state["config"]["overlay_share"]
+    torch.save(state, path)
+    assert distill(pictures, CONFIG, options(tmp_path)) == first
+    state["config"]["overlay_share"] = 0.3
+    torch.save(state, path)
+    with pytest.raises(StateMismatchError, match=r"other settings \(overlay_share\)"):
+        distill(pictures, CONFIG, options(tmp_path))
+
+
+def test_a_state_of_another_shape_is_not_taken_over(
+    pictures: PictureSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    distill(pictures, CONFIG, options(tmp_path))
+    monkeypatch.setitem(SIZES, CONFIG.size, replace(SIZES[CONFIG.size], pooling="mean"))
+    with pytest.raises(StateMismatchError, match="of a network of another shape"):
+        distill(pictures, CONFIG, options(tmp_path))
+
+
 def test_other_pictures_do_not_take_over_a_run(
     pictures: PictureSet, tmp_path: Path, few_pictures: PictureSet
 ) -> None:
