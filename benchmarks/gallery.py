@@ -4,12 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
-
 from service.model.sharpener import Sharpener
 from trainer.cases import Case
-from trainer.degradation import PROTOCOLS
-from trainer.evaluation import CROP_PX
+from trainer.evaluation import CROP_PX, degraded_pair
 from trainer.picture_grid import draw_grid
 from trainer.pictures import centre_crop, load_picture
 from trainer.quality import image_psnr_db, image_ssim
@@ -20,6 +17,7 @@ _SHOWN = (
     ("woman-with-hat.jpg", "webcam"),
     ("neon-frames.jpg", "gaussian 2.0"),
     ("museum.jpg", "bicubic x2 aliased"),
+    ("colosseum.jpg", "gaussian 1.5, name tag"),
 )
 
 
@@ -29,7 +27,7 @@ def main() -> None:
     cases = []
     for name, protocol in _SHOWN:
         clean = centre_crop(load_picture(_ROOT / "tests" / "samples" / name), CROP_PX)
-        degraded = PROTOCOLS[protocol](clean, np.random.default_rng(0))
+        degraded, clean = degraded_pair(protocol, name, clean)
         images = {"input": degraded, "student": sharpener.sharpen(degraded), "clean": clean}
         results = {method: images[method] for method in ("input", "student")}
         psnr_db = {method: image_psnr_db(image, clean) for method, image in results.items()}

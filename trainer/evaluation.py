@@ -38,6 +38,7 @@ __all__ = [
     "best_strength",
     "change_db",
     "cuts_of",
+    "degraded_pair",
     "evaluate",
     "harm_count",
     "reproduce",
@@ -169,7 +170,7 @@ def _measure(
 ) -> Iterator[Quality]:
     plain = Reference(clean)
     for protocol in protocols:
-        degraded, original = _degraded(protocol, name, clean)
+        degraded, original = degraded_pair(protocol, name, clean)
         reference = plain if original is clean else Reference(original)
         results, times_ms = {}, {}
         for method, run in methods.items():
@@ -189,7 +190,7 @@ def _measure(
         )
 
 
-def _degraded(protocol: str, name: str, clean: ImageArray) -> tuple[ImageArray, ImageArray]:
+def degraded_pair(protocol: str, name: str, clean: ImageArray) -> tuple[ImageArray, ImageArray]:
     """A degraded picture and its original: `clean`, with what the protocol draws on both."""
     rng = np.random.default_rng((SEED, zlib.crc32(f"{protocol}\n{name}".encode())))
     overlaid = OVERLAID_PROTOCOLS.get(protocol)
@@ -212,7 +213,7 @@ def reproduce(
         raise OSError(
             f"{quality.picture} changed or vanished since it was measured. Evaluate again."
         )
-    degraded, original = _degraded(quality.protocol, quality.picture, clean)
+    degraded, original = degraded_pair(quality.protocol, quality.picture, clean)
     return {"clean": original, **{name: run(degraded) for name, run in methods.items()}}
 
 
@@ -251,7 +252,7 @@ def best_strength(
         for _, clean in cuts_of(path, ("crop",)):
             reference = Reference(clean)
             for protocol in PROTOCOLS.keys() - {UNTOUCHED}:
-                degraded, _ = _degraded(protocol, name, clean)
+                degraded, _ = degraded_pair(protocol, name, clean)
                 description = sharpener.describe(degraded)
                 for strength, measured in values.items():
                     sharpened = sharpener.sharpen(
