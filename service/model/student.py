@@ -135,13 +135,7 @@ class StudentConfig:
 
 SIZES: dict[str, StudentConfig] = {
     "nano": StudentConfig(
-        channels=16,
-        unshuffle=4,
-        blocks=3,
-        experts=10,
-        colour="luma",
-        attention="channel",
-        pooling="weighted",
+        channels=16, unshuffle=4, blocks=3, experts=10, colour="luma", attention="channel"
     ),
     "small": StudentConfig(channels=16, unshuffle=2, experts=30, pooling="weighted"),
     "base": StudentConfig(channels=32, unshuffle=2, experts=10, pooling="weighted"),

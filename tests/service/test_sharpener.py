@@ -369,10 +369,9 @@ def test_a_picture_of_one_colour_stays_it_within_two_levels(size: str) -> None:
         np.testing.assert_allclose(sharpener.sharpen(image).astype(int), image, atol=2)
 
 
-@pytest.mark.parametrize("size", BUNDLED_SIZES)
 @pytest.mark.parametrize("text", ["Alex Example", "and then we will look at the figures"])
-def test_text_drawn_on_a_blurred_picture_leaves_most_of_the_gain(size: str, text: str) -> None:
-    sharpener = Sharpener.load(size, device="cpu", backend="torch")
+def test_text_drawn_on_a_blurred_picture_leaves_most_of_smalls_gain(text: str) -> None:
+    sharpener = Sharpener.load("small", device="cpu", backend="torch")
     sharp = np.ascontiguousarray(sample("museum")[:360, :480])
     blurred = np.asarray(cv2.GaussianBlur(sharp, (0, 0), 1.5), np.uint8)
 
