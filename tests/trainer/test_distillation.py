@@ -217,7 +217,7 @@ def test_a_state_of_another_shape_is_not_taken_over(
     pictures: PictureSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     distill(pictures, CONFIG, options(tmp_path))
-    monkeypatch.setitem(SIZES, CONFIG.size, replace(SIZES[CONFIG.size], pooling="mean"))
+    monkeypatch.setitem(SIZES, CONFIG.size, replace(SIZES[CONFIG.size], pooling="weighted"))
     with pytest.raises(StateMismatchError, match="of a network of another shape"):
         distill(pictures, CONFIG, options(tmp_path))
 
