@@ -120,10 +120,8 @@ class CropDataset(Dataset[tuple[Tensor, Tensor]]):
         if degraded is None:
             clean = self._soften(clean, number)
             degraded = clean if self.degrade_on_device else self._degrade(clean, number)
-        # The third word keeps this sequence apart from the crop's and its degradation's.
-        drawing = np.random.default_rng((self.seed, number, 4))
-        if drawing.random() < self.overlay_share:
-            degraded, clean = overlay_pair(degraded, clean, drawing, mixture=self.mixture)
+        if self.overlay_share:
+            degraded, clean = self._draw_on(degraded, clean, number)
         return _planes(degraded), _planes(clean)
 
     def _soften(self, clean: ImageArray, number: int) -> ImageArray:
@@ -140,6 +138,15 @@ class CropDataset(Dataset[tuple[Tensor, Tensor]]):
             clean_share=self.clean_share,
             mixture=self.mixture,
         )
+
+    def _draw_on(
+        self, degraded: ImageArray, clean: ImageArray, number: int
+    ) -> tuple[ImageArray, ImageArray]:
+        # The third word keeps this sequence apart from the crop's and its degradation's.
+        rng = np.random.default_rng((self.seed, number, 4))
+        if rng.random() >= self.overlay_share:
+            return degraded, clean
+        return overlay_pair(degraded, clean, rng, mixture=self.mixture)
 
     def _crop(
         self, source: Source, rng: np.random.Generator

@@ -26,7 +26,7 @@ from trainer.pictures import ImageUnreadable, centre_crop, choose_pictures, load
 from trainer.quality import HARM_DB
 from trainer.reference import Reference
 from trainer.speed import run_timed
-from trainer.wide_protocols import WIDE_PROTOCOLS
+from trainer.wide_protocols import EVERY_PROTOCOL
 
 __all__ = [
     "CROP_PX",
@@ -52,8 +52,6 @@ Distance = Callable[[ImageArray, ImageArray], float]
 CROP_PX = 256
 SEED = 20261123
 UNTOUCHED = "untouched"
-
-_DEGRADED_ALONE = {**PROTOCOLS, **WIDE_PROTOCOLS}
 
 _log = logging.getLogger(__name__)
 
@@ -196,7 +194,7 @@ def degraded_pair(protocol: str, name: str, clean: ImageArray) -> tuple[ImageArr
     overlaid = OVERLAID_PROTOCOLS.get(protocol)
     if overlaid is not None:
         return overlaid(clean, rng)
-    return _DEGRADED_ALONE[protocol](clean, rng), clean
+    return EVERY_PROTOCOL[protocol](clean, rng), clean
 
 
 def reproduce(

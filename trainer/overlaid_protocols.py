@@ -10,11 +10,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
-from trainer.degradation import PROTOCOLS, Protocol
+from trainer.degradation import Protocol
 from trainer.operators import ImageArray
-from trainer.wide_protocols import WIDE_PROTOCOLS
+from trainer.overlays import with_tile
+from trainer.wide_protocols import EVERY_PROTOCOL
 
 __all__ = ["OVERLAID_PROTOCOLS", "OverlaidProtocol"]
 
@@ -42,7 +43,7 @@ def _name_tag(image: ImageArray, _: ImageArray) -> ImageArray:
     draw = ImageDraw.Draw(canvas, "RGBA")
     bottom = image.shape[0] - 8
     draw.rectangle((8, bottom - 20, 110, bottom), fill=(20, 20, 20, 204))
-    draw.text((14, bottom - 10), "Alex Example", font=_font(14), fill=(255, 255, 255), anchor="lm")
+    draw.text((14, bottom - 10), "Alex Example", font_size=14, fill=(255, 255, 255), anchor="lm")
     return np.array(canvas)
 
 
@@ -53,7 +54,7 @@ def _caption(image: ImageArray, _: ImageArray) -> ImageArray:
     ImageDraw.Draw(canvas).multiline_text(
         (width / 2, height - 36),
         "and then we will look\nat last week's figures",
-        font=_font(20),
+        font_size=20,
         fill=(255, 255, 255),
         stroke_width=2,
         stroke_fill=(0, 0, 0),
@@ -68,29 +69,16 @@ def _tile(image: ImageArray, clean: ImageArray) -> ImageArray:
     height, width = image.shape[:2]
     top, bottom = height // 16, height // 16 + height // 3
     left, right = width - width // 16 - width // 3, width - width // 16
-    return _with_turned(image, clean, slice(top, bottom), slice(left, right))
+    return with_tile(image, clean[::-1, ::-1], (slice(top, bottom), slice(left, right)))
 
 
 def _half(image: ImageArray, clean: ImageArray) -> ImageArray:
     """The original upside down in all of the right half."""
-    return _with_turned(image, clean, slice(None), slice(image.shape[1] // 2, None))
-
-
-def _with_turned(image: ImageArray, clean: ImageArray, rows: slice, columns: slice) -> ImageArray:
-    composed = image.copy()
-    composed[rows, columns] = clean[::-1, ::-1][rows, columns]
-    return composed
-
-
-def _font(height_px: int) -> ImageFont.FreeTypeFont:
-    font = ImageFont.load_default(height_px)
-    assert isinstance(font, ImageFont.FreeTypeFont)
-    return font
+    return with_tile(image, clean[::-1, ::-1], (slice(None), slice(image.shape[1] // 2, None)))
 
 
 _DEGRADATIONS: Mapping[str, Protocol] = {
-    name: {**PROTOCOLS, **WIDE_PROTOCOLS}[name]
-    for name in ("bicubic x2", "gaussian 1.0", "gaussian 1.5", "webcam")
+    name: EVERY_PROTOCOL[name] for name in ("bicubic x2", "gaussian 1.0", "gaussian 1.5", "webcam")
 }
 _OVERLAYS: Mapping[str, Overlay] = {
     "name tag": _name_tag,

@@ -17,7 +17,7 @@ from trainer.operators import ImageArray, compress_jpeg
 from trainer.screen_page import drawn_colour, drawn_font, random_words
 from trainer.steps import carry_out
 
-__all__ = ["overlay_pair"]
+__all__ = ["overlay_pair", "with_tile"]
 
 _TEXT_SHARE = 0.5  # of the overlays; the others are pictures
 _TEXT_PX = (9, 30)  # height of the letters
@@ -55,8 +55,8 @@ def overlay_pair(
         is_degraded = rng.random() < _TILE_DEGRADED_SHARE
         chain = mixture.draw(rng) if is_degraded else ()
         box = _tile_box(rng, clean.shape[:2])
-        degraded = _with_tile(degraded, carry_out(chain, np.ascontiguousarray(tile)), box)
-        clean = _with_tile(clean, tile, box)
+        degraded = with_tile(degraded, carry_out(chain, np.ascontiguousarray(tile)), box)
+        clean = with_tile(clean, tile, box)
     if rng.random() < _COMPRESSED_SHARE:
         quality = int(rng.integers(*_QUALITIES))
         degraded = compress_jpeg(degraded, quality=quality, is_subsampled=bool(rng.random() < 0.8))
@@ -132,7 +132,8 @@ def _from_an_end(rng: np.random.Generator, side: int) -> slice:
     return slice(length) if rng.random() < 0.5 else slice(side - length, None)
 
 
-def _with_tile(image: ImageArray, tile: ImageArray, box: _Box) -> ImageArray:
+def with_tile(image: ImageArray, tile: ImageArray, box: _Box) -> ImageArray:
+    """An image with the same rows and columns of another one, of its size, in it."""
     composed = image.copy()
     composed[box] = tile[box]
     return composed

@@ -11,11 +11,11 @@ from collections.abc import Callable, Mapping
 import cv2
 import numpy as np
 
-from trainer.degradation import Protocol
+from trainer.degradation import PROTOCOLS, Protocol
 from trainer.operators import ImageArray, add_sensor_noise
 from trainer.steps import Defocus, Gaussian, Halo, Jpeg, Motion, Rescale, WebP, carry_out
 
-__all__ = ["WIDE_PROTOCOLS"]
+__all__ = ["EVERY_PROTOCOL", "WIDE_PROTOCOLS"]
 
 _HALVED = Rescale(2, "bicubic-antialiased", "bicubic-antialiased")
 _SHARPENED = Halo(1.2, 0.7)
@@ -87,3 +87,5 @@ WIDE_PROTOCOLS: Mapping[str, Protocol] = {
     "noisy webcam": _noisy_webcam,
 }
 """By name, from an image (H, W, 3) uint8 RGB and a generator to the degraded image."""
+
+EVERY_PROTOCOL: Mapping[str, Protocol] = {**PROTOCOLS, **WIDE_PROTOCOLS}

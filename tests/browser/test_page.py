@@ -163,25 +163,26 @@ def test_a_video_without_a_picture_has_no_frame(browser: Browser, url: str, befo
         assert page.evaluate(_FRAMES_BEFORE_AND_AFTER_A_PICTURE) == [0, 64]
 
 
+def _stream_with(page: Page, url: str, script: str) -> None:
+    """Opens the page, runs a script in its worker, starts the camera, and waits for a rate."""
+    page.goto(url)
+    until(page, lambda: bool(page.workers))
+    page.workers[0].evaluate(script)
+    page.locator("#start").press("Enter")
+    until(page, lambda: (number(page, "#fps") or 0) > 1)
+
+
 def test_a_worker_asks_each_canvas_once_for_its_context(browser: Browser, url: str) -> None:
     """In Firefox the second time fails."""
     with open_page(browser) as page:
-        page.goto(url)
-        until(page, lambda: bool(page.workers))
-        page.workers[0].evaluate(_ONE_CONTEXT)
-        page.locator("#start").press("Enter")
-        until(page, lambda: (number(page, "#fps") or 0) > 1)
+        _stream_with(page, url, _ONE_CONTEXT)
         expect(page.locator("#notice")).to_be_hidden()
 
 
 def test_none_of_a_cameras_frames_is_kept(browser: Browser, url: str) -> None:
     """Chromium gives no other ones sometimes, while one is."""
     with open_page(browser) as page:
-        page.goto(url)
-        until(page, lambda: bool(page.workers))
-        page.workers[0].evaluate(_HELD_FRAMES)
-        page.locator("#start").press("Enter")
-        until(page, lambda: (number(page, "#fps") or 0) > 1)
+        _stream_with(page, url, _HELD_FRAMES)
         until(page, lambda: page.workers[0].evaluate("self.held") == 0)
 
 

@@ -17,9 +17,7 @@ from trainer.degradation import (
     degrade_sample,
 )
 from trainer.operators import ImageArray
-from trainer.wide_protocols import WIDE_PROTOCOLS
-
-EVERY_PROTOCOL = {**PROTOCOLS, **WIDE_PROTOCOLS}
+from trainer.wide_protocols import EVERY_PROTOCOL, WIDE_PROTOCOLS
 
 
 def rng(seed: int = 0) -> np.random.Generator:
