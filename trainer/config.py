@@ -69,6 +69,9 @@ class TrainingConfig:
     overlay_share: float = _number(
         0.0, "share of the crops with text, or another picture, drawn on them", 0, 1
     )
+    page_share: float = _number(
+        0.0, "share of the crops without a partner that are of drawn pages of text", 0, 1
+    )
     pair_share: float = _number(0.0, "share of the crops that are taken from --pairs", 0, 1)
     degrade_on: str = _word("loader", "who degrades the crops", _PLACES)
     rate: float = _number(2e-3, "largest learning rate", 0, 1)
@@ -236,6 +239,7 @@ class RunOptions:
         data: folder of sharp pictures, of pairs or of videos, a video file, or a pack.
         out: folder of the state, the log and the exported checkpoint.
         pairs: blurred/sharp pairs, or a pack of them, that `pair_share` of the crops come from.
+        fonts: folder of the fonts of drawn pages (`page_share`); none = Pillow's own.
         validation: folder of sharp pictures that are not trained on.
         teacher_cache: folder where the teacher's output is kept.
         vgg_weights: file of the perceptual term's network; none = torchvision's download.
@@ -252,6 +256,7 @@ class RunOptions:
     data: Path
     out: Path
     pairs: Path | None = None
+    fonts: Path | None = None
     validation: Path | None = None
     teacher_cache: Path | None = None
     vgg_weights: Path | None = None

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -26,6 +27,7 @@ from trainer.mixture import (
     softening_chain,
 )
 from trainer.overlays import overlay_pair
+from trainer.page_crops import draw_page_crop
 from trainer.picture_set import PictureSet
 from trainer.pictures import ImageArray, find_pictures, read_picture
 from trainer.sources import Source, open_source
@@ -71,6 +73,8 @@ class CropDataset(Dataset[tuple[Tensor, Tensor]]):
         pair_share: float = 0.0,
         soft_share: float = 0.0,
         overlay_share: float = 0.0,
+        page_share: float = 0.0,
+        fonts: Sequence[Path] = (),
     ) -> None:
         """Makes crops of a source.
 
@@ -85,6 +89,8 @@ class CropDataset(Dataset[tuple[Tensor, Tensor]]):
             soft_share: of those crops whose chain allows it, made soft before they are degraded,
                 see `mixture.softening_chain`.
             overlay_share: of all crops, with something drawn on them, see `overlays.overlay_pair`.
+            page_share: of the crops without a partner, of drawn pages, see `page_crops`.
+            fonts: files of their letters; none = Pillow's own.
 
         Raises:
             ValueError: a share of pairs without any, or of pairs that are none; a share of pairs or
@@ -105,6 +111,8 @@ class CropDataset(Dataset[tuple[Tensor, Tensor]]):
         self.pair_share = pair_share
         self.soft_share = soft_share
         self.overlay_share = overlay_share
+        self.page_share = page_share
+        self.fonts = fonts
 
     @property
     def needs_degradation(self) -> bool:
@@ -118,11 +126,20 @@ class CropDataset(Dataset[tuple[Tensor, Tensor]]):
             source = self.pairs
         degraded, clean = self._crop(source, rng)
         if degraded is None:
+            if self.page_share:
+                clean = self._page_or(clean, number)
             clean = self._soften(clean, number)
             degraded = clean if self.degrade_on_device else self._degrade(clean, number)
         if self.overlay_share:
             degraded, clean = self._draw_on(degraded, clean, number)
         return _planes(degraded), _planes(clean)
+
+    def _page_or(self, clean: ImageArray, number: int) -> ImageArray:
+        # The third word keeps this sequence apart from the others of the crop.
+        rng = np.random.default_rng((self.seed, number, 5))
+        if rng.random() >= self.page_share:
+            return clean
+        return draw_page_crop(clean, rng, self.crop_px, fonts=self.fonts)
 
     def _soften(self, clean: ImageArray, number: int) -> ImageArray:
         if not self.soft_share:

@@ -24,7 +24,8 @@ from trainer.nafnet import NAFNet
 from trainer.objective import Objective
 from trainer.perceptual import PerceptualLoss
 from trainer.routed_crops import experts_of_run
-from trainer.run import Task, open_pairs
+from trainer.run import Task, open_fonts, open_pairs
+from trainer.screen_page import font_names
 from trainer.sources import Source
 from trainer.teacher_file import LoadedTeacher, find_teacher, load_teacher
 
@@ -194,6 +195,9 @@ def _lessons(
     }
     if config.overlay_share:
         facts["overlay_share"] = config.overlay_share
+    if config.page_share:
+        facts["page_share"] = config.page_share
+        facts["fonts"] = font_names(open_fonts(config, options))
     return CachedLessons(live, options.teacher_cache, crop_set=config.crop_set, facts=facts)
 
 

@@ -29,6 +29,7 @@ from trainer.processes import ALONE, Processes
 from trainer.quality import psnr_db
 from trainer.run_log import RunLog
 from trainer.run_state import save_state
+from trainer.screen_page import find_fonts, font_names
 from trainer.sources import Source, open_source
 from trainer.validation import Gains, ValidationSet
 
@@ -39,6 +40,7 @@ __all__ = [
     "StateMismatchError",
     "Task",
     "learning_rate",
+    "open_fonts",
     "open_pairs",
     "scheduled_rate",
 ]
@@ -125,6 +127,7 @@ class Run:
         self.device = device
         self.processes = processes
         self._pairs = open_pairs(config, options)
+        self._fonts = open_fonts(config, options)
         self._crops = CropDataset(
             source,
             crop_px=config.crop,
@@ -136,6 +139,8 @@ class Run:
             pair_share=config.pair_share,
             soft_share=config.soft_share,
             overlay_share=config.overlay_share,
+            page_share=config.page_share,
+            fonts=self._fonts,
         )
         self.network = task.objective.network
         task.objective.to(device)
@@ -175,7 +180,8 @@ class Run:
     @property
     def _manifest_hash(self) -> str:
         pairs = f"+{self._pairs.manifest_hash}" if self._pairs is not None else ""
-        return self.source.manifest_hash + pairs
+        fonts = f"+{font_names(self._fonts)}" if self._fonts else ""
+        return self.source.manifest_hash + pairs + fonts
 
     @property
     def is_patience_over(self) -> bool:
@@ -450,6 +456,15 @@ def open_pairs(config: TrainingConfig, options: RunOptions) -> Source | None:
     return open_source(
         options.pairs, smallest_px=config.crop, cache_bytes=int(options.cache_gb * 1e9)
     )
+
+
+def open_fonts(config: TrainingConfig, options: RunOptions) -> list[Path]:
+    """The fonts of the drawn pages that a run mixes in, where it does; none = Pillow's own.
+
+    Raises:
+        FileNotFoundError: see `find_fonts`.
+    """
+    return find_fonts(options.fonts) if config.page_share and options.fonts else []
 
 
 class _Repeated(Dataset[tuple[Tensor, Tensor]]):

@@ -24,6 +24,7 @@ __all__ = [
     "drawn_colour",
     "drawn_font",
     "find_fonts",
+    "font_names",
     "part_of",
     "random_words",
 ]
@@ -61,6 +62,7 @@ class Page:
     image: ImageArray
     lines: tuple[Box, ...]
     is_dark: bool
+    paper: tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +90,11 @@ def find_fonts(folder: Path) -> list[Path]:
     if not readable:
         raise FileNotFoundError(f"{folder} holds no TrueType or OpenType font. Pass another one.")
     return readable
+
+
+def font_names(fonts: Sequence[Path]) -> str:
+    """Their files' names in one line, which tells what was written with."""
+    return " ".join(font.name for font in fonts)
 
 
 def _is_font(path: Path) -> bool:
@@ -161,7 +168,8 @@ def draw_page(
     is_dark = bool(rng.random() < _DARK_SHARE)
     channels = 1 if rng.random() < _GREY_SHARE else 3
     paper = rng.integers(0, 60, channels) if is_dark else rng.integers(225, 256, channels)
-    canvas = Image.new("RGB", (width, height), _rgb(paper))
+    paper_colour = _rgb(paper)
+    canvas = Image.new("RGB", (width, height), paper_colour)
     draw = ImageDraw.Draw(canvas)
     left, right = 0, width
     if rng.random() < 0.4:  # a sheet before the grey of its viewer
@@ -191,7 +199,8 @@ def draw_page(
     image = np.array(canvas)
     if reduction > 1:
         image = cv2.resize(image, size_px[::-1], interpolation=cv2.INTER_AREA)
-    return Page(image, tuple(_reduced(line, reduction) for line in lines), is_dark)
+    lines_of_page = tuple(_reduced(line, reduction) for line in lines)
+    return Page(image, lines_of_page, is_dark, paper_colour)
 
 
 def _style(

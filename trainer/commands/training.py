@@ -32,6 +32,7 @@ _OPTION_HELP = {
     "data": "folder of sharp pictures, of blurry/sharp pairs or of videos, a video, or a pack",
     "out": "folder of state, log and checkpoint",
     "pairs": "blurry/sharp pairs for pair_share of the crops, such as clearcall-train calls makes",
+    "fonts": "folder of fonts for the drawn pages of page_share; none = Pillow's own",
     "validation": "folder of sharp pictures that are not trained on",
     "teacher_cache": "folder that keeps the teacher's output; needs crop_set",
     "vgg_weights": "file of the perceptual term's network; none = torchvision's download",
