@@ -408,8 +408,8 @@ class Run:
             )
         if manifest_hash != self._manifest_hash:
             raise StateMismatchError(
-                f"{self._state_path} was trained on other pictures. "
-                "Use the same folder to go on, or another --out."
+                f"{self._state_path} was trained on other pictures or fonts. "
+                "Use the same folders to go on, or another --out."
             )
         self.step = state["step"]
         try:

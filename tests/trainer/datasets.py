@@ -11,10 +11,11 @@ from pathlib import Path
 import av
 import cv2
 import numpy as np
+from PIL import ImageFont
 
 from trainer.pictures import ImageArray, load_picture
 
-__all__ = ["patch", "softened", "write_picture", "write_png_header", "write_video"]
+__all__ = ["patch", "softened", "write_font", "write_picture", "write_png_header", "write_video"]
 
 _SAMPLES = Path(__file__).parents[1] / "samples"
 
@@ -33,6 +34,13 @@ def patch(number: int, height: int = 96, width: int = 128) -> ImageArray:
 
 def softened(image: ImageArray) -> ImageArray:
     return np.asarray(cv2.GaussianBlur(image, (0, 0), 1.5), dtype=np.uint8)
+
+
+def write_font(path: Path) -> None:
+    """Pillow's own one."""
+    own = ImageFont.load_default(12)
+    assert isinstance(own, ImageFont.FreeTypeFont)
+    path.write_bytes(own.font_bytes)
 
 
 def write_picture(path: Path, image: ImageArray) -> Path:

@@ -134,6 +134,35 @@ def test_a_share_of_the_crops_is_drawn_on_and_the_others_stay_as_they_are(
         assert 2 < sum(is_drawn) < 14
 
 
+def test_a_share_of_the_crops_is_of_pages_and_the_others_stay_as_they_are(
+    pictures: PictureSet,
+) -> None:
+    plain, some, all_of_them = (
+        CropDataset(pictures, crop_px=48, seed=0, page_share=share) for share in (0, 0.5, 1)
+    )
+    is_page = []
+    for number in range(16):
+        same = all(map(torch.equal, plain[number], some[number]))
+        assert same or all(map(torch.equal, some[number], all_of_them[number]))
+        is_page.append(not same)
+    assert 2 < sum(is_page) < 14
+
+
+def test_a_page_is_degraded_as_the_picture_in_its_place_would_be(pictures: PictureSet) -> None:
+    pages = CropDataset(pictures, crop_px=48, seed=0, clean_share=0.0, page_share=1.0)
+    for number in range(4):
+        degraded, clean = (image_of(planes) for planes in pages[number])
+        expected = degrade_sample(clean, seed=0, number=number, clean_share=0.0)
+        assert np.array_equal(degraded, expected)
+
+
+def test_pairs_do_not_become_pages(pairs: PictureSet) -> None:
+    plain, paged = (
+        CropDataset(pairs, crop_px=48, seed=0, page_share=share)[3] for share in (0.0, 1.0)
+    )
+    assert all(map(torch.equal, plain, paged))
+
+
 def test_what_is_drawn_needs_the_loader_to_degrade(pictures: PictureSet) -> None:
     with pytest.raises(ValueError, match="overlay_share needs the loader to degrade"):
         CropDataset(pictures, crop_px=48, seed=0, overlay_share=0.2, degrade_on_device=True)

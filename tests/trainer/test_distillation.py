@@ -17,7 +17,7 @@ import torch
 from service.model.checkpoint import load_checkpoint
 from service.model.sharpener import bundled_checkpoint
 from service.model.student import SIZES, StudentConfig, StudentNetEnhanced
-from tests.trainer.datasets import patch, softened, write_picture
+from tests.trainer.datasets import patch, softened, write_font, write_picture
 from trainer import loop, losses
 from trainer.config import DistillConfig, RunOptions
 from trainer.data import CropDataset
@@ -228,6 +228,16 @@ def test_other_pictures_do_not_take_over_a_run(
     distill(pictures, CONFIG, options(tmp_path / "run"))
     with pytest.raises(StateMismatchError, match="other pictures"):
         distill(few_pictures, CONFIG, options(tmp_path / "run"))
+
+
+def test_pages_of_other_fonts_do_not_take_over_a_run(pictures: PictureSet, tmp_path: Path) -> None:
+    config = replace(CONFIG, page_share=0.5)
+    fonts = tmp_path / "fonts"
+    fonts.mkdir()
+    write_font(fonts / "own.ttf")
+    distill(pictures, config, options(tmp_path / "run", fonts=fonts))
+    with pytest.raises(StateMismatchError, match="other pictures or fonts"):
+        distill(pictures, config, options(tmp_path / "run"))
 
 
 @pytest.mark.parametrize("damage", [b"", b"no state", None])

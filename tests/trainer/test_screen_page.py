@@ -6,18 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import ImageFont
 
 from tests.service.pictures import sample
+from tests.trainer.datasets import write_font
 from trainer.screen_page import draw_page, drawn_font, find_fonts
 
 SIZE_PX = (220, 320)
-
-
-def write_font(path: Path) -> None:
-    own = ImageFont.load_default(12)
-    assert isinstance(own, ImageFont.FreeTypeFont)
-    path.write_bytes(own.font_bytes)
 
 
 @pytest.mark.parametrize("seed", range(8))
