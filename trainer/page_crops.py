@@ -23,6 +23,11 @@ _PAGE_CROPS = 2  # a page's sides, in those of a crop
 _SPARSE_SHARE = 0.6  # of the pages lack lines
 _KEPT_LINES = (0.05, 0.9)  # of such a page's
 _MOST_BOXES = 4  # frames, fields and rules
+_RULE_SHARE = 0.3  # of those are 1 or 2 px high
+_TEXTURE_SHARE = 0.25  # of the pages have a faint pattern on a part of their paper
+_TEXTURE_PX = (3, 13)  # after so many it repeats
+_TEXTURE_LEVELS = (1.0, 9.0)  # the largest change
+_STRIP_SHARE = 0.7  # of the patterns do not cover the page
 _PURE_SHARE = 0.5  # of the pages are white or black
 _SUBPIXEL_SHARE = 0.25  # of the pages have letters with coloured edges
 _SUBPIXEL_PX = 1 / 3
@@ -45,6 +50,8 @@ def draw_page_crop(
         _draw_box(image, rng)
     if rng.random() < _PURE_SHARE:
         image = _on_pure_paper(image, page)
+    if rng.random() < _TEXTURE_SHARE:
+        _draw_texture(image, rng)
     if rng.random() < _SUBPIXEL_SHARE:
         image = _with_subpixels(image)
     middles = ((line.top + line.bottom) // 2, int(rng.integers(line.left, line.right)))
@@ -80,7 +87,8 @@ def _draw_box(image: ImageArray, rng: np.random.Generator) -> None:
     """A frame, a rule, or a field of another colour that the text is seen through, in place."""
     height, width = image.shape[:2]
     top, left = (int(rng.integers(-side // 4, side)) for side in (height, width))
-    bottom = top + int(rng.choice([1, 2, rng.integers(8, height)], p=[0.2, 0.1, 0.7]))
+    is_rule = rng.random() < _RULE_SHARE
+    bottom = top + int(rng.integers(1, 3) if is_rule else rng.integers(8, height))
     right = left + int(rng.integers(8, width))
     if rng.random() < 0.5:
         colour = [int(level) for level in drawn_colour(rng)]
@@ -97,6 +105,23 @@ def _on_pure_paper(image: ImageArray, page: Page) -> ImageArray:
     levels = image.astype(np.int16) - (paper if page.is_dark else paper - 255)
     pure: ImageArray = levels.clip(0, 255).astype(np.uint8)
     return pure
+
+
+def _draw_texture(image: ImageArray, rng: np.random.Generator) -> None:
+    """A faint, smooth pattern on the paper of all of the page or of a strip of it, in place."""
+    height, width = image.shape[:2]
+    period_px = rng.integers(*_TEXTURE_PX, 2)
+    repeats = (height // period_px[0] + 1, width // period_px[1] + 1)
+    grain = np.tile(rng.normal(size=period_px).astype(np.float32), repeats)[:height, :width]
+    smooth = cv2.GaussianBlur(grain, (0, 0), float(rng.uniform(0.5, 1.5)))
+    levels = smooth * (rng.uniform(*_TEXTURE_LEVELS) / np.abs(smooth).max())
+    tints = rng.uniform(0.3, 1, 3) if rng.random() < 0.5 else np.ones(3)
+    is_paper = (cv2.Laplacian(image, cv2.CV_16S) == 0).all(axis=2)
+    if rng.random() < _STRIP_SHARE:
+        left, right = np.sort(rng.integers(0, width + 1, 2))
+        is_paper[:, :left] = is_paper[:, right:] = False
+    changed = image[is_paper] + levels[is_paper, None] * tints
+    image[is_paper] = changed.round().clip(0, 255).astype(np.uint8)
 
 
 def _with_subpixels(image: ImageArray) -> ImageArray:
