@@ -231,9 +231,10 @@ class TeacherConfig(TrainingConfig):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunOptions:
-    """How a run is carried out; none of these change the weights that it ends with.
+    """Where a run finds what it learns from, and how it is carried out.
 
-    But for `validation`, where the config stops early or keeps the best weights by it.
+    But for the former, and `validation` where the config stops early or keeps the best weights by
+    it, none of these change the weights that it ends with.
 
     Attributes:
         data: folder of sharp pictures, of pairs or of videos, a video file, or a pack.

@@ -94,8 +94,10 @@ class CropDataset(Dataset[tuple[Tensor, Tensor]]):
 
         Raises:
             ValueError: a share of pairs without any, or of pairs that are none; a share of pairs or
-                of overlays where the loader does not degrade.
+                of overlays where the loader does not degrade; a share of pages of a paired source.
         """
+        if page_share > 0 and source.is_paired:
+            raise ValueError("page_share needs sharp pictures as data, not blurred/sharp pairs")
         if pair_share > 0 and (pairs is None or not pairs.is_paired):
             raise ValueError("pair_share needs blurred/sharp pairs: pass them as pairs")
         for name, share in (("pair_share", pair_share), ("overlay_share", overlay_share)):
@@ -127,14 +129,14 @@ class CropDataset(Dataset[tuple[Tensor, Tensor]]):
         degraded, clean = self._crop(source, rng)
         if degraded is None:
             if self.page_share:
-                clean = self._page_or(clean, number)
+                clean = self._page_instead(clean, number)
             clean = self._soften(clean, number)
             degraded = clean if self.degrade_on_device else self._degrade(clean, number)
         if self.overlay_share:
             degraded, clean = self._draw_on(degraded, clean, number)
         return _planes(degraded), _planes(clean)
 
-    def _page_or(self, clean: ImageArray, number: int) -> ImageArray:
+    def _page_instead(self, clean: ImageArray, number: int) -> ImageArray:
         # The third word keeps this sequence apart from the others of the crop.
         rng = np.random.default_rng((self.seed, number, 5))
         if rng.random() >= self.page_share:

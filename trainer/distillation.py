@@ -25,7 +25,7 @@ from trainer.objective import Objective
 from trainer.perceptual import PerceptualLoss
 from trainer.routed_crops import experts_of_run
 from trainer.run import Task, open_fonts, open_pairs
-from trainer.screen_page import font_names
+from trainer.screen_page import font_facts
 from trainer.sources import Source
 from trainer.teacher_file import LoadedTeacher, find_teacher, load_teacher
 
@@ -197,7 +197,7 @@ def _lessons(
         facts["overlay_share"] = config.overlay_share
     if config.page_share:
         facts["page_share"] = config.page_share
-        facts["fonts"] = font_names(open_fonts(config, options))
+        facts["fonts"] = font_facts(open_fonts(config, options))
     return CachedLessons(live, options.teacher_cache, crop_set=config.crop_set, facts=facts)
 
 

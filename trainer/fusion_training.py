@@ -49,7 +49,7 @@ from trainer.run import (
     scheduled_rate,
 )
 from trainer.run_state import save_state
-from trainer.screen_page import find_fonts, font_names
+from trainer.screen_page import find_fonts
 
 __all__ = ["FusionGain", "FusionSettings", "flicker_rise_db", "gained_db", "train_fusion"]
 
@@ -130,7 +130,7 @@ class FusionSettings:
         return {name: getattr(self, name) for name in names} | {
             "init": load_fusion(self.init).fusion_id if self.init else "",
             "students": " ".join(self.students),
-            "fonts": font_names(find_fonts(self.fonts)) if self.fonts else "",
+            "fonts": " ".join(font.name for font in find_fonts(self.fonts)) if self.fonts else "",
         }
 
 

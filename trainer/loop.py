@@ -62,7 +62,7 @@ def train(
 
     Raises:
         DivergedError: a loss term became NaN or infinite; the last saved state is kept.
-        StateMismatchError: the folder's state belongs to another config or other pictures.
+        StateMismatchError: the folder's state belongs to another config, other pictures or fonts.
         StateDamagedError: the folder's state cannot be read.
         KeyboardInterrupt: it was interrupted; state and checkpoint are written.
     """

@@ -29,7 +29,7 @@ from trainer.processes import ALONE, Processes
 from trainer.quality import psnr_db
 from trainer.run_log import RunLog
 from trainer.run_state import save_state
-from trainer.screen_page import find_fonts, font_names
+from trainer.screen_page import find_fonts, font_facts
 from trainer.sources import Source, open_source
 from trainer.validation import Gains, ValidationSet
 
@@ -53,7 +53,7 @@ class DivergedError(RuntimeError):
 
 
 class StateMismatchError(RuntimeError):
-    """The output folder holds a run with another config or other pictures."""
+    """The output folder holds a run with another config, other pictures or other fonts."""
 
 
 class StateDamagedError(RuntimeError):
@@ -180,7 +180,7 @@ class Run:
     @property
     def _manifest_hash(self) -> str:
         pairs = f"+{self._pairs.manifest_hash}" if self._pairs is not None else ""
-        fonts = f"+{font_names(self._fonts)}" if self._fonts else ""
+        fonts = f"+{font_facts(self._fonts)}" if self._fonts else ""
         return self.source.manifest_hash + pairs + fonts
 
     @property
@@ -462,9 +462,14 @@ def open_fonts(config: TrainingConfig, options: RunOptions) -> list[Path]:
     """The fonts of the drawn pages that a run mixes in, where it does; none = Pillow's own.
 
     Raises:
+        ValueError: fonts were given, and no pages are drawn.
         FileNotFoundError: see `find_fonts`.
     """
-    return find_fonts(options.fonts) if config.page_share and options.fonts else []
+    if options.fonts is None:
+        return []
+    if not config.page_share:
+        raise ValueError("--fonts is for drawn pages: set page_share above 0, or leave it out")
+    return find_fonts(options.fonts)
 
 
 class _Repeated(Dataset[tuple[Tensor, Tensor]]):

@@ -5,8 +5,9 @@ Drawn larger and reduced for some, as screens are that are shared at a lower res
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 
@@ -24,7 +25,7 @@ __all__ = [
     "drawn_colour",
     "drawn_font",
     "find_fonts",
-    "font_names",
+    "font_facts",
     "part_of",
     "random_words",
 ]
@@ -32,6 +33,7 @@ __all__ = [
 _Font = ImageFont.FreeTypeFont
 _Colour = tuple[int, ...]
 
+_TRIED_LETTERS = "aenot"
 _FONT_SUFFIXES = (".otf", ".ttc", ".ttf")
 _LETTERS = (
     "eeeettttaaaooiinnsshhrrddlluccmmwffggyyppbbvvkkjxqzETAOINSHRDLU0123456789.,;:()[]{}=+-_/*"
@@ -57,10 +59,14 @@ class Box:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """(H, W, 3) uint8 RGB, and where its lines of text are, from above to below by columns."""
+    """(H, W, 3) uint8 RGB, and where text and pictures are, from above to below by columns.
+
+    `paper` is the colour that is written on, levels of red, green and blue.
+    """
 
     image: ImageArray
     lines: tuple[Box, ...]
+    pictures: tuple[Box, ...]
     is_dark: bool
     paper: tuple[int, ...]
 
@@ -83,26 +89,31 @@ def find_fonts(folder: Path) -> list[Path]:
     """The TrueType and OpenType fonts below a folder, sorted.
 
     Raises:
-        FileNotFoundError: there is none that can be read.
+        FileNotFoundError: there is none that can be read and has Latin letters.
     """
     found = [path for path in sorted(folder.rglob("*")) if path.suffix.lower() in _FONT_SUFFIXES]
-    readable = [path for path in found if _is_font(path)]
+    readable = [path for path in found if _has_letters(path)]
     if not readable:
-        raise FileNotFoundError(f"{folder} holds no TrueType or OpenType font. Pass another one.")
+        raise FileNotFoundError(
+            f"{folder} holds no TrueType or OpenType font with Latin letters. Pass another."
+        )
     return readable
 
 
-def font_names(fonts: Sequence[Path]) -> str:
-    """Their files' names in one line, which tells what was written with."""
-    return " ".join(font.name for font in fonts)
+def font_facts(fonts: Sequence[Path]) -> str:
+    """Their names and what is in them, in one line: which letters are drawn."""
+    sums = (hashlib.sha256(font.read_bytes()).hexdigest()[:8] for font in fonts)
+    return " ".join(f"{font.name}:{digits}" for font, digits in zip(fonts, sums, strict=True))
 
 
-def _is_font(path: Path) -> bool:
+def _has_letters(path: Path) -> bool:
+    """Whether it is a font in which letters differ: not one of symbols, or of boxes for them."""
     try:
-        ImageFont.truetype(path, 12)
+        font = ImageFont.truetype(path, 24)
+        looks = {bytes(font.getmask(letter)) for letter in _TRIED_LETTERS}
+        return font.getlength(" ") > 0 and len(looks) == len(_TRIED_LETTERS)
     except OSError:
         return False
-    return True
 
 
 def drawn_font(rng: np.random.Generator, fonts: Sequence[Path], height_px: int) -> _Font:
@@ -155,6 +166,7 @@ def draw_page(
     size_px: tuple[int, int],
     *,
     fonts: Sequence[Path] = (),
+    line_share: float = 1.0,
 ) -> Page:
     """A page of text, with parts of the pictures between the paragraphs.
 
@@ -162,6 +174,7 @@ def draw_page(
         pictures: at least one, (H, W, 3) uint8 RGB of any size.
         size_px: (height, width).
         fonts: files of which two are drawn; none = Pillow's own.
+        line_share: of the lines are written; the places of the others stay empty.
     """
     reduction = float(rng.choice(_REDUCTIONS))
     height, width = (round(reduction * side) for side in size_px)
@@ -180,11 +193,10 @@ def draw_page(
     low, high = (170, 256) if is_dark else (0, 90)
     ink = _rgb(rng.integers(low, high, channels))
     style = _style(rng, reduction, ink, fonts)
-    sheet = _Sheet(canvas, draw, rng, style)
+    sheet = _Sheet(canvas, draw, rng, style, line_share)
     columns = 1 + int(rng.choice(3, p=_COLUMN_SHARES))
     gap = rng.uniform(0.5, 3) * style.line_px
     top = gap
-    lines: list[Box] = []
     if rng.random() < 0.6:
         for _ in range(rng.integers(1, 4)):
             title = " ".join(random_words(rng, int(rng.integers(2, 8))))
@@ -195,12 +207,14 @@ def draw_page(
     across = (right - left - gap) / columns
     for column in range(columns):
         start = left + gap + column * across
-        lines += sheet.column(pictures, top, start, start + across - gap)
+        sheet.fill_column(pictures, top, start, start + across - gap)
     image = np.array(canvas)
     if reduction > 1:
         image = cv2.resize(image, size_px[::-1], interpolation=cv2.INTER_AREA)
-    lines_of_page = tuple(_reduced(line, reduction) for line in lines)
-    return Page(image, lines_of_page, is_dark, paper_colour)
+    lines, shown = (
+        tuple(_reduced(box, reduction) for box in boxes) for boxes in (sheet.lines, sheet.pictures)
+    )
+    return Page(image, lines, shown, is_dark, paper_colour)
 
 
 def _style(
@@ -221,36 +235,43 @@ def _style(
 
 @dataclass(frozen=True, slots=True)
 class _Sheet:
-    """What is drawn on, by what, with which chances and looks."""
+    """What is drawn on, by what, with which chances and looks, and what has been drawn."""
 
     canvas: Image.Image
     draw: ImageDraw.ImageDraw
     rng: np.random.Generator
     style: _Style
+    line_share: float
+    lines: list[Box] = field(default_factory=list)
+    pictures: list[Box] = field(default_factory=list)
 
-    def column(
+    def fill_column(
         self, pictures: Sequence[ImageArray], top: float, left: float, right: float
-    ) -> list[Box]:
-        """Fills a column to the bottom; where its lines are."""
-        rng, style, lines = self.rng, self.style, []
+    ) -> None:
+        """Writes and shows pictures down to the bottom."""
+        rng, style = self.rng, self.style
         while top < self.canvas.height:
             if rng.random() < style.picture_share:
                 most = (max(1, self.canvas.height // 3), max(1, int(right - left)))
                 part = part_of(pictures, rng, most)
                 self.canvas.paste(Image.fromarray(part), (int(left), int(top)))
+                height, width = part.shape[:2]
+                at = (int(top), int(top) + height, int(left), int(left) + width)
+                self.pictures.append(Box(*at))
                 top += len(part) + style.line_px
             for _ in range(rng.integers(1, _LONGEST_PARAGRAPH + 1)):
                 indent = style.line_px * int(rng.integers(0, 5)) if style.is_indented else 0.0
-                end = self._line(top, left + indent, right)
-                lines.append(Box(int(top), int(top + style.line_px), int(left), int(end)))
+                if self.line_share == 1 or rng.random() < self.line_share:
+                    end = self._line(top, left + indent, right)
+                    line = Box(int(top), int(top + style.line_px), int(left), int(end))
+                    self.lines.append(line)
                 top += style.line_px
             top += style.line_px * rng.choice([0.0, 0.5, 1.0])
-        return lines
 
     def _line(self, top: float, left: float, right: float) -> float:
         """Writes words, as many as there is room for or, on some lines, fewer; where they end."""
         rng, style = self.rng, self.style
-        space = style.font.getlength(" ")
+        space = max(1.0, style.font.getlength(" "))
         room = (right - left) * (1.0 if style.is_justified else rng.uniform(0.3, 1))
         words: list[tuple[str, float]] = []
         for word in random_words(rng, 1 + max(0, int(room / (2 * space)))):

@@ -156,11 +156,17 @@ def test_a_page_is_degraded_as_the_picture_in_its_place_would_be(pictures: Pictu
         assert np.array_equal(degraded, expected)
 
 
-def test_pairs_do_not_become_pages(pairs: PictureSet) -> None:
+def test_pages_take_the_place_of_sharp_pictures_and_not_of_pairs(
+    pictures: PictureSet, pairs: PictureSet
+) -> None:
+    with pytest.raises(ValueError, match="page_share needs sharp pictures"):
+        CropDataset(pairs, crop_px=48, seed=0, page_share=0.1)
     plain, paged = (
-        CropDataset(pairs, crop_px=48, seed=0, page_share=share)[3] for share in (0.0, 1.0)
+        CropDataset(pictures, crop_px=48, seed=0, pairs=pairs, pair_share=0.5, page_share=share)
+        for share in (0.0, 1.0)
     )
-    assert all(map(torch.equal, plain, paged))
+    same = [all(map(torch.equal, plain[number], paged[number])) for number in range(16)]
+    assert same == [is_from_pairs(0, number, share=0.5) for number in range(16)]
 
 
 def test_what_is_drawn_needs_the_loader_to_degrade(pictures: PictureSet) -> None:
