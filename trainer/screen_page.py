@@ -95,7 +95,7 @@ def find_fonts(folder: Path) -> list[Path]:
     readable = [path for path in found if _has_letters(path)]
     if not readable:
         raise FileNotFoundError(
-            f"{folder} holds no TrueType or OpenType font with Latin letters. Pass another."
+            f"{folder} holds no TrueType or OpenType font with Latin letters. Pass some."
         )
     return readable
 

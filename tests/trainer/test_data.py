@@ -156,6 +156,15 @@ def test_a_page_is_degraded_as_the_picture_in_its_place_would_be(pictures: Pictu
         assert np.array_equal(degraded, expected)
 
 
+def test_pages_are_written_in_the_fonts_that_are_given(
+    pictures: PictureSet, tmp_path: Path
+) -> None:
+    gone = [tmp_path / "gone.ttf"]
+    pages = CropDataset(pictures, crop_px=48, seed=0, page_share=1.0, fonts=gone)
+    with pytest.raises(OSError, match="cannot open"):
+        pages[0]
+
+
 def test_pages_take_the_place_of_sharp_pictures_and_not_of_pairs(
     pictures: PictureSet, pairs: PictureSet
 ) -> None:

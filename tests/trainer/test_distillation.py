@@ -240,6 +240,11 @@ def test_pages_of_other_fonts_do_not_take_over_a_run(pictures: PictureSet, tmp_p
         distill(pictures, config, options(tmp_path / "run"))
 
 
+def test_fonts_without_pages_to_draw_are_refused(pictures: PictureSet, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="set page_share above 0"):
+        distill(pictures, CONFIG, options(tmp_path / "run", fonts=tmp_path))
+
+
 @pytest.mark.parametrize("damage", [b"", b"no state", None])
 def test_a_damaged_state_is_named_and_the_checkpoint_beside_it_stays(
     pictures: PictureSet, tmp_path: Path, damage: bytes | None
@@ -475,6 +480,26 @@ def test_a_kept_lesson_is_not_asked_for_again(
     monkeypatch.setattr(NAFNet, "forward_with_features", count)
     distill(pictures, config, options(tmp_path / "run", teacher_cache=tmp_path / "cache"))
     assert sum(asked) == 4
+
+
+def test_lessons_on_pages_are_kept_for_each_share_of_them_and_each_set_of_fonts(
+    pictures: PictureSet, tmp_path: Path, teacher: Path
+) -> None:
+    fonts = tmp_path / "fonts"
+    fonts.mkdir()
+    write_font(fonts / "own.ttf")
+    runs = ((0.0, None), (0.5, None), (0.5, fonts), (0.6, fonts))
+    for number, (share, folder) in enumerate(runs):
+        config = replace(CONFIG, teacher=str(teacher), page_share=share, **TAUGHT)  # type: ignore[arg-type]
+        live, kept = (
+            distill(
+                pictures,
+                config,
+                options(tmp_path / f"{number}{name}", fonts=folder, teacher_cache=cache),
+            )
+            for name, cache in (("live", None), ("kept", tmp_path / "cache"))
+        )
+        require_equal_bits(live, kept)
 
 
 def test_a_cache_needs_a_fixed_set_of_crops(

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
 from tests.service.pictures import sample
+from trainer import page_crops
 from trainer.operators import ImageArray
 from trainer.page_crops import draw_page_crop
 
@@ -24,6 +26,14 @@ def share_of_plain_blocks(image: ImageArray) -> float:
     across = CROP_PX // BLOCK_PX
     blocks = image.reshape(across, BLOCK_PX, across, BLOCK_PX, 3).swapaxes(1, 2)
     return float((np.ptp(blocks.astype(int), axis=(2, 3)).max(-1) == 0).mean())
+
+
+@pytest.fixture
+def plainly(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    """Pages of text and pictures alone, to which a test adds one thing."""
+    for name in ("_MOST_BOXES", "_PURE_SHARE", "_TEXTURE_SHARE", "_SUBPIXEL_SHARE"):
+        monkeypatch.setattr(page_crops, name, 0)
+    return monkeypatch
 
 
 @pytest.fixture(scope="module")
@@ -55,9 +65,60 @@ def test_some_pages_are_white_some_black_and_some_neither(pages: list[ImageArray
     assert {0, 255} < set(commonest)
 
 
-def test_some_letters_have_coloured_edges_on_grey_pages(pages: list[ImageArray]) -> None:
-    coloured = [bool((np.ptp(page.astype(int), axis=2) > 0).any()) for page in pages]
-    assert {True, False} == set(coloured)
+@pytest.mark.usefixtures("plainly")
+def test_letters_on_subpixels_have_red_and_blue_a_third_of_a_pixel_apart() -> None:
+    shifted = 0
+    for seed in range(8):
+        before = drawn(seed)
+        with pytest.MonkeyPatch.context() as patched:
+            patched.setattr(page_crops, "_SUBPIXEL_SHARE", 1.0)
+            after = drawn(seed)
+        np.testing.assert_array_equal(after[..., 1], before[..., 1])
+        for channel, neighbour in ((0, np.s_[:, :-2]), (2, np.s_[:, 2:])):
+            old, new, beside = (
+                part.astype(float)
+                for part in (
+                    before[:, 1:-1, channel],
+                    after[:, 1:-1, channel],
+                    before[..., channel][neighbour],
+                )
+            )
+            is_shifted = np.abs(new - (2 * old + beside) / 3) <= 4  # OpenCV counts in 1/32 px
+            assert (is_shifted | (new == old)).all()
+            shifted += int((is_shifted & (np.abs(new - old) > 10)).sum())
+    assert shifted > 1000
+
+
+@pytest.mark.usefixtures("plainly")
+def test_faint_patterns_are_on_what_is_plain_and_leave_ink_as_it_is() -> None:
+    changed = 0
+    for seed in range(8):
+        before = drawn(seed)
+        with pytest.MonkeyPatch.context() as patched:
+            patched.setattr(page_crops, "_TEXTURE_SHARE", 1.0)
+            after = drawn(seed)
+        change = np.abs(after.astype(int) - before).max(axis=2)[1:-1, 1:-1]
+        is_plain = (cv2.Laplacian(before, cv2.CV_16S) == 0).all(axis=2)[1:-1, 1:-1]
+        assert change.max() <= 9
+        assert not change[~is_plain].any()
+        changed += int((change > 0).sum())
+    assert changed > 8 * CROP_PX
+
+
+def test_rules_frames_and_fields_are_drawn_on_some_pages(plainly: pytest.MonkeyPatch) -> None:
+    seeds = range(12)
+    before = [drawn(seed) for seed in seeds]
+    plainly.setattr(page_crops, "_MOST_BOXES", 4)
+    shares = [
+        (drawn(seed) != page).any(axis=2).mean() for seed, page in zip(seeds, before, strict=True)
+    ]
+    assert 4 < np.count_nonzero(shares) <= 12
+    assert np.ptp(shares) > 0.1
+
+
+def test_the_letters_are_of_the_fonts_that_are_given(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="cannot open"):
+        drawn(3, [tmp_path / "gone.ttf"])
 
 
 def test_a_crop_depends_on_its_seed_alone() -> None:
