@@ -218,6 +218,7 @@ def test_flat_crops_are_told_from_detailed_ones() -> None:
     assert not is_flat(patch(0, 64, 64))
 
 
+@pytest.mark.filterwarnings("ignore:This DataLoader will create:UserWarning")  # on one CPU
 @pytest.mark.parametrize("workers", [0, 2])
 def test_batches_start_where_the_run_goes_on_whatever_the_workers(
     pictures: PictureSet, workers: int
