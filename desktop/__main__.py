@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import sys
 
-from desktop.cli import main
+from desktop.cli import start
 
 __all__: list[str] = []
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(start())

@@ -5,8 +5,9 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-__all__ = ["main"]
+__all__ = ["main", "start"]
 
+_EXIT_INTERRUPTED = 130
 _OWN = {"clearcall", "desktop", "service", "trainer"}
 
 
@@ -23,5 +24,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     return run(argv)
 
 
+def start() -> int:
+    """Runs the command line of the process. After an interruption the process ends by the signal
+    of Ctrl-C, which shells show as 130: one that runs it in a loop then ends its loop, too."""
+    code = main()
+    if code == _EXIT_INTERRUPTED:
+        sys.excepthook = lambda *_: None  # what there is to say has been said
+        raise KeyboardInterrupt
+    return code
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(start())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -168,6 +169,16 @@ def test_a_missing_extra_is_named(missing: str) -> None:
     )
     assert done.returncode == 2
     assert done.stderr == f"clearcall-train needs {missing}: pip install 'clearcall[trainer]'\n"
+
+
+def test_an_interrupted_process_ends_by_the_signal_so_that_a_shells_loop_ends_too() -> None:
+    script = (
+        "import sys, trainer.cli; from trainer.__main__ import start;"
+        "trainer.cli.run = lambda _: 130; sys.exit(start())"
+    )
+    done = subprocess.run([sys.executable, "-c", script], check=False, capture_output=True)
+    assert done.returncode == -signal.SIGINT
+    assert done.stderr == b""
 
 
 @pytest.mark.parametrize("flag", ["--find-strength", "--write-scores"])
