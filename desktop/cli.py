@@ -7,7 +7,6 @@ completion answer at once.
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Sequence
 
 from desktop.commands.camera import add_camera_command
@@ -18,10 +17,9 @@ from desktop.commands.models import add_models_command
 from desktop.commands.video import add_video_command
 from service.cli import add_serve_command, new_parser, run_command
 from service.key_command import add_key_command
+from service.model.ending import interrupted_if_so
 
 __all__ = ["clearcall_parser", "main", "start"]
-
-_EXIT_INTERRUPTED = 130
 
 _EPILOG = """examples:
   clearcall doctor                       what this machine can do, and what to run next
@@ -40,13 +38,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def start() -> int:
-    """Runs the command line of the process. After an interruption the process ends by the signal
-    of Ctrl-C, which shells show as 130: one that runs it in a loop then ends its loop, too."""
-    code = main()
-    if code == _EXIT_INTERRUPTED:
-        sys.excepthook = lambda *_: None  # what there is to say has been said
-        raise KeyboardInterrupt
-    return code
+    """Runs the command line of the process; see `interrupted_if_so`."""
+    return interrupted_if_so(main())
 
 
 def clearcall_parser() -> argparse.ArgumentParser:

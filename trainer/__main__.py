@@ -5,9 +5,10 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
+from service.model.ending import interrupted_if_so
+
 __all__ = ["main", "start"]
 
-_EXIT_INTERRUPTED = 130
 _OWN = {"clearcall", "desktop", "service", "trainer"}
 
 
@@ -25,13 +26,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def start() -> int:
-    """Runs the command line of the process. After an interruption the process ends by the signal
-    of Ctrl-C, which shells show as 130: one that runs it in a loop then ends its loop, too."""
-    code = main()
-    if code == _EXIT_INTERRUPTED:
-        sys.excepthook = lambda *_: None  # what there is to say has been said
-        raise KeyboardInterrupt
-    return code
+    """Runs the command line of the process; see `interrupted_if_so`."""
+    return interrupted_if_so(main())
 
 
 if __name__ == "__main__":

@@ -22,6 +22,13 @@ def drawn(seed: int, fonts: Sequence[Path] = ()) -> ImageArray:
     return draw_page_crop(sample("museum"), np.random.default_rng(seed), CROP_PX, fonts=fonts)
 
 
+def drawn_with(share: str, seed: int) -> ImageArray:
+    """A page that surely has what this share of the pages has."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(page_crops, share, 1.0)
+        return drawn(seed)
+
+
 def share_of_plain_blocks(image: ImageArray) -> float:
     across = CROP_PX // BLOCK_PX
     blocks = image.reshape(across, BLOCK_PX, across, BLOCK_PX, 3).swapaxes(1, 2)
@@ -69,10 +76,7 @@ def test_some_pages_are_white_some_black_and_some_neither(pages: list[ImageArray
 def test_letters_on_subpixels_have_red_and_blue_a_third_of_a_pixel_apart() -> None:
     shifted = 0
     for seed in range(8):
-        before = drawn(seed)
-        with pytest.MonkeyPatch.context() as patched:
-            patched.setattr(page_crops, "_SUBPIXEL_SHARE", 1.0)
-            after = drawn(seed)
+        before, after = drawn(seed), drawn_with("_SUBPIXEL_SHARE", seed)
         np.testing.assert_array_equal(after[..., 1], before[..., 1])
         for channel, neighbour in ((0, np.s_[:, :-2]), (2, np.s_[:, 2:])):
             old, new, beside = (
@@ -93,10 +97,7 @@ def test_letters_on_subpixels_have_red_and_blue_a_third_of_a_pixel_apart() -> No
 def test_faint_patterns_are_on_what_is_plain_and_leave_ink_as_it_is() -> None:
     changed = 0
     for seed in range(8):
-        before = drawn(seed)
-        with pytest.MonkeyPatch.context() as patched:
-            patched.setattr(page_crops, "_TEXTURE_SHARE", 1.0)
-            after = drawn(seed)
+        before, after = drawn(seed), drawn_with("_TEXTURE_SHARE", seed)
         change = np.abs(after.astype(int) - before).max(axis=2)[1:-1, 1:-1]
         is_plain = (cv2.Laplacian(before, cv2.CV_16S) == 0).all(axis=2)[1:-1, 1:-1]
         assert change.max() <= 9
