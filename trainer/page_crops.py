@@ -22,6 +22,8 @@ __all__ = ["draw_page_crop"]
 _PAGE_CROPS = 1.5  # a page's sides, in those of a crop
 _TRIES = 4
 _BLANK_LEVELS = 24  # between the darkest and the lightest of a crop that shows nothing
+_EMPTY_SHARE = 0.08  # of the crops are of one colour, as a screen that shows nothing yet
+_PRIMARY_SHARE = 0.5  # of these have each of red, green and blue at its least or most
 _SPARSE_SHARE = 0.6  # of the pages lack lines
 _WRITTEN_LINES = (0.05, 0.9)  # of such a page's
 _MOST_BOXES = 4  # rules, frames and fields
@@ -43,12 +45,16 @@ def draw_page_crop(
 ) -> ImageArray:
     """A part (crop_px, crop_px, 3) uint8 RGB of a page of text.
 
-    A few of them, more of small ones, show nothing in spite of several tries.
+    Some show one colour and nothing else.
 
     Args:
         picture: (H, W, 3) uint8 RGB of any size, parts of which some pages show.
         fonts: files of which two are drawn; none = Pillow's own.
     """
+    if rng.random() < _EMPTY_SHARE:
+        is_primary = rng.random() < _PRIMARY_SHARE
+        colour = 255 * rng.integers(0, 2, 3) if is_primary else rng.integers(0, 256, 3)
+        return np.full((crop_px, crop_px, 3), colour, np.uint8)
     side_px = round(_PAGE_CROPS * crop_px)
     for _ in range(_TRIES):
         is_sparse = rng.random() < _SPARSE_SHARE
