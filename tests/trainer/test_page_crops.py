@@ -59,9 +59,7 @@ def test_nearly_every_crop_has_ink_on_it(pages: list[ImageArray]) -> None:
 
 
 def test_a_few_crops_are_of_one_colour_half_of_them_of_a_primary_one() -> None:
-    colours = [
-        page[0, 0] for page in map(drawn, range(200)) if not np.ptp(page, axis=(0, 1)).any()
-    ]
+    colours = [page[0, 0] for page in map(drawn, range(200)) if not np.ptp(page, axis=(0, 1)).any()]
     assert 8 < len(colours) < 30
     are_primary = [bool(np.isin(colour, (0, 255)).all()) for colour in colours]
     assert 0.2 < np.mean(are_primary) < 0.8
