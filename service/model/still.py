@@ -32,18 +32,19 @@ class Noise:
     """How much each block changes while it stands still, from what was seen; see `change_between`.
 
     JPEG makes ten times as much of a sensor's noise where there is texture as where there is none,
-    so each block has a mean of its own. A block that moves raises its mean too: it counts as still
-    for as long as it has moved little more than it does in a frame or two, and never beyond
-    `_HIGHEST`; what is wrong then is a correction that is late by so much.
+    so each block has a mean of its own, of all frames at first. A block that moves raises its mean
+    too: it counts as still for as long as it has moved little more than it does in a frame or two,
+    and never beyond `_HIGHEST`; what is wrong then is a correction that is late by so much.
     """
 
     _FACTOR = 3.0  # times the mean: beyond the noise
     _LOWEST, _HIGHEST = 12.0, 48.0
-    _FRESH_SHARE = 0.1  # of a frame in the mean
+    _FRESH_SHARE = 0.1  # of a frame in the mean, at least
     _STILL_QUANTILE = 0.2  # so many blocks stand still in the first frames that are compared
 
     def __init__(self) -> None:
         self._means: Any = None
+        self._frames = 1  # in the means, what is known before the first one counting as one
 
     def is_beyond(self, changes: BlockChanges) -> BlockMask:
         """Which blocks changed by more than noise."""
@@ -52,7 +53,9 @@ class Noise:
             still = float(np.quantile(seen, self._STILL_QUANTILE))
             self._means = np.minimum(seen, 1 + 4 * still)
         limits = np.clip(self._FACTOR * self._means, self._LOWEST, self._HIGHEST)
-        self._means += self._FRESH_SHARE * (np.minimum(seen, self._HIGHEST) - self._means)
+        self._frames += 1
+        share = max(self._FRESH_SHARE, 1 / self._frames)
+        self._means += share * (np.minimum(seen, self._HIGHEST) - self._means)
         # A block alone is beyond it by chance now and then; motion takes its neighbours along.
         near = (seen > 0.5 * limits).astype(np.uint8)
         support = cv2.boxFilter(near, -1, (3, 3), normalize=False, borderType=cv2.BORDER_CONSTANT)

@@ -77,6 +77,19 @@ def test_a_still_picture_is_learned_to_be_still_whatever_its_noise(
     assert np.mean(shares[10:]) < 0.01
 
 
+def test_writing_on_plain_paper_is_learned_to_be_still_in_a_few_frames() -> None:
+    page, noise = np.full((*SIZE, 3), 245, np.uint8), Noise()
+    for row in range(20, SIZE[0], 20):
+        cv2.putText(page, "as it was written", (4, row), cv2.FONT_HERSHEY_PLAIN, 1, (20, 20, 20))
+    first = through_jpeg(noisy(page, 0, 1.5))
+    shares = []
+    for number in range(1, 9):
+        frame = through_jpeg(noisy(page, number, 1.5))
+        shares.append(noise.is_beyond(change_between(first, frame)).mean())
+    assert shares[0] > 0.1
+    assert max(shares[4:]) < 0.01
+
+
 @pytest.mark.parametrize("deviation", [0.0, 2.0])
 def test_a_step_of_a_pixel_is_beyond_the_noise_where_there_is_detail(deviation: float) -> None:
     image, noise = photograph(), Noise()
