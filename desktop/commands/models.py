@@ -16,7 +16,7 @@ __all__ = ["add_models_command"]
 _SERVER = "http://127.0.0.1:8000"
 _EXAMPLES = """examples:
   clearcall models list
-  clearcall models activate small-235512c3 --api-key KEY
+  clearcall models activate small-c50b6170 --api-key KEY
   clearcall models activate latest --server https://sharp.example.org
 
 More: docs/checkpoints.md.
@@ -26,7 +26,7 @@ _LIST_EXAMPLES = """examples:
   clearcall models list --server https://sharp.example.org --json
 """
 _ACTIVATE_EXAMPLES = """examples:
-  clearcall models activate small-235512c3 --api-key KEY
+  clearcall models activate small-c50b6170 --api-key KEY
   clearcall models activate latest          no pin any more
 """
 

@@ -362,14 +362,11 @@ def test_the_bundled_student_loads_warms_up_and_says_what_it_is() -> None:
 
 
 @pytest.mark.parametrize("size", BUNDLED_SIZES)
-def test_a_picture_of_one_colour_stays_it_within_two_levels_but_for_a_few_pixels(size: str) -> None:
+def test_a_picture_of_one_colour_stays_it_within_two_levels(size: str) -> None:
     sharpener = Sharpener.load(size, device="cpu", backend="torch")
     for colour in itertools.product((0, 20, 128, 235, 255), repeat=3):
         image = np.full((64, 64, 3), colour, np.uint8)
-        change = np.abs(sharpener.sharpen(image).astype(int) - image)
-        assert change.max() <= 5
-        assert change.mean() < 0.1
-        assert (change.max(axis=2) > 2).mean() < 0.01  # at the corners of saturated ones
+        np.testing.assert_allclose(sharpener.sharpen(image).astype(int), image, atol=2)
 
 
 @pytest.mark.parametrize("text", ["Alex Example", "and then we will look at the figures"])
