@@ -40,7 +40,7 @@ class Noise:
     _FACTOR = 3.0  # times the mean: beyond the noise
     _LOWEST, _HIGHEST = 12.0, 48.0
     _FRESH_SHARE = 0.1  # of a frame in the mean, at least
-    _STILL_QUANTILE = 0.2  # so many blocks stand still in the first frames that are compared
+    _STILL_QUANTILE = 0.3  # so many blocks stand still in the first frames that are compared
 
     def __init__(self) -> None:
         self._means: Any = None
