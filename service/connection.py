@@ -65,9 +65,9 @@ class Connection(WebSocketsSansIOProtocol):
             self.on_writable()
 
     def handle_ping(self) -> None:
-        """Answers, now or when all before it is in the kernel."""
+        """Answers, now or when all before it is in the kernel; after a close no more."""
         output = self.conn.data_to_send()  # to all that came in one piece, a close perhaps
-        if not self.is_writable:
+        if self.close_sent or not self.is_writable:
             pongs = [frame for frame in output if frame.startswith(_PONG_HEAD)]
             self._pong = pongs[-1] if pongs else self._pong
             output = [frame for frame in output if not frame.startswith(_PONG_HEAD)]

@@ -142,6 +142,21 @@ def test_a_client_that_pings_and_reads_nothing_is_closed_too() -> None:
         assert connection.backlog_bytes < ONE_ANSWER_BYTES
 
 
+def test_the_answers_to_pings_do_not_pile_up_behind_a_close() -> None:
+    ping = b"\x89\xfd" + bytes(4) + b"p" * 125  # masked by zeros
+    sent_bytes = most_bytes = 0
+    with serve() as live, behind(live) as (stream, connection):
+        connection.loop.call_soon_threadsafe(connection.end, 1001, "enough")
+        end_s = time.monotonic() + WAIT_S
+        with contextlib.suppress(OSError):  # it is aborted while we write
+            while time.monotonic() < end_s:
+                stream.socket.sendall(8_000 * ping)
+                sent_bytes += 8_000 * 127
+                most_bytes = max(most_bytes, connection.backlog_bytes)
+        assert sent_bytes > 2 * ONE_ANSWER_BYTES
+        assert most_bytes < ONE_ANSWER_BYTES
+
+
 def test_pings_are_answered_when_all_before_them_is_read() -> None:
     with serve() as live, behind(live) as (stream, _):
         answered = [stream.ping(), stream.ping()]
