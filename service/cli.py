@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from service.errors import ClearcallError
 from service.key_command import add_key_command
+from service.model.ending import EXIT_INTERRUPTED
 from service.settings import PREFIX, Settings, load_settings, unknown_variables
 
 __all__ = ["HelpFormatter", "add_serve_command", "main", "new_parser", "run_command"]
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     Commands: TypeAlias = argparse._SubParsersAction[argparse.ArgumentParser]
 
 _EXIT_FAILED, _EXIT_WRONG_USE = 1, 2
-_EXIT_INTERRUPTED, _EXIT_UNREAD = 130, 141  # as shells tell SIGINT and SIGPIPE
+_EXIT_UNREAD = 141  # as shells tell SIGPIPE
 _NO_FLAGS = {"token_secret"}  # every user of the machine sees a process's flags
 _METAVARS = {
     "checkpoint": "NAME",
@@ -99,7 +100,7 @@ def run_command(parser: argparse.ArgumentParser, argv: Sequence[str] | None = No
         if sys.stdout is not None:  # it is closed: `>&-`
             sys.stdout.flush()
     except KeyboardInterrupt:
-        return _EXIT_INTERRUPTED
+        return EXIT_INTERRUPTED
     except OSError as exc:
         if exc.errno not in (errno.EPIPE, errno.ENOSPC):
             raise

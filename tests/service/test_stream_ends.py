@@ -27,6 +27,8 @@ from tests.service.pictures import as_file, jpeg_frame
 
 WAIT_S = 20
 ONE_ANSWER_BYTES = 400_000  # more than `large_frame` as PNG
+PINGS = 8_000 * (b"\x89\xfd" + bytes(4) + b"p" * 125)  # masked by zeros
+PONGS_BYTES = 8_000 * 127  # of the answers to them
 
 
 MESSAGES: list[bytes | str] = [
@@ -126,15 +128,14 @@ def test_a_client_that_reads_nothing_is_closed_and_leaves_nothing_behind() -> No
 
 
 def test_a_client_that_pings_and_reads_nothing_is_closed_too() -> None:
-    ping = b"\x89\xfd" + bytes(4) + b"p" * 125  # masked by zeros
     answered_bytes = 0
     with serve(stalled_reader_s=1.0) as live, behind(live) as (stream, connection):
 
         def is_closed() -> bool:
             nonlocal answered_bytes
             with contextlib.suppress(OSError):  # it is closed while we write
-                stream.socket.sendall(8_000 * ping)
-                answered_bytes += 8_000 * 127
+                stream.socket.sendall(PINGS)
+                answered_bytes += PONGS_BYTES
             return live.metric("clearcall_streams_ended_total", cause="stalled") == 1
 
         eventually(is_closed)
@@ -143,15 +144,14 @@ def test_a_client_that_pings_and_reads_nothing_is_closed_too() -> None:
 
 
 def test_the_answers_to_pings_do_not_pile_up_behind_a_close() -> None:
-    ping = b"\x89\xfd" + bytes(4) + b"p" * 125  # masked by zeros
     sent_bytes = most_bytes = 0
     with serve() as live, behind(live) as (stream, connection):
         connection.loop.call_soon_threadsafe(connection.end, 1001, "enough")
         end_s = time.monotonic() + WAIT_S
         with contextlib.suppress(OSError):  # it is aborted while we write
             while time.monotonic() < end_s:
-                stream.socket.sendall(8_000 * ping)
-                sent_bytes += 8_000 * 127
+                stream.socket.sendall(PINGS)
+                sent_bytes += PONGS_BYTES
                 most_bytes = max(most_bytes, connection.backlog_bytes)
         assert sent_bytes > 2 * ONE_ANSWER_BYTES
         assert most_bytes < ONE_ANSWER_BYTES
