@@ -27,10 +27,11 @@ from desktop.camera.session import Limits, Session, Sharpening
 from desktop.camera.slot import Slot
 from desktop.camera.source import Source, parse_source
 from desktop.camera.window import Window, why_no_window
+from service.model.ending import EXIT_INTERRUPTED
 
 __all__ = ["run_camera"]
 
-_EXIT_DONE, _EXIT_PARTLY, _EXIT_NOTHING, _EXIT_INTERRUPTED = 0, 1, 2, 130
+_EXIT_DONE, _EXIT_PARTLY, _EXIT_NOTHING = 0, 1, 2
 _MAX_TARGET_FPS = 30.0
 
 
@@ -86,7 +87,7 @@ def _run(arguments: dict[str, Any]) -> int:
         figures = _figures(meter, controls)
         print(json.dumps({"source": source.name, **figures, **sharpening.facts(), **facts}))
     if controls.is_interrupted:
-        return _EXIT_INTERRUPTED
+        return EXIT_INTERRUPTED
     return _EXIT_PARTLY if facts["failures"] else _EXIT_DONE
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from desktop.interruption import interruptible
 from desktop.options import add_model_options, add_size_options, load_model, quality
+from service.model.ending import EXIT_INTERRUPTED
 
 if TYPE_CHECKING:
     from desktop.images.conversion import Converter
@@ -23,7 +24,6 @@ __all__ = ["add_image_command"]
 
 _EXIT_SOME_FAILED = 1
 _EXIT_WRONG_USE = 2
-_EXIT_INTERRUPTED = 130
 _DEFAULT_JOBS = 3  # one is read and one written while one is in the network
 _MOST_JOBS = 64
 _IN_WORK_PX = 100_000_000
@@ -130,7 +130,7 @@ def _image(arguments: dict[str, Any]) -> int:
         is_interrupted = True
     report.end(time.monotonic() - begun_s, is_interrupted=is_interrupted)
     if is_interrupted:
-        return _EXIT_INTERRUPTED
+        return EXIT_INTERRUPTED
     if not report.missed:
         return 0
     return _EXIT_SOME_FAILED if report.done else _EXIT_WRONG_USE

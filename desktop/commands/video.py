@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from desktop.interruption import interruptible
 from desktop.names import printable
 from desktop.options import add_model_options, add_size_options, load_model
+from service.model.ending import EXIT_INTERRUPTED
 
 if TYPE_CHECKING:
     from desktop.video.conversion import Summary, VideoOptions
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
 __all__ = ["add_video_command"]
 
 _EXIT_WRONG_USE = 2
-_EXIT_INTERRUPTED = 130
 _TIME = re.compile(r"(?:(?:(\d+):)?(\d+):)?(\d+(?:\.\d+)?)s?|(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?")
 
 _EXAMPLES = """examples:
@@ -160,7 +160,7 @@ def _video(arguments: dict[str, Any]) -> int:
     except KeyboardInterrupt:
         rest = "what was there stays" if output.exists() else "nothing was written"
         print(f"clearcall: {printable(output)}: interrupted; {rest}", file=sys.stderr)
-        return _EXIT_INTERRUPTED
+        return EXIT_INTERRUPTED
     for warning in summary.warnings:
         print(f"clearcall: {printable(path)}: {warning}", file=sys.stderr)
     print(json.dumps(dataclasses.asdict(summary)) if arguments["json"] else _in_words(summary))
