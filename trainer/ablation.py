@@ -11,7 +11,7 @@ import torch
 from rich.table import Table
 
 from service.model.checkpoint import load_checkpoint
-from trainer.config import DistillConfig, RunOptions
+from trainer.config import KIND_TERMS, DistillConfig, RunOptions
 from trainer.deadline import deadline_s
 from trainer.device import choose_device
 from trainer.distillation import distill
@@ -43,8 +43,9 @@ def variants(config: DistillConfig) -> dict[str, DistillConfig]:
         if config.target_terms == [term]:
             continue
         changes: dict[str, object] = {term: 0.0}
-        if term in ("harm", "routing"):
-            changes["harm_kinds"] = ""  # which needs both
+        for counted in KIND_TERMS:
+            if term in (counted, "routing"):
+                changes[f"{counted}_kinds"] = ""  # which needs both
         if term in _TEACHER_TERMS and not any(
             getattr(config, other) for other in _TEACHER_TERMS if other != term
         ):

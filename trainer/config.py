@@ -16,7 +16,14 @@ from trainer.mixture import Mixture
 from trainer.named_numbers import named_numbers, require_known
 from trainer.routing import EXPERT_KINDS
 
-__all__ = ["DistillConfig", "RunOptions", "TeacherConfig", "TrainingConfig", "setting_help"]
+__all__ = [
+    "KIND_TERMS",
+    "DistillConfig",
+    "RunOptions",
+    "TeacherConfig",
+    "TrainingConfig",
+    "setting_help",
+]
 
 _PRECISIONS = ("auto", "fp32", "bf16", "fp16")
 _PLACES = ("loader", "device")
@@ -32,6 +39,9 @@ _TERMS = (
     "teacher_features",
     "routing",
 )
+
+# These have a list of factors by kind, `<term>_kinds`.
+KIND_TERMS = ("ssim", "harm")
 
 # These do not say what a sharpened picture is to look like, and cannot train alone.
 _SIDE_TERMS = ("harm", "routing")
@@ -85,9 +95,12 @@ class TrainingConfig:
     psnr: float = _number(0.02, "weight of the term of log10 of the squared error")
     ssim: float = _number(0.05, "weight of the 1 - SSIM term")
     edge: float = _number(0.0, "weight of the Sobel edge term")
+    ssim_kinds: str = _word(
+        "", "kind=factor,...: how much crops of a kind count in the ssim term; others 1"
+    )
     harm: float = _number(0.0, "weight of the term against crops that come out worse")
     harm_kinds: str = _word(
-        "", "kind=factor,...: how much harm to crops of a kind counts in that term; others 1"
+        "", "kind=factor,...: how much crops of a kind count in the harm term; others 1"
     )
     routing: float = _number(
         0.01,
@@ -134,20 +147,25 @@ class TrainingConfig:
         Mixture.parse(self.mixture)
         if self.overlay_share and self.degrade_on == "device":
             raise ValueError("overlay_share needs the loader to degrade (degrade_on = loader)")
-        if self.harm_kinds and not (self.harm and self.routing):
-            raise ValueError("harm_kinds needs harm and routing above 0")
-        self.harm_factors()
+        for term in self.kind_factors():
+            if not (getattr(self, term) and self.routing):
+                raise ValueError(f"{term}_kinds needs {term} and routing above 0")
         if self.patience and not self.validate_every:
             raise ValueError("patience needs validate_every above 0")
         if not self.target_terms:
             known = ", ".join(name for name in self.loss_weights if name not in _SIDE_TERMS)
             raise ValueError(f"at least one loss term must have a weight above 0: {known}")
 
-    def harm_factors(self) -> dict[str, float]:
-        """By the kinds that `harm_kinds` names."""
-        factors = named_numbers(self.harm_kinds, form="kind=factor", example="aliased large=3")
-        require_known(factors, EXPERT_KINDS, kind="kind", number="factor")
-        return factors
+    def kind_factors(self) -> dict[str, dict[str, float]]:
+        """How much crops of the named kinds count, by the terms that have such a list."""
+        made = {}
+        for term in KIND_TERMS:
+            text = getattr(self, f"{term}_kinds")
+            factors = named_numbers(text, form="kind=factor", example="aliased large=3")
+            require_known(factors, EXPERT_KINDS, kind="kind", number="factor")
+            if factors:
+                made[term] = factors
+        return made
 
     @property
     def loss_weights(self) -> dict[str, float]:

@@ -67,7 +67,7 @@ def distill_task(
         student,
         weights,
         balance=config.balance,
-        harm_factors=config.harm_factors(),
+        kind_factors=config.kind_factors(),
         precision=precision,
         perceptual=perceptual_loss(config, options),
         adapters=_adapters(student, teacher, config),

@@ -141,6 +141,7 @@ def weighted_terms(
     weights: Mapping[str, float],
     importance: Tensor,
     *,
+    factors: Mapping[str, Tensor] | None = None,
     more: Mapping[str, Callable[[], Tensor]] | None = None,
 ) -> dict[str, Tensor]:
     """Each term of `weights` times its weight, averaged over the crops; their sum is the loss.
@@ -150,6 +151,7 @@ def weighted_terms(
     Args:
         weights: from the names in `TERMS` and `more` to weights of at least 0.
         importance: of each crop, (N,).
+        factors: by a term's name, how much each crop counts in it beside its importance, (N,).
         more: further terms by name, each a function that returns (N,); called only where its weight
             is above 0.
 
@@ -165,9 +167,11 @@ def weighted_terms(
     unknown = sorted(wanted.keys() - terms.keys())
     if unknown:
         raise ValueError(f"no loss term {', '.join(unknown)}. There are {', '.join(terms)}.")
+    counts = {name: importance * factor for name, factor in (factors or {}).items()}
     with torch.autocast(sharpened.device.type, enabled=False):
         return {
-            name: weight * (importance * terms[name]()).mean() for name, weight in wanted.items()
+            name: weight * (counts.get(name, importance) * terms[name]()).mean()
+            for name, weight in wanted.items()
         }
 
 

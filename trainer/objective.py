@@ -29,13 +29,12 @@ class Objective(nn.Module):
         network: pixels -> pixels; a student where the feature term is used.
         weights: from a term's name to its weight; a term of weight 0 is never computed.
         balance: see `crop_importance`.
-        harm_factors: by `EXPERT_KINDS`, how much harm to their crops counts; others count 1.
+        kind_factors: by a term's name and `EXPERT_KINDS`, how much crops count in it; others
+            count 1.
         precision: autocast's type for the network; the terms are computed in fp32.
         perceptual: needed where its weight is above 0.
         adapters: needed where the weight of `teacher_features` is above 0.
     """
-
-    harm_factors: Tensor
 
     def __init__(
         self,
@@ -43,7 +42,7 @@ class Objective(nn.Module):
         weights: Mapping[str, float],
         *,
         balance: float = 0.0,
-        harm_factors: Mapping[str, float] | None = None,
+        kind_factors: Mapping[str, Mapping[str, float]] | None = None,
         precision: torch.dtype = torch.float32,
         perceptual: PerceptualLoss | None = None,
         adapters: FeatureAdapters | None = None,
@@ -52,9 +51,11 @@ class Objective(nn.Module):
         self.network = network
         self.weights = dict(weights)
         self.balance = balance
-        factors = [(harm_factors or {}).get(kind, 1.0) for kind in EXPERT_KINDS]
-        # The last one is that of crops without an expert, whose number is -1.
-        self.register_buffer("harm_factors", torch.tensor([*factors, 1.0]), persistent=False)
+        # The last factor is that of crops without an expert, whose number is -1.
+        self._kind_factors = {
+            term: torch.tensor([*(of_kinds.get(kind, 1.0) for kind in EXPERT_KINDS), 1.0])
+            for term, of_kinds in (kind_factors or {}).items()
+        }
         self.precision = precision
         self.perceptual = perceptual
         self.adapters = adapters
@@ -72,7 +73,7 @@ class Objective(nn.Module):
             degraded: (N, 3, H, W) float RGB in [0, 1].
             clean: the same.
             lesson: the teacher's answer, where a term needs it.
-            experts: of each crop, (N,), where the routing term or harm factors are in use.
+            experts: of each crop, (N,), where the routing term or factors of kinds are in use.
         """
         with torch.autocast(
             degraded.device.type, self.precision, enabled=self.precision is not torch.float32
@@ -86,8 +87,9 @@ class Objective(nn.Module):
             clean,
             self.weights,
             crop_importance(degraded, clean, balance=self.balance),
+            factors=self._factors(experts),
             more={
-                "harm": lambda: self._harmed(sharpened, degraded, clean, experts),
+                "harm": lambda: harm_loss(sharpened, degraded, clean),
                 "perceptual": lambda: self._perceived(sharpened, clean),
                 "teacher_output": lambda: output_distillation_loss(
                     sharpened, _given(lesson).taught
@@ -104,13 +106,13 @@ class Objective(nn.Module):
         none = degraded.new_empty(0)
         return Answer(self.network(degraded), features=none, shares=none)
 
-    def _harmed(
-        self, sharpened: Tensor, degraded: Tensor, clean: Tensor, experts: Tensor | None
-    ) -> Tensor:
-        harm = harm_loss(sharpened, degraded, clean)
+    def _factors(self, experts: Tensor | None) -> dict[str, Tensor]:
         if experts is None:
-            return harm
-        return harm * self.harm_factors[experts]
+            return {}
+        return {
+            term: of_kinds.to(experts.device)[experts]
+            for term, of_kinds in self._kind_factors.items()
+        }
 
     def _perceived(self, sharpened: Tensor, clean: Tensor) -> Tensor:
         assert self.perceptual is not None, "made where its weight is above 0"

@@ -23,13 +23,13 @@ def experts_of_run(
     `trainer.routing`, or where it is not known what was done to the crops.
 
     Raises:
-        ValueError: none, and the config has factors for harm to kinds.
+        ValueError: none, and crops of some kinds are to count more or less in a term.
     """
     if not config.routing or not has_experts_of_kinds(experts) or source.is_paired:
-        if config.harm_kinds:
+        for term in config.kind_factors():
             raise ValueError(
-                f"harm_kinds needs sharp pictures and a network of {len(EXPERT_KINDS)} experts, or "
-                "twice, three times as many: of others it is not known of which kind a crop is"
+                f"{term}_kinds needs sharp pictures and a network of {len(EXPERT_KINDS)} experts, "
+                "or twice, three times as many: of others it is not known of which kind a crop is"
             )
         return None
     mixture = Mixture.parse(config.mixture)

@@ -90,7 +90,7 @@ def teacher_task(
             _first_teacher(shape, init, estimator),
             weights,
             balance=config.balance,
-            harm_factors=config.harm_factors(),
+            kind_factors=config.kind_factors(),
             precision=choose_precision(config.precision, device),
             perceptual=perceptual_loss(config, options),
         ),

@@ -25,9 +25,9 @@ def test_the_last_term_that_says_what_is_wanted_stays() -> None:
     assert names(ssim=0.0) == ["all terms", "without routing"]
 
 
-def test_harm_and_routing_are_switched_off_with_what_needs_both() -> None:
-    made = variants(DistillConfig(harm=0.1, harm_kinds="camera=2"))
-    assert {"without harm", "without routing"} <= made.keys()
+def test_terms_and_routing_are_switched_off_with_what_needs_both() -> None:
+    made = variants(DistillConfig(harm=0.1, harm_kinds="camera=2", ssim_kinds="camera=2"))
+    assert {"without harm", "without ssim", "without routing"} <= made.keys()
 
 
 def test_the_teacher_is_switched_off_with_all_of_its_terms() -> None:

@@ -77,15 +77,22 @@ def test_an_expert_is_restarted_by_the_names_of_two_kinds() -> None:
             DistillConfig(init=init, restart=restart)
 
 
-def test_harm_to_kinds_counts_by_their_factors() -> None:
-    config = DistillConfig(harm=0.1, harm_kinds="aliased large = 3, jpeg=0.5")
-    assert config.harm_factors() == {"aliased large": 3.0, "jpeg": 0.5}
-    assert DistillConfig(harm=0.1).harm_factors() == {}
+def test_crops_of_a_kind_count_by_their_factors() -> None:
+    config = DistillConfig(
+        harm=0.1, harm_kinds="aliased large = 3, jpeg=0.5", ssim=0.1, ssim_kinds="camera=2"
+    )
+    assert config.kind_factors() == {
+        "harm": {"aliased large": 3.0, "jpeg": 0.5},
+        "ssim": {"camera": 2.0},
+    }
+    assert DistillConfig(harm=0.1).kind_factors() == {}
     with pytest.raises(ValueError, match="unknown kind 'fog'"):
         DistillConfig(harm=0.1, harm_kinds="fog=1")
     for harm, routing in ((0.0, 0.1), (0.1, 0.0)):
         with pytest.raises(ValueError, match="harm_kinds needs harm and routing above 0"):
             DistillConfig(harm_kinds="jpeg=2", harm=harm, routing=routing)
+    with pytest.raises(ValueError, match="ssim_kinds needs ssim and routing above 0"):
+        DistillConfig(ssim_kinds="jpeg=2", ssim=0.0)
 
 
 def test_what_is_drawn_on_crops_needs_the_loader_to_degrade() -> None:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from service.model.student import StudentConfig, StudentNetEnhanced, build_student
-from trainer.losses import crop_importance, harm_loss
+from trainer.losses import crop_importance, harm_loss, psnr_loss, ssim_loss
 from trainer.objective import Objective
 from trainer.routing import EXPERT_KINDS, routing_loss
 
@@ -88,18 +88,23 @@ def test_a_network_that_is_no_student_has_its_pixels_compared() -> None:
     torch.testing.assert_close(terms["l1"], 2 * (degraded - clean).abs().mean())
 
 
-def test_harm_to_crops_of_a_kind_counts_by_its_factor() -> None:
+def test_crops_of_a_kind_count_in_a_term_by_its_factor() -> None:
     _, clean = crops()
     degraded = clean + 0.1 * (clean.roll(1, dims=3) - clean)
     worse = clean + 2 * (degraded - clean)
     numbers = torch.tensor([EXPERT_KINDS.index("aliased large"), EXPERT_KINDS.index("jpeg"), -1])
     objective = Objective(
-        Answering(worse), {"harm": 0.5}, harm_factors={"aliased large": 3.0, "jpeg": 0.0}
+        Answering(worse),
+        {"harm": 0.5, "ssim": 0.2, "psnr": 1.0},
+        kind_factors={"harm": {"aliased large": 3.0, "jpeg": 0.0}, "ssim": {"jpeg": 4.0}},
     )
     harm = harm_loss(worse, degraded, clean)
     assert bool((harm > 0.1).all())
     terms, _ = objective(degraded, clean, None, numbers)
     expected = 0.5 * (harm * torch.tensor([3.0, 0.0, 1.0])).mean()
     torch.testing.assert_close(terms["harm"], expected)
+    structure = ssim_loss(worse, clean) * torch.tensor([1.0, 4.0, 1.0])
+    torch.testing.assert_close(terms["ssim"], 0.2 * structure.mean())
+    torch.testing.assert_close(terms["psnr"], psnr_loss(worse, clean).mean())
     terms, _ = objective(degraded, clean)
     torch.testing.assert_close(terms["harm"], 0.5 * harm.mean())

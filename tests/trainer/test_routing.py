@@ -176,13 +176,14 @@ def test_a_sample_of_no_expert_has_no_loss() -> None:
     assert loss.tolist() == pytest.approx([0.0, math.log(math.e + 1)])
 
 
-def test_factors_for_harm_need_crops_whose_kinds_are_known() -> None:
-    config = DistillConfig(harm=0.1, harm_kinds="camera=2")
+@pytest.mark.parametrize("setting", ["harm_kinds", "ssim_kinds"])
+def test_factors_of_kinds_need_crops_whose_kinds_are_known(setting: str) -> None:
+    config = DistillConfig(harm=0.1, **{setting: "camera=2"})  # type: ignore[arg-type]
     pictures = cast("Source", SimpleNamespace(is_paired=False))
     pairs = cast("Source", SimpleNamespace(is_paired=True))
     for experts in (10, 30):
         assert experts_of_run(config, pictures, experts=experts) is not None
     for source, experts in ((pairs, 10), (pictures, 1), (pictures, 12)):
         assert experts_of_run(DistillConfig(), source, experts=experts) is None
-        with pytest.raises(ValueError, match="harm_kinds needs sharp pictures and a network of 10"):
+        with pytest.raises(ValueError, match=f"{setting} needs sharp pictures and a network of 10"):
             experts_of_run(config, source, experts=experts)
