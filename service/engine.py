@@ -21,6 +21,7 @@ import logging
 import math
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
 
 from service.admission import WINDOW_S, Load
@@ -28,7 +29,7 @@ from service.errors import EngineBusy, EngineStopped
 from service.frame_codec import ImageArray
 from service.ladder import Rung
 from service.lanes import Lanes, Sharpened, Work
-from service.model.live import LiveSharpener
+from service.model.live import LiveFrame, LiveSharpener
 from service.places import ImagePlaces
 from service.queues import MAX_FRAMES_BEFORE_AN_IMAGE, StreamQueue
 from service.students import Students, load_students, smaller_sizes
@@ -371,10 +372,11 @@ class Engine:
             answer=asyncio.get_running_loop().create_future(),
             live=stream.live,
             scale=scale,
-            # Elsewhere whole frames are faster than finding out which parts stand still.
-            reuses_still=reuses_still and sharpener.device == "cpu",
+            reuses_still=reuses_still,
         )
         sharpened = await self._lanes.run(work)
+        if sharpened.settle is not None:  # not in the lane: the network has other frames to do
+            sharpened = await asyncio.to_thread(_settled, sharpened, sharpened.settle, self._clock)
         self._note("frame", sharpened)
         return sharpened
 
@@ -435,6 +437,20 @@ class EngineStream:
     def close(self) -> None:
         """Gives the place back; may be called again."""
         self._engine._close_stream(self, self.queue)
+
+
+def _settled(
+    sharpened: Sharpened, settle: Callable[[ImageArray], LiveFrame], clock: Callable[[], float]
+) -> Sharpened:
+    begun_s = clock()
+    frame = settle(sharpened.image)
+    return replace(
+        sharpened,
+        image=frame.image,
+        still_share=frame.still_share,
+        inference_ms=sharpened.inference_ms + (clock() - begun_s) * 1000,
+        settle=None,
+    )
 
 
 def _turn(stream: EngineStream) -> tuple[int, int]:

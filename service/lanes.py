@@ -16,7 +16,7 @@ import asyncio
 import contextlib
 import threading
 from collections.abc import Callable, Generator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypeAlias
 
 from service.errors import ClearcallError, EngineStopped, SharpeningFailed
@@ -24,7 +24,7 @@ from service.frame_codec import ImageArray
 from service.queues import Job, Queues, StreamQueue
 
 if TYPE_CHECKING:  # loading torch takes seconds, and lanes only call what they are given
-    from service.model.live import LiveSharpener
+    from service.model.live import LiveFrame, LiveSharpener
     from service.model.sharpener import Sharpener
 
 __all__ = ["Lanes", "Sharpened", "Work"]
@@ -43,6 +43,7 @@ class Sharpened:
         scale: of the picture that the network worked on; 1.0 = at full resolution.
         still_share: of the picture, whose last correction was used again; 0 to 1.
         batch: frames that went through the network together.
+        settle: of a frame of a batch, what is left to be done with its image; see `LiveTurn`.
     """
 
     image: ImageArray
@@ -52,6 +53,7 @@ class Sharpened:
     scale: float = 1.0
     still_share: float = 0.0
     batch: int = 1
+    settle: Callable[[ImageArray], LiveFrame] | None = None
 
 
 @dataclass(slots=True, eq=False, kw_only=True)
@@ -264,20 +266,33 @@ class Lanes:
     def _run_batch(self, works: list[Work], lane: int | None) -> list[tuple[Work, _Outcome]]:
         begun_s = self._clock()
         first = works[0]
-        descriptions = [
-            work.live.describe(work.sharpener, work.image, strength=work.strength, lane=lane)
+        turns = [
+            work.live.begin(
+                work.sharpener,
+                work.image,
+                strength=work.strength,
+                reuses_still=work.reuses_still,
+                lane=lane,
+            )
             for work in works
             if work.live is not None
         ]
         images = first.sharpener.sharpen_batch(
             [work.image for work in works],
             strength=first.strength,
-            descriptions=descriptions,
+            descriptions=[turn.description for turn in turns],
             lane=lane,
         )
         return [
-            (work, self._sharpened(work, image, begun_s=begun_s, batch=len(works)))
-            for work, image in zip(works, images, strict=True)
+            (
+                work,
+                replace(
+                    self._sharpened(work, image, begun_s=begun_s),
+                    batch=len(works),
+                    settle=turn.settle if work.reuses_still else None,
+                ),
+            )
+            for work, image, turn in zip(works, images, turns, strict=True)
         ]
 
     def _sharpened(
@@ -287,7 +302,6 @@ class Lanes:
         *,
         begun_s: float,
         still_share: float = 0.0,
-        batch: int = 1,
     ) -> Sharpened:
         end_s = self._clock()
         work.spent_s += end_s - begun_s
@@ -298,7 +312,6 @@ class Lanes:
             student=work.sharpener.name,
             scale=work.scale,
             still_share=still_share,
-            batch=batch,
         )
 
 

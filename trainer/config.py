@@ -147,9 +147,7 @@ class TrainingConfig:
         Mixture.parse(self.mixture)
         if self.overlay_share and self.degrade_on == "device":
             raise ValueError("overlay_share needs the loader to degrade (degrade_on = loader)")
-        for term in self.kind_factors():
-            if not (getattr(self, term) and self.routing):
-                raise ValueError(f"{term}_kinds needs {term} and routing above 0")
+        self.kind_factors()
         if self.patience and not self.validate_every:
             raise ValueError("patience needs validate_every above 0")
         if not self.target_terms:
@@ -157,14 +155,21 @@ class TrainingConfig:
             raise ValueError(f"at least one loss term must have a weight above 0: {known}")
 
     def kind_factors(self) -> dict[str, dict[str, float]]:
-        """How much crops of the named kinds count, by the terms that have such a list."""
+        """How much crops of the named kinds count, by the terms that have such a list.
+
+        Raises:
+            ValueError: a list that is none, or of a term without weight or routing.
+        """
         made = {}
         for term in KIND_TERMS:
             text = getattr(self, f"{term}_kinds")
             factors = named_numbers(text, form="kind=factor", example="aliased large=3")
             require_known(factors, EXPERT_KINDS, kind="kind", number="factor")
-            if factors:
-                made[term] = factors
+            if not factors:
+                continue
+            if not (getattr(self, term) and self.routing):
+                raise ValueError(f"{term}_kinds needs {term} and routing above 0")
+            made[term] = factors
         return made
 
     @property

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import threading
 import weakref
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +26,7 @@ from service.model.still import StillMemory
 if TYPE_CHECKING:  # loading torch takes seconds, and a Sharpener is only called here
     from service.model.sharpener import Description, ImageArray, Sharpener
 
-__all__ = ["DESCRIBE_EVERY", "LiveFrame", "LiveSharpener"]
+__all__ = ["DESCRIBE_EVERY", "LiveFrame", "LiveSharpener", "LiveTurn"]
 
 DESCRIBE_EVERY = 8  # frames
 _DESCRIBE_SOON = 2  # frames, after a description that was another one: a lens may be moving
@@ -51,6 +52,20 @@ class LiveFrame:
 
     image: ImageArray
     still_share: float
+
+
+@dataclass(frozen=True, slots=True)
+class LiveTurn:
+    """A frame that someone else sharpens, with frames of other streams.
+
+    Attributes:
+        description: what it goes by.
+        settle: from what the network made of it, (H, W, 3) uint8 RGB, to the stream's frame. It
+            takes milliseconds, of any thread.
+    """
+
+    description: Description
+    settle: Callable[[ImageArray], LiveFrame]
 
 
 class LiveSharpener:
@@ -118,45 +133,97 @@ class LiveSharpener:
         lane: int | None,
     ) -> LiveFrame:
         seen = np.ascontiguousarray(image if scale == 1 else _scaled_down(image, scale))
-        with self._lock:
-            self._begin(sharpener, seen, strength=strength, scale=scale)
-            description = self._descriptions.next(sharpener, seen, lane)
-            if not reuses_still or self._descriptions.is_new:
-                self._memory = None
-            memory = self._memory
+        description, memory = self._next(
+            sharpener, seen, strength, scale=scale, reuses_still=reuses_still, lane=lane
+        )
 
         def compute(part: ImageArray) -> ImageArray:
             return sharpener.sharpen(part, strength=strength, description=description, lane=lane)
 
-        if memory is not None:
+        if memory is not None and sharpener.gains_by_parts:
             sharpened, still_share = memory.sharpen(
                 seen, compute, context_px=sharpener.context_px, multiple=sharpener.size_multiple
             )
+            done = LiveFrame(sharpened, still_share)
+        elif reuses_still:
+            done = self._settled(
+                seen, compute(seen), memory, description, context_px=sharpener.context_px
+            )
         else:
-            sharpened, still_share = compute(seen), 0.0
-            if reuses_still:
-                self._remember(StillMemory(seen, sharpened, is_exact=self._is_exact), description)
+            done = LiveFrame(compute(seen), 0.0)
         if scale < 1:
-            sharpened = _add_scaled_up(image, seen, sharpened)
-        return LiveFrame(sharpened, still_share)
+            done = replace(done, image=_add_scaled_up(image, seen, done.image))
+        return done
 
     @property
     def has_bars(self) -> bool:
         """Whether the last frame had bars around it: such frames do better alone."""
         return self._bars.seen is not None
 
-    def describe(
-        self, sharpener: Sharpener, image: ImageArray, *, strength: float, lane: int | None = None
-    ) -> Description:
-        """What the stream's next frame goes by, for whoever sharpens it with other streams' frames.
+    def begin(
+        self,
+        sharpener: Sharpener,
+        image: ImageArray,
+        *,
+        strength: float,
+        reuses_still: bool = True,
+        lane: int | None = None,
+    ) -> LiveTurn:
+        """The stream's next frame, for whoever sharpens it with other streams' frames.
 
-        See `sharpen`: the network works on the picture itself, bars and all, and reuses nothing.
+        See `sharpen`: the network works on the picture itself, bars and all.
         """
         with self._lock:
             self._bars.next(image)
-            self._begin(sharpener, image, strength=strength, scale=1.0)
-            self._memory = None
-            return self._descriptions.next(sharpener, image, lane)
+        seen = np.ascontiguousarray(image)
+        description, memory = self._next(
+            sharpener, seen, strength, scale=1.0, reuses_still=reuses_still, lane=lane
+        )
+
+        def settle(sharpened: ImageArray) -> LiveFrame:
+            if not reuses_still:
+                return LiveFrame(sharpened, 0.0)
+            return self._settled(
+                seen, sharpened, memory, description, context_px=sharpener.context_px
+            )
+
+        return LiveTurn(description, settle)
+
+    def _next(
+        self,
+        sharpener: Sharpener,
+        seen: ImageArray,
+        strength: float,
+        *,
+        scale: float,
+        reuses_still: bool,
+        lane: int | None,
+    ) -> tuple[Description, StillMemory | None]:
+        """What the next frame goes by, and the corrections that it may use again."""
+        with self._lock:
+            self._begin(sharpener, seen, strength=strength, scale=scale)
+            description = self._descriptions.next(sharpener, seen, lane)
+            if not reuses_still or self._descriptions.is_new:
+                self._memory = None
+            return description, self._memory
+
+    def _settled(
+        self,
+        seen: ImageArray,
+        sharpened: ImageArray,
+        memory: StillMemory | None,
+        description: Description,
+        *,
+        context_px: int,
+    ) -> LiveFrame:
+        """A whole that was computed, with the last correction where the picture stands still."""
+        if memory is not None:
+            return LiveFrame(*memory.settle(seen, sharpened, context_px=context_px))
+        memory = StillMemory(seen, sharpened, is_exact=self._is_exact)
+        with self._lock:
+            if description is self._descriptions.in_use:
+                self._memory = memory
+        return LiveFrame(sharpened, 0.0)
 
     def _begin(
         self, sharpener: Sharpener, seen: ImageArray, *, strength: float, scale: float
@@ -168,11 +235,6 @@ class LiveSharpener:
         if self._samples is None or asked != self._asked or _is_cut(self._samples, samples):
             self._descriptions = _Descriptions()
         self._asked, self._samples = asked, samples
-
-    def _remember(self, memory: StillMemory, description: Description) -> None:
-        with self._lock:
-            if description is self._descriptions.in_use:
-                self._memory = memory
 
 
 class _Descriptions:

@@ -142,6 +142,13 @@ class Sharpener:
         """Multiplications for each pixel of a picture, by which students can be told apart."""
         return self.checkpoint.network.config.multiplications_per_px
 
+    @property
+    def gains_by_parts(self) -> bool:
+        """Whether parts of a picture take much less time than the whole, as on a CPU. On a GPU each
+        part waits for its launch, and one size that comes again and again is the fastest.
+        """
+        return self.device == "cpu" and self.max_batch == 1
+
     def describe(self, image: ImageArray, *, lane: int | None = None) -> Description:
         """How an image is degraded, as far as the student can tell: (1, D) fp32.
 

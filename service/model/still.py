@@ -2,7 +2,8 @@
 
 A picture is compared, in blocks of 8 px, with the pictures that its corrections were computed from
 and not with the last one: nothing creeps. What changed, and what is near to it, is computed anew
-in few rectangles; all else is the new picture plus the last correction.
+in few rectangles, or taken from the whole that was computed; all else is the new picture plus the
+last correction.
 """
 
 from __future__ import annotations
@@ -156,8 +157,7 @@ class StillMemory:
                 multiple=multiple,
             )
             if regions is not None:
-                sharpened: Any = cv2.add(seen, self._brighter)
-                cv2.subtract(sharpened, self._darker, sharpened)
+                sharpened = self._corrected(seen)
         if regions is None:
             sharpened = compute(seen)
             with self._lock:
@@ -174,6 +174,33 @@ class StillMemory:
                 for region in regions:
                     self._keep(seen, sharpened, region.valid.slices)
         return sharpened, 1 - cv2.countNonZero(computed) / computed.size
+
+    def settle(
+        self, seen: ImageArray, sharpened: ImageArray, *, context_px: int
+    ) -> tuple[ImageArray, float]:
+        """As `sharpen`, of a picture that was computed as a whole already."""
+        height, width = seen.shape[:2]
+        with self._lock:
+            blocks = self._changed(seen, context_px).astype(np.uint8)
+            if blocks.all():
+                self._keep(seen, sharpened, (slice(None), slice(None)))
+                return sharpened, 0.0
+            settled = self._corrected(seen)
+            size = blocks.shape[1] * BLOCK_PX, blocks.shape[0] * BLOCK_PX
+            enlarged = cv2.resize(blocks, size, interpolation=cv2.INTER_NEAREST)
+            changed = np.ascontiguousarray(enlarged[:height, :width])
+            cv2.copyTo(sharpened, changed, settled)
+            cv2.copyTo(seen, changed, self._seen)
+            cv2.subtract(sharpened, seen, self._brighter, changed)
+            cv2.subtract(seen, sharpened, self._darker, changed)
+            self._version += 1
+        return settled, 1 - cv2.countNonZero(changed) / changed.size
+
+    def _corrected(self, seen: ImageArray) -> ImageArray:
+        """The picture plus the last correction."""
+        brighter: Any = cv2.add(seen, self._brighter)
+        corrected: Any = cv2.subtract(brighter, self._darker, brighter)
+        return corrected  # type: ignore[no-any-return]
 
     def _changed(self, seen: ImageArray, context_px: int) -> Any:
         """The blocks to compute: those that changed and those near to them."""

@@ -66,6 +66,11 @@ class FakeSharpener:
         """Itself, for parameters that ask for the real one."""
         return cast("Sharpener", self)
 
+    @property
+    def gains_by_parts(self) -> bool:
+        """As a CPU, unless it takes batches."""
+        return self.max_batch == 1
+
     def describe(
         self,
         image: ImageArray,

@@ -396,6 +396,26 @@ async def test_frames_of_equal_size_go_through_together_where_that_is_faster() -
         np.testing.assert_array_equal(answer.image, alone.sharpen(image, strength=0.5))
 
 
+@pytest.mark.parametrize("reuses_still", [True, False])
+async def test_what_stands_still_in_frames_that_go_together_keeps_its_correction(
+    reuses_still: bool,
+) -> None:
+    sharpener = FakeSharpener()
+    sharpener.max_batch = 2
+    async with running(sharpener, batch_wait_ms=60_000) as engine:
+        streams = [engine.open_stream() for _ in range(2)]
+        answers = []
+        for _ in range(2):
+            calls = [
+                stream.sharpen(landscape(), 0.5, reuses_still=reuses_still) for stream in streams
+            ]
+            answers += await asyncio.gather(*calls)
+    assert [answer.batch for answer in answers] == [2] * 4
+    assert [answer.still_share for answer in answers] == [0, 0, 1, 1] if reuses_still else [0] * 4
+    for answer in answers:
+        np.testing.assert_array_equal(answer.image, sharpener.sharpen(landscape(), strength=0.5))
+
+
 async def test_frames_with_bars_go_alone_once_the_bars_are_known() -> None:
     sharpener = FakeSharpener()
     sharpener.max_batch = 4

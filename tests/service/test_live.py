@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from service.frame_codec import ImageArray
-from service.model.live import DESCRIBE_EVERY, LiveFrame, LiveSharpener
+from service.model.live import DESCRIBE_EVERY, LiveFrame, LiveSharpener, LiveTurn
 from service.model.sharpener import Description, Sharpener
 from tests.service.doubles import FakeSharpener
 from tests.service.pictures import sample
@@ -418,21 +418,60 @@ def test_many_overlapping_frames_end_as_each_alone(nano: Sharpener) -> None:
                 assert np.array_equal(call.result().image, whole)
 
 
+def begun(
+    live: LiveSharpener, fake: FakeSharpener, image: ImageArray, *, reuses_still: bool = True
+) -> LiveTurn:
+    return live.begin(fake.as_sharpener(), image, strength=1.0, reuses_still=reuses_still)
+
+
 def test_whoever_sharpens_several_streams_together_gets_the_same_descriptions() -> None:
     fake, alone, together = FakeSharpener(), LiveSharpener(), LiveSharpener()
     frames = [noisy(photograph(), seed) for seed in range(DESCRIBE_EVERY + 1)]
     frames += [photograph("colosseum")] * 2
     for image in frames:
         step(alone, fake, image, reuses_still=False)
-        described = together.describe(fake.as_sharpener(), image, strength=1.0)
         seen = fake.descriptions_seen[-1]
         assert seen is not None
-        assert np.array_equal(described, seen)
+        assert np.array_equal(begun(together, fake, image).description, seen)
 
 
-def test_a_correction_from_before_a_batch_is_not_used_again() -> None:
-    fake, live = FakeSharpener(), LiveSharpener()
-    step(live, fake, photograph())
-    assert step(live, fake, photograph()).still_share == 1
-    live.describe(fake.as_sharpener(), photograph(), strength=1.0)
-    assert step(live, fake, photograph()).still_share == 0
+def test_whoever_sharpens_several_streams_together_keeps_what_stands_still() -> None:
+    fake, live, frames = FakeSharpener(), LiveSharpener(), [photograph(), photograph()]
+    frames[1][80:120, 200:240] = 255 - frames[1][80:120, 200:240]
+    wholes = [fake.sharpen(frames[0]), fake.sharpen(frames[1])]
+    first = begun(live, fake, frames[0]).settle(wholes[0])
+    assert first.still_share == 0
+    assert np.array_equal(first.image, wholes[0])
+    darker = np.maximum(wholes[1], 50) - np.uint8(50)
+    second = begun(live, fake, frames[1]).settle(darker)
+    assert 0.7 < second.still_share < 1
+    assert np.array_equal(second.image[80:120, 200:240], darker[80:120, 200:240])
+    assert np.array_equal(second.image[:64], wholes[1][:64])
+    assert begun(live, fake, frames[1]).settle(wholes[1]).still_share == 1
+    assert step(live, fake, frames[1]).still_share == 1
+    off = begun(live, fake, frames[1], reuses_still=False).settle(wholes[1])
+    assert off.still_share == 0
+    assert step(live, fake, frames[1]).still_share == 0
+
+
+def test_a_correction_by_another_description_is_not_kept() -> None:
+    fake, live = Described(), LiveSharpener()
+    turns = []
+    for number in range(DESCRIBE_EVERY + 1):
+        fake.next_description = 5.0 * (number == DESCRIBE_EVERY)
+        turns.append(begun(live, fake, photograph()))
+    turns[0].settle(photograph())  # it comes late
+    assert turns[-1].settle(photograph()).still_share == 0
+    assert begun(live, fake, photograph()).settle(photograph()).still_share == 1
+
+
+def test_where_parts_gain_nothing_the_whole_is_computed_and_settles() -> None:
+    fake, live, frame = FakeSharpener(), LiveSharpener(), photograph()
+    fake.max_batch = 4
+    step(live, fake, frame)
+    frame = noisy(frame, 1)
+    frame[80:120, 200:240] = 255 - frame[80:120, 200:240]
+    done = step(live, fake, frame)
+    assert 0.7 < done.still_share < 1
+    assert fake.shapes_seen == [frame.shape] * 2
+    assert np.array_equal(done.image[80:120, 200:240], fake.sharpen(frame)[80:120, 200:240])

@@ -140,6 +140,36 @@ def test_what_stands_still_is_not_computed_and_follows_the_new_picture() -> None
     assert np.array_equal(result[inside], brightened(other)[inside])
 
 
+def test_a_whole_settles_where_it_changed_alone() -> None:
+    image = photograph()
+    memory = StillMemory(image, brightened(image))
+    other = noisy(image, 0, 1.0)
+    other[40:48, 80:88] = 255 - image[40:48, 80:88]
+    darker = np.maximum(other, 20) - np.uint8(20)
+
+    result, share = memory.settle(other, darker, context_px=8)
+    fresh = (result == darker).all(axis=2)
+    rows, columns = np.nonzero(fresh)
+    assert fresh[24:64, 64:104].all()  # with 16 px around it
+    assert (rows.min(), rows.max(), columns.min(), columns.max()) == (24, 63, 64, 103)
+    assert share == 1 - fresh.mean()
+    inside = ~fresh[..., None] & (image < 240) & (other < 240)
+    assert np.array_equal(result[inside], brightened(other)[inside])
+
+    again, share = memory.settle(other, brightened(other), context_px=8)
+    assert share == 1
+    assert np.array_equal(again, result)
+
+
+def test_a_whole_of_another_picture_settles_as_it_is() -> None:
+    memory = StillMemory(photograph(), photograph())
+    other = 255 - photograph()
+    result, share = memory.settle(other, brightened(other), context_px=8)
+    assert np.array_equal(result, brightened(other))
+    assert share == 0
+    assert memory.settle(other, other, context_px=8)[1] == 1
+
+
 def test_parts_of_an_older_frame_do_not_mix_with_those_of_a_newer_one() -> None:
     image = photograph()
     memory = StillMemory(image, image, is_exact=True)
