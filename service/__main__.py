@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 
 from service.cli import main
+from service.model.ending import interrupted_if_so
 
 __all__: list[str] = []
 
@@ -18,4 +19,4 @@ def _with_command(argv: list[str]) -> list[str]:
 
 
 if __name__ == "__main__":
-    sys.exit(main(_with_command(sys.argv[1:])))
+    sys.exit(interrupted_if_so(main(_with_command(sys.argv[1:]))))

@@ -12,6 +12,7 @@ from rich.logging import RichHandler
 from rich.markup import escape
 
 from service.errors import ClearcallError
+from service.model.ending import EXIT_INTERRUPTED
 from trainer.commands.exporting import add_export_commands
 from trainer.commands.fusing import add_fusing_commands
 from trainer.commands.measuring import add_measuring_commands
@@ -58,4 +59,4 @@ def run(argv: Sequence[str] | None = None) -> int:
         return 2
     except KeyboardInterrupt as exc:
         console.print("; ".join(["interrupted", *map(str, exc.args)]))
-        return 130
+        return EXIT_INTERRUPTED
