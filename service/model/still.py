@@ -186,15 +186,23 @@ class StillMemory:
                 self._keep(seen, sharpened, (slice(None), slice(None)))
                 return sharpened, 0.0
             settled = self._corrected(seen)
-            size = blocks.shape[1] * BLOCK_PX, blocks.shape[0] * BLOCK_PX
-            enlarged = cv2.resize(blocks, size, interpolation=cv2.INTER_NEAREST)
-            changed = np.ascontiguousarray(enlarged[:height, :width])
-            cv2.copyTo(sharpened, changed, settled)
-            cv2.copyTo(seen, changed, self._seen)
-            cv2.subtract(sharpened, seen, self._brighter, changed)
-            cv2.subtract(seen, sharpened, self._darker, changed)
+            left, top, across, down = cv2.boundingRect(blocks)
+            box = blocks[top : top + down, left : left + across]
+            if not box.size:
+                return settled, 1.0
+            size = across * BLOCK_PX, down * BLOCK_PX
+            enlarged = cv2.resize(box, size, interpolation=cv2.INTER_NEAREST)
+            rows = slice(top * BLOCK_PX, (top + down) * BLOCK_PX)
+            columns = slice(left * BLOCK_PX, (left + across) * BLOCK_PX)
+            where = rows, columns
+            changed = np.ascontiguousarray(enlarged[: height - rows.start, : width - columns.start])
+            new, old = sharpened[where], seen[where]
+            cv2.copyTo(new, changed, settled[where])
+            cv2.copyTo(old, changed, self._seen[where])
+            cv2.subtract(new, old, self._brighter[where], changed)
+            cv2.subtract(old, new, self._darker[where], changed)
             self._version += 1
-        return settled, 1 - cv2.countNonZero(changed) / changed.size
+        return settled, 1 - cv2.countNonZero(changed) / (height * width)
 
     def _corrected(self, seen: ImageArray) -> ImageArray:
         """The picture plus the last correction."""
