@@ -43,7 +43,7 @@ STILL_NOTE = (
     f"still scenes: {FRAMES} frames of each {CROP_PX}x{CROP_PX} centre crop, Gaussian blur "
     f"{_BLUR_SIGMA_PX:g}, fresh sensor noise (standard deviation in levels of 255), JPEG "
     f"{_JPEG_QUALITY}; mean absolute difference from frame to frame, divided by the input's; live: "
-    "the student as a stream on a CPU has it, where still regions are on"
+    "the student as a stream has it, where still regions are on"
 )
 
 
